@@ -60,6 +60,7 @@ class NewJob(msgspec.Struct, frozen=True):
     submitter: str | None = None
     options: str | None = None  # canonical
     requires: str | None = None  # canonical
+    not_before: int | None = None  # ms since the epoch; a time that is over says nothing
 
 
 class Seen(StrEnum):
@@ -551,6 +552,20 @@ class WakeJobs(Message[Expired], frozen=True):
     """These waits are over: of a back-off, or for a worker that has not failed the job."""
 
     due: tuple[Due, ...]
+
+
+class Started(Success, frozen=True):
+    """How many jobs are ready now; in how many seconds the time of the next one comes (0: it has come), if one
+    waits."""
+
+    jobs: int
+    next_in: float | None
+
+
+class StartJobs(Message[Started], frozen=True):
+    """The time has come before which these jobs were not to be started: at most so many, which the writer finds."""
+
+    limit: int
 
 
 # ------------------------------------------------------------------------ access and upkeep: web, reaper -> writer
@@ -1094,7 +1109,7 @@ Command = (
     | Claim | TellOutputs | ChooseOutputs | Complete | Fail | Release | ExpireLeases | OutputChecked | OutputsKept
     | Register | Heartbeat | Unregister | Drain | RemoveWorker | CreateWorker | ReplaceSecret
     | EnableWorker | DisableWorker | ExpireWorkers | ChangeType
-    | Retry | Cancel | SetPriority | Retype | SetRequirements | ChangeTags | Undo | WakeJobs | Sample
+    | Retry | Cancel | SetPriority | Retype | SetRequirements | ChangeTags | Undo | WakeJobs | StartJobs | Sample
     | SignIn | RenewSession | TouchSession | EndSession | EndSessions | Note
     | CreateToken | EnsureAdminToken | DeleteToken | TouchTokens | AddSigningKey
     | Purge | Ping | SettleFork | BeginRecount | CorrectCounts | Batch | RecordBulk
@@ -1111,6 +1126,6 @@ Answer = (
     | BulkDone
     | JobDeleted | Pruned | ToDelete | SearchStands | PagesFreed | Backfilled | RecountBegun
     | CountsCorrected
-    | Undone | Purged | Sampled | OperationBegun | OperationStands
+    | Started | Undone | Purged | Sampled | OperationBegun | OperationStands
     | SignedIn | SessionRenewed | SessionsEnded | Refusal
 )  # fmt: skip

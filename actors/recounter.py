@@ -89,4 +89,4 @@ class Recounter:
 
 
 def _size(counters: Tallies) -> int:
-    return len(counters.jobs) + len(counters.tags) + len(counters.converters)
+    return len(counters.jobs) + len(counters.tags) + len(counters.converters) + len(counters.deferred)

@@ -42,7 +42,7 @@ from sortedcontainers import SortedDict
 
 from actors.gates import GatesSeen, TypeGates
 from actors.mailbox import Callback, Envelope, Mailbox, Reply
-from actors.messages import Claim, Complete, Due, Expired, Granted, Release, Repeatable, WakeJobs
+from actors.messages import Claim, Complete, Due, Expired, Granted, Release, Repeatable, Started, StartJobs, WakeJobs
 from blobforge.events import (
     CredentialsRevoked,
     Fact,
@@ -65,6 +65,8 @@ MAILBOX = 4096
 MOST_BOUNDS = 10_000  # lines of which a bound is kept though no claim waits; clients may name any type
 LEAST_SWEPT = 1000  # waiters, before those whose clients have gone are looked for
 LARGEST_WAKE = 500  # waits ended in one transaction
+# Until it is looked again whose time has come: the wall clock, by which jobs are started, may have been set.
+LOOK_AGAIN_SECONDS = 60.0
 TRY_AGAIN_SECONDS = 5.0  # after a commit that failed
 TRY_DATABASE_SECONDS = 1.0  # between two claims that see whether the database is back
 # Times the rank plus one: how long waiters that were woken in vain leave the next job of another server to others.
@@ -178,6 +180,7 @@ class Scheduler:
         self._stirred: set[QueueLine] = set()  # lines of which a waiter may have to be woken
         self._returned: list[Release] = []  # what was granted to clients that have gone; not sent yet
         self._timers: list[tuple[float, int, int]] = []  # (due on trio's clock, job, until when by its record)
+        self._start_at = math.inf  # when the writer is asked for jobs whose time to start has come
         self._doubtful: list[Waiter] = []  # credential revoked, or answered elsewhere: for the writer to judge
         self._planned = -math.inf  # when it wakes; while it is awake: not before anything
         self._closing = False
@@ -197,6 +200,11 @@ class Scheduler:
         for job_id, until, changed in waits:
             left = max(0, min(until - now_ms, until - changed)) / 1000
             self._wake_in(min(left, longest), job_id, until)
+
+    def look_for_starts(self) -> None:
+        """There may be jobs that are not to be started before a time: have the writer look."""
+        self._start_in(0.0)
+        self._wake()
 
     def look_anew(self) -> None:
         """What has become ready, and what was answered elsewhere, may not have been told: all that wait ask again,
@@ -238,12 +246,14 @@ class Scheduler:
                 await self._end_waits()
             if self._timers:
                 await self._wake_jobs()
+            if self._start_at <= trio.current_time():
+                await self._start_jobs()
 
     def _next_deadline(self) -> float:
         wait = self._waiting.peekitem(0)[0][0] if self._waiting else math.inf
         timer = self._timers[0][0] if self._timers else math.inf
         held_back = min(self._held_back.values(), default=math.inf)
-        return min(wait, timer, held_back, self._try_at, self._gates.next_at)
+        return min(wait, timer, held_back, self._try_at, self._gates.next_at, self._start_at)
 
     # --- what it is told
 
@@ -276,9 +286,12 @@ class Scheduler:
                     self._gates.taken(line.type, trio.current_time)
                     if self._gates.next_at >= self._planned:
                         continue  # the only one that leaves nothing to be done
-                case JobWaits(job_id=job_id, until=until, delay=delay):
+                case JobWaits(job_id=job_id, until=until, delay=delay, start=start):
                     later = OTHERS_LATER * (1 + self._rank()) if of_others else 0.0
-                    self._wake_in(delay + later, job_id, until)
+                    if start:
+                        self._start_in(delay + later)
+                    else:
+                        self._wake_in(delay + later, job_id, until)
                 case TypeFreed(type=type_):
                     self._gates.freed(type_)
                     for line in self._lines_of(type_):
@@ -604,6 +617,22 @@ class Scheduler:
             return
         for timer in due:
             self._wake_in(TRY_AGAIN_SECONDS, timer.job_id, timer.until)
+        self.mailbox.nudge()
+
+    def _start_in(self, seconds: float) -> None:
+        """One time for all jobs that wait for theirs, however many: the writer finds them by it."""
+        self._start_at = min(self._start_at, trio.current_time() + min(seconds, LOOK_AGAIN_SECONDS))
+
+    async def _start_jobs(self) -> None:
+        self._start_at = math.inf
+        await self._writer.put(Envelope(StartJobs(LARGEST_WAKE), Callback[Started](self._jobs_started)))
+
+    def _jobs_started(self, outcome: Started | Refusal | Exception) -> None:
+        if not isinstance(outcome, Started):
+            self._start_in(TRY_AGAIN_SECONDS)
+        elif outcome.next_in is not None:
+            # One whose time has come and that could not be made ready is tried again, but not without a pause.
+            self._start_in(outcome.next_in if outcome.jobs or outcome.next_in else TRY_AGAIN_SECONDS)
         self.mailbox.nudge()
 
 

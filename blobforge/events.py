@@ -201,11 +201,13 @@ class WorkerLabelled(Fact, frozen=True):
 
 
 class JobWaits(Fact, frozen=True):
-    """The job waits: `delay` seconds from now. `until` is what its record says (ms), and tells a stale timer."""
+    """The job waits: `delay` seconds from now. `until` is what its record says (ms), and tells a stale timer.
+    `start`: by its submission it is not to be started before."""
 
     job_id: int
     until: int
     delay: float
+    start: bool = False
 
 
 class LeaseRenewed(Fact, frozen=True):

@@ -62,7 +62,8 @@ class Job(msgspec.Struct, frozen=True):
     `metadata`, `result` and `progress` are JSON as the client sent it. `lease` is the token of the attempt that
     holds the job, or of a lost one that may still complete it while no worker has started it since. `failure` is the
     number of the cause of its latest failure; `progress_at` is when `progress` last changed. A pending job with
-    `not_before` waits for that time; one with `avoid` is given to none of these workers until `avoid_until`.
+    `not_before` waits for that time (one that was not released for trouble: for the time that its submission said; so
+    does one whose source is awaited); one with `avoid` is given to none of these workers until `avoid_until`.
 
     `output_key` and `result` are those of the accepted attempt. A result larger than LARGEST_RESULT is kept aside, by
     job and attempt: `result_size` then has its bytes, and `result` is None. While a completed job is tried again they
@@ -135,6 +136,16 @@ class Job(msgspec.Struct, frozen=True):
         return self.not_before if self.not_before is not None else self.avoid_until
 
     @property
+    def waits_to_start(self) -> bool:
+        """Whether it is ready but for the time before which, by its submission, it is not to be started."""
+        return self.status is JobStatus.PENDING and self.not_before is not None and self.releases == 0
+
+    @property
+    def start(self) -> int | None:
+        """That time (ms), while it waits for it or for its source."""
+        return self.not_before if self.waits_to_start or self.status is JobStatus.UPLOADING else None
+
+    @property
     def result_attempt(self) -> int | None:
         """The attempt whose output and result can be fetched, if there is one."""
         return self.attempt if self.status is JobStatus.COMPLETED else self.kept_attempt
@@ -171,6 +182,13 @@ class BeforeRetry(msgspec.Struct, frozen=True):
     made_by: str | None = None
     compare: bool = False
     compare_until: int | None = None
+
+
+class BeforeCancel(msgspec.Struct, frozen=True):
+    """What an undo of a cancellation puts back of a job that was not to be started before a time (ms)."""
+
+    status: JobStatus
+    not_before: int
 
 
 class Retyped(msgspec.Struct, frozen=True):

@@ -512,19 +512,35 @@ def undo_retry(job: Job, before: BeforeRetry, *, retried_at: int, now: int) -> J
     return replace(job, **msgspec.structs.asdict(before), avoid=(), avoid_until=None, updated_at=now)
 
 
+def later(start: int | None, *, now: int) -> int | None:
+    """The time (ms) before which a job is not to be started, where that is still to come."""
+    return start if start is not None and start > now else None
+
+
+def not_started_before(job: Job, start: int | None, *, now: int) -> Job:
+    """The job, which is pending or awaits its source, as one that is not started before that time (ms)."""
+    start = later(start, now=now)
+    return job if start is None else replace(job, not_before=start, avoid=(), avoid_until=None)
+
+
 def arrive(job: Job, *, size: int | None, avoid: tuple[str, ...], policy: RetryPolicy, now: int) -> Job | None:
     """The source is there and verified. None when the job does not wait for it.
 
-    It is kept from the workers in `avoid` for a while: it may have been tried before its source was lost.
+    It is kept from the workers in `avoid` for a while: it may have been tried before its source was lost. A time
+    before which it is not to be started goes on.
     """
     if not allowed(Verb.ARRIVE, job.status):
         return None
+    start = later(job.not_before, now=now)
+    if start is not None:
+        avoid = ()
     return replace(
         job,
         status=JobStatus.PENDING,
         source_size=size if size is not None else job.source_size,
         avoid=avoid,
         avoid_until=now + round(policy.avoid * 1000) if avoid else None,
+        not_before=start,
         last_error=None,
         failure=None,
         updated_at=now,
@@ -538,7 +554,7 @@ def await_source(job: Job, *, now: int) -> Job | None:
     """
     if not allowed(Verb.AWAIT_SOURCE, job.status) or job.lease is not None:
         return None
-    return replace(job, status=JobStatus.UPLOADING, not_before=None, avoid=(), avoid_until=None, updated_at=now)
+    return replace(job, status=JobStatus.UPLOADING, not_before=job.start, avoid=(), avoid_until=None, updated_at=now)
 
 
 def reject_source(job: Job, *, reason: str, now: int) -> Job | None:
@@ -553,7 +569,7 @@ def expire_upload(job: Job, *, reason: str, now: int) -> Job | None:
     """The source never came. None when the job does not wait for it any more."""
     if not allowed(Verb.EXPIRE_UPLOAD, job.status):
         return None
-    return replace(job, status=JobStatus.DEAD, last_error=reason, completed_at=now, updated_at=now)
+    return replace(job, status=JobStatus.DEAD, not_before=None, last_error=reason, completed_at=now, updated_at=now)
 
 
 def source_never_came(job: Job) -> bool:

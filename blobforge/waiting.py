@@ -16,6 +16,7 @@ from blobforge.requirements import Requirement, requirements, words
 
 class Reason(StrEnum):
     SOURCE = "source"  # its source is not there yet
+    NOT_BEFORE = "not-before"  # by its submission it is not to be started yet
     BACK_OFF = "back-off"  # an attempt failed, or was given back for trouble; the next one waits
     KEPT = "kept"  # for a worker that has not failed it
     NOT_ACCEPTED = "not-accepted"  # it has options, and no worker that is there heeds them
@@ -103,6 +104,13 @@ def waiting(job: Job, around: Surroundings, *, upload_timeout_ms: int, now: int)
 
 def _quoted(name: str) -> str:
     return shlex.quote(name)
+
+
+def _not_before(job: Job, around: Surroundings, now: int) -> Waiting | None:
+    if not job.waits_to_start:
+        return None
+    text = "By its submission it is not to be started before a time. Then it is ready."
+    return Waiting(Reason.NOT_BEFORE, text, job.not_before)
 
 
 def _given_back(job: Job, around: Surroundings, now: int) -> Waiting | None:
@@ -249,4 +257,4 @@ def _unlabelled(job: Job, fleet: Fleet) -> str:
 # What keeps a pending job from a worker, in the order in which it is asked: the first that does is the reason. A rule
 # that is new has its place here; what it goes by stands in Surroundings.
 WaitingRule = Callable[[Job, Surroundings, int], Waiting | None]
-RULES: tuple[WaitingRule, ...] = (_given_back, _paused, _full, _kept, _without_worker, _slowed, _in_line)
+RULES: tuple[WaitingRule, ...] = (_not_before, _given_back, _paused, _full, _kept, _without_worker, _slowed, _in_line)

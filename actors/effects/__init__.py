@@ -26,6 +26,7 @@ from actors.effects import (
     recovery,
     retention,
     searches,
+    starts,
     submission,
 )
 from actors.effects.transaction import Transaction
@@ -94,6 +95,7 @@ from actors.messages import (
     SignIn,
     SourceArrived,
     SourceRejected,
+    StartJobs,
     Submit,
     TakeDoomed,
     TakeUpSearch,
@@ -177,6 +179,8 @@ def apply(tx: Transaction, message: Command) -> Answer:  # noqa: PLR0912, PLR091
             return fleet.expire_workers(tx, message)
         case WakeJobs():
             return jobs.wake(tx, message)
+        case StartJobs():
+            return starts.start(tx, message)
         case Undo():
             return jobs.undo(tx, message)
         case BeginOperation():

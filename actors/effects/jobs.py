@@ -9,6 +9,7 @@ from actors.effects.avoidance import claimable, kept_from
 from actors.effects.periodic import UNDO_MS
 from actors.effects.requiring import REQUIRED, RequirementsChanged, required, undo_requirements
 from actors.effects.retyping import RETYPED, retyped, undo_retype
+from actors.effects.starts import ready_or_waits
 from actors.effects.transaction import Transaction
 from actors.messages import (
     Cancel,
@@ -25,7 +26,18 @@ from actors.messages import (
 )
 from blobforge import life
 from blobforge.events import JobUpdated, LeaseEnded, SourceAwaited, SourceSettled
-from blobforge.job import MOST_TAGS, BeforeRetry, Job, JobStatus, Outcome, Retyped, TagsChanged, no_such_job, tagged
+from blobforge.job import (
+    MOST_TAGS,
+    BeforeCancel,
+    BeforeRetry,
+    Job,
+    JobStatus,
+    Outcome,
+    Retyped,
+    TagsChanged,
+    no_such_job,
+    tagged,
+)
 from blobforge.objects.keys import source_key
 from blobforge.operation import KeptChange
 from blobforge.refusals import Refusal, RefusalCode
@@ -50,8 +62,10 @@ def retried(tx: Transaction, message: Retry) -> KeptChange | Refusal:
 
 
 def _again(
-    tx: Transaction, job: Job, *, reset_attempts: bool, priority: int | None, compare: bool = False
-) -> Job | Refusal:
+    tx: Transaction, job: Job, *, reset_attempts: bool, priority: int | None, compare: bool = False,
+    start: int | None = None,
+) -> Job | Refusal:  # fmt: skip
+    """`start`: it is not to be started before (ms)."""
     source = tx.store.file(source_key(job.source_hash))
     again = life.retry(
         job,
@@ -65,9 +79,10 @@ def _again(
     )
     if isinstance(again, Refusal):
         return again
+    again = life.not_started_before(again, start, now=tx.now)
     _save(tx, job, again)
     if again.status is JobStatus.PENDING:
-        claimable(tx, again)
+        ready_or_waits(tx, again)
     else:
         tx.facts.append(SourceAwaited(job.id, job.source_hash))
     return again
@@ -91,7 +106,9 @@ def cancelled(tx: Transaction, message: Cancel) -> KeptChange | Refusal:
         tx.facts.append(LeaseEnded(job.id))
     if job.status is JobStatus.UPLOADING:
         tx.facts.append(SourceSettled(job.id, job.source_hash))
-    return KeptChange(job.id, job.status, ended.status, tx.now)
+    start = job.start
+    was = job.status if start is None else msgspec.json.encode(BeforeCancel(job.status, start)).decode()
+    return KeptChange(job.id, was, ended.status, tx.now)
 
 
 def set_priority(tx: Transaction, message: SetPriority) -> JobChanged | Refusal:
@@ -161,7 +178,8 @@ def _answered(
 def undo(tx: Transaction, message: Undo) -> Undone | Refusal:
     """Put back what an action has changed, as far as nothing has happened to it since.
 
-    A cancelled job goes back into the queue, whatever it was before: one that ran starts again from the beginning.
+    A cancelled job goes back into the queue, whatever it was before: one that ran starts again from the beginning,
+    and one that was not to be started before a time waits for it again.
     """
     found = tx.store.undos(message.token, since=tx.now - UNDO_MS, limit=message.limit)
     if not found and not message.further:
@@ -184,7 +202,9 @@ def put_back(tx: Transaction, changed: KeptChange) -> bool:
         # The moment tells this cancellation from a later one.
         if job.status is not JobStatus.CANCELLED or job.completed_at != at:
             return False
-        return isinstance(_again(tx, job, reset_attempts=False, priority=None), Job)
+        before = msgspec.json.decode(was, type=BeforeCancel) if was.startswith("{") else None
+        start = before.not_before if before is not None else None
+        return isinstance(_again(tx, job, reset_attempts=False, priority=None, start=start), Job)
     if became in (JobStatus.PENDING, JobStatus.UPLOADING):
         return _undo_retry(tx, job, msgspec.json.decode(was, type=BeforeRetry), at)
     if became == RETAGGED:

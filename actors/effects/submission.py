@@ -6,11 +6,12 @@ from functools import partial
 
 from msgspec.structs import replace
 
-from actors.effects.avoidance import claimable, kept_from
+from actors.effects.avoidance import kept_from
 from actors.effects.causes import UPLOAD_CAUSE, blamed
 from actors.effects.deletions import doubted, spare_source
 from actors.effects.jobtypes import one_type_too_many
 from actors.effects.requirements import lane_for
+from actors.effects.starts import ready_or_waits
 from actors.effects.transaction import Transaction
 from actors.messages import (
     ExpireUploads,
@@ -47,7 +48,7 @@ def submit(tx: Transaction, message: Submit) -> Submitted | Refusal:
     if existing is not None:
         vanished = source.seen is Seen.ABSENT
         if life.source_never_came(existing) or (vanished and existing.status is JobStatus.DEAD):
-            existing = _revive(tx, existing, ready=ready)
+            existing = _revive(tx, existing, new, ready=ready)
         elif vanished and (waiting := life.await_source(existing, now=tx.now)) is not None:
             tx.store.save_job(existing, waiting)
             tx.events.append(JobUpdated(waiting.id, waiting.type, waiting.status))
@@ -104,6 +105,7 @@ def _job(tx: Transaction, new: NewJob, lane: Lane, *, ready: bool) -> Job:
         submitter=new.submitter,
         options=new.options,
         requires=new.requires,
+        not_before=life.later(new.not_before, now=tx.now),
         lane=lane,
     )
 
@@ -132,8 +134,8 @@ def _source_ready(tx: Transaction, source_hash: str, announced: int | None, sour
     return known is not None and known.serves(announced)
 
 
-def _revive(tx: Transaction, job: Job, *, ready: bool) -> Job:
-    """Its source never came, and now it is submitted again: it waits anew."""
+def _revive(tx: Transaction, job: Job, new: NewJob, *, ready: bool) -> Job:
+    """Its source never came, and now it is submitted again: it waits anew, and for the time that is said now."""
     revived = life.retry(
         job,
         reset_attempts=True,
@@ -144,6 +146,7 @@ def _revive(tx: Transaction, job: Job, *, ready: bool) -> Job:
         now=tx.now,
     )
     assert isinstance(revived, Job)
+    revived = life.not_started_before(revived, new.not_before, now=tx.now)
     tx.store.save_job(job, revived)
     tx.events.append(JobUpdated(job.id, job.type, revived.status))
     _waits(tx, revived)
@@ -152,7 +155,7 @@ def _revive(tx: Transaction, job: Job, *, ready: bool) -> Job:
 
 def _waits(tx: Transaction, job: Job) -> None:
     if job.status is JobStatus.PENDING:
-        claimable(tx, job)
+        ready_or_waits(tx, job)
     else:
         tx.facts.append(SourceAwaited(job.id, job.source_hash))
 
@@ -179,7 +182,7 @@ def source_arrived(tx: Transaction, message: SourceArrived) -> SourceSettledFor 
         tx.store.save_job(job, arrived)
         tx.events.append(JobUpdated(job.id, job.type, arrived.status))
         tx.facts.append(SourceSettled(job.id, job.source_hash))
-        claimable(tx, arrived)
+        ready_or_waits(tx, arrived)
         count += 1
     return SourceSettledFor(count)
 

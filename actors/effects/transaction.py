@@ -174,7 +174,8 @@ class Transaction(msgspec.Struct):
     def waits(self, job: Job) -> None:
         """Have the job, as it is saved, woken when its time has come."""
         assert job.waits_until is not None
-        self.facts.append(JobWaits(job.id, job.waits_until, max(0, job.waits_until - self.now) / 1000))
+        wait = max(0, job.waits_until - self.now) / 1000
+        self.facts.append(JobWaits(job.id, job.waits_until, wait, start=job.waits_to_start))
 
     def revoke(self, *hashes: str, workers: tuple[str, ...] = ()) -> None:
         """Note that these credentials are good no longer (`CredentialsRevoked`)."""

@@ -9,6 +9,7 @@ import re
 import sys
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
@@ -241,6 +242,21 @@ def bug(error: Exception, session: CliSession) -> CliError:
 def fail(code: int = FAILED) -> NoReturn:
     """End with `code`; what there is to say has been said."""
     raise click.exceptions.Exit(code)
+
+
+_AHEAD = {"m": "minutes", "h": "hours", "d": "days"}
+
+
+def start_time(_ctx: click.Context, _param: click.Parameter, said: str | None) -> datetime | None:
+    """A time to come as a person types it: without a zone it is this machine's; or how far ahead it is."""
+    if said is None:
+        return None
+    try:
+        if said.startswith("+") and said[-1] in _AHEAD:
+            return datetime.now(UTC) + timedelta(**{_AHEAD[said[-1]]: int(said[1:-1])})
+        return datetime.fromisoformat(said).astimezone()
+    except (ValueError, OverflowError, OSError):
+        raise click.BadParameter(f"{said!r} is no time; one is 2026-12-01T22:00, or +30m, +2h, +7d") from None
 
 
 def required(_ctx: click.Context, _param: click.Parameter, said: tuple[str, ...]) -> tuple[str, ...]:

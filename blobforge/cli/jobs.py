@@ -214,7 +214,7 @@ def _show_job(job: Job) -> None:
             ("worker", job.worker_id),
             ("tries", _tries(job, " of ")),
             ("last error", job.last_error),
-            ("next try", job.not_before),
+            ("next try" if job.attempt_history else "not before", job.not_before),
             ("result", job.result if job.result is not None else _aside(job)),
             ("result of", _kept(job)),
             ("created", job.created_at),

@@ -52,6 +52,7 @@ def _fields(found: Stats) -> list[tuple[str, object]]:
     rate = found.jobs_per_minute
     return [
         ("pending", found.pending_jobs),
+        ("not to be started yet", found.deferred_jobs or None),
         ("running", found.running_jobs),
         ("completed", found.completed_jobs),
         ("failed", found.failed_jobs),

@@ -14,7 +14,7 @@ from typing import IO, TYPE_CHECKING, Any
 import click
 
 from blobforge.cli import common, output, suggest
-from blobforge.cli.common import CliError, CliSession, pass_session, required, session_options
+from blobforge.cli.common import CliError, CliSession, pass_session, required, session_options, start_time
 from blobforge.cli.ingest.find import Candidate, RejectedPath, Selection, find, no_tags, tags_of_path
 
 if TYPE_CHECKING:
@@ -122,6 +122,13 @@ def _job_options(command: Any) -> Any:
             metavar="LABEL",
             callback=required,
             help="What its worker's labels must hold, as gpu, zone=eu or 'memory_gib>=32'; may be repeated.",
+        ),
+        click.option(
+            "--not-before",
+            "not_before",
+            metavar="TIME",
+            callback=start_time,
+            help="Not to be started before: 2026-12-01T22:00 (this machine's zone unless it has one), or +2h, +7d.",
         ),
         click.option(
             "--metadata", multiple=True, metavar="NAME=VALUE", callback=_metadata, help="Kept with the job."

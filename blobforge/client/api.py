@@ -65,9 +65,11 @@ class Endpoints(FileEndpoints, AttemptEndpoints, AdminEndpoints):
         metadata: Mapping[str, Any] | None = None,
         options: Mapping[str, Any] | None = None,
         requires: Sequence[str] | None = None,
+        not_before: datetime | None = None,
     ) -> Submission:
         """Submit a job; one of the same source, type and options that is there already is answered instead. `options`
         are what the converter is to do, `requires` what the labels of its worker must hold (`gpu`, `memory_gib>=32`).
+        No worker is given it before `not_before` (without a zone: of this machine's).
         """
         body = without_none(
             type=type,
@@ -80,6 +82,7 @@ class Endpoints(FileEndpoints, AttemptEndpoints, AdminEndpoints):
             metadata=dict(metadata) if metadata else None,
             options=dict(options) if options else None,
             requires=list(requires) if requires else None,
+            not_before=not_before.astimezone().isoformat() if not_before is not None else None,
             # The store then checks the bytes as they come in, so that the server need not read them again to verify
             # them.
             bind_checksum=True,

@@ -15,6 +15,7 @@ import secrets
 import tempfile
 from collections import deque
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from datetime import datetime
 from pathlib import Path, PurePath
 from typing import Any, Final, Unpack
 
@@ -95,12 +96,13 @@ class AsyncClient(Endpoints):
         metadata: Mapping[str, Any] | None = None,
         options: Mapping[str, Any] | None = None,
         requires: Sequence[str] | None = None,
+        not_before: datetime | None = None,
     ) -> SubmittedFile:
         """Submit a file, or bytes under a `name`, as a job, and upload what the server does not have yet.
 
         `type` is the job's, by default what the suffix says; `options` are what the converter is to do, `requires`
-        what the labels of its worker must hold. The same bytes submitted twice with the same type and options are one
-        job (`existing`).
+        what the labels of its worker must hold; no worker is given the job before `not_before` (without a zone: of
+        this machine's). The same bytes submitted twice with the same type and options are one job (`existing`).
         Raises ValueError (no suffix that tells the type), OSError, ChecksumMismatch (the file changed meanwhile) and
         what all calls raise.
         """
@@ -117,6 +119,7 @@ class AsyncClient(Endpoints):
             "metadata": metadata,
             "options": options,
             "requires": requires,
+            "not_before": not_before,
             "name": name,
         }
         if not isinstance(file, bytes):

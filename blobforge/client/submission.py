@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +40,7 @@ async def submit_file(
     metadata: Mapping[str, Any] | None = None,
     options: Mapping[str, Any] | None = None,
     requires: Sequence[str] | None = None,
+    not_before: datetime | None = None,
     name: str | None = None,
     on_bytes: OnBytes | None = None,
 ) -> SubmittedFile:
@@ -63,6 +65,7 @@ async def submit_file(
         metadata=metadata,
         options=options,
         requires=requires,
+        not_before=not_before,
     )
     status = answer.status or "pending"
     if answer.upload_url is not None:

@@ -83,12 +83,13 @@ class Client(BlockingClient):
         metadata: Mapping[str, Any] | None = None,
         options: Mapping[str, Any] | None = None,
         requires: Sequence[str] | None = None,
+        not_before: datetime | None = None,
     ) -> SubmittedFile:
         """Submit a file, or bytes under a `name`, as a job, and upload what the server does not have yet.
 
         `type` is the job's, by default what the suffix says; `options` are what the converter is to do, `requires`
-        what the labels of its worker must hold. The same bytes submitted twice with the same type and options are one
-        job (`existing`).
+        what the labels of its worker must hold; no worker is given the job before `not_before` (without a zone: of
+        this machine's). The same bytes submitted twice with the same type and options are one job (`existing`).
         Raises ValueError (no suffix that tells the type), OSError, ChecksumMismatch (the file changed meanwhile) and
         what all calls raise.
         """
@@ -104,6 +105,7 @@ class Client(BlockingClient):
                 metadata=metadata,
                 options=options,
                 requires=requires,
+                not_before=not_before,
             )
         )
 
@@ -186,9 +188,11 @@ class Client(BlockingClient):
         metadata: Mapping[str, Any] | None = None,
         options: Mapping[str, Any] | None = None,
         requires: Sequence[str] | None = None,
+        not_before: datetime | None = None,
     ) -> Submission:
         """Submit a job; one of the same source, type and options that is there already is answered instead. `options`
         are what the converter is to do, `requires` what the labels of its worker must hold (`gpu`, `memory_gib>=32`).
+        No worker is given it before `not_before` (without a zone: of this machine's).
         """
         return self._run(
             partial(
@@ -203,6 +207,7 @@ class Client(BlockingClient):
                 metadata=metadata,
                 options=options,
                 requires=requires,
+                not_before=not_before,
             )
         )
 

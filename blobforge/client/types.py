@@ -447,6 +447,7 @@ class Stats(msgspec.Struct, frozen=True, kw_only=True):
     jobs_per_minute: float | None = None
     eta_seconds: float | None = None
     eta_by_type: dict[str, float | None] = {}
+    deferred_jobs: int = 0
 
 
 class Scale(msgspec.Struct, frozen=True, kw_only=True):

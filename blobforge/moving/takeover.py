@@ -161,7 +161,7 @@ def _take_job(store: Store, taken: TakenJob, seen: SeenObjects, account: Account
         files.append(Kept(source.key, None, _record(source, now)))
         job = replace(job, source_size=source.size)
     elif taken.waits:
-        job = replace(job, status=JobStatus.UPLOADING, not_before=None, updated_at=now)
+        job = replace(job, status=JobStatus.UPLOADING, not_before=job.start, updated_at=now)
     stored = store.arrivals.add(Whole(job, taken.attempts, tuple(files), taken.results), now=now)
     if stored is None:
         account.jobs.known += 1

@@ -32,7 +32,8 @@ class Stats(msgspec.Struct, frozen=True):
     """The kept counters. `oldest_pending_at` is in ms since the epoch; `completed_per_minute` is a mean.
 
     `seconds_left` has the types with jobs that wait: how long these take at the rate of now; None where no worker is
-    online, none was completed lately, or the type is paused.
+    online, none was completed lately, or the type is paused. `deferred`: so many of the pending ones are not to be
+    started yet, by their submission; they are neither in `seconds_left` nor the oldest.
     """
 
     jobs: dict[JobStatus, int]
@@ -44,6 +45,7 @@ class Stats(msgspec.Struct, frozen=True):
     seconds_left: dict[str, float | None]
     bytes_by_type: dict[str, KeptSum] = {}
     bytes_by_status: dict[str, KeptSum] = {}
+    deferred: int = 0
 
 
 class KeptSum(msgspec.Struct, frozen=True):
@@ -80,12 +82,14 @@ class Space(msgspec.Struct, frozen=True):
 
 class Census(msgspec.Struct, frozen=True):
     """The kept counters row by row, zeros too: (status, type, priority, jobs). `oldest_pending` is by type, in ms;
-    `bytes` (status, type, of sources, of results)."""
+    `bytes` (status, type, of sources, of results); `deferred` by type and priority: the pending jobs that are not to
+    be started yet, of which `oldest_pending` knows nothing."""
 
     jobs: list[tuple[str, str, int, int]]
     oldest_pending: dict[str, int]
     workers: dict[WorkerStatus, int]
     bytes: list[tuple[str, str, int, int]]
+    deferred: dict[tuple[str, int], int] = {}
 
 
 class History(msgspec.Struct, frozen=True):

@@ -35,6 +35,7 @@ TABLES: Final[Mapping[str, tuple[str, ...]]] = {
     "job_counts": ("status", "type", "priority"),
     "tag_counts": ("tag",),
     "converter_counts": ("made_by", "status", "type", "priority"),
+    "deferred_counts": ("type", "priority"),
     "worker_counts": ("status",),
     "happenings": ("step", "slot", "type", "what"),
     "depths": ("step", "slot", "type", "status"),

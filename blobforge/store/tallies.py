@@ -17,7 +17,9 @@ from blobforge.store.figures import HOUR_MS, KEPT, SUBMITTED, WEEK_MS, WEEKS_KEP
 from blobforge.worker import Worker, WorkerStatus
 
 K = TypeVar("K", bound=Hashable)
-COUNTERS: Final = ("jobs", "tags", "converters", "failures", "workers", "happenings", "durations", "worker_rates")
+COUNTERS: Final = (
+    "jobs", "tags", "converters", "deferred", "failures", "workers", "happenings", "durations", "worker_rates",
+)  # fmt: skip
 # Bytes of one source that count, so that no number of jobs makes a sum that the database cannot hold: a client may
 # announce what it will.
 MOST_COUNTED: Final = 2**40
@@ -56,9 +58,9 @@ _NOTHING = Weight()
 
 class Tallies(msgspec.Struct):
     """`jobs` by (status, type, priority) and `tags` by (tag,): how many, and the bytes of sources and of results; the
-    others are numbers alone. `converters` by (converter, status, type, priority); `failures` by (cause, status);
-    `workers` by (status,); `happenings` by (step, slot, type, what); `durations` by (week, type, bucket);
-    `worker_rates` by (hour, worker, outcome).
+    others are numbers alone. `converters` by (converter, status, type, priority); `deferred`, the jobs that are not
+    to be started yet, by (type, priority); `failures` by (cause, status); `workers` by (status,); `happenings` by
+    (step, slot, type, what); `durations` by (week, type, bucket); `worker_rates` by (hour, worker, outcome).
 
     `hours`: the first and the last id that was made in each hour.
     """
@@ -66,6 +68,7 @@ class Tallies(msgspec.Struct):
     jobs: dict[tuple[JobStatus, str, int], Weight] = {}
     tags: dict[tuple[str], Weight] = {}
     converters: dict[tuple[str, JobStatus, str, int], int] = {}
+    deferred: dict[tuple[str, int], int] = {}
     failures: dict[tuple[int, JobStatus], int] = {}
     workers: dict[tuple[WorkerStatus], int] = {}
     happenings: dict[tuple[int, int, str, str], int] = {}
@@ -76,10 +79,11 @@ class Tallies(msgspec.Struct):
     def count(self, jobs: Sequence[Job], change: int) -> None:
         """These jobs are there as they are now (+1), or are so no longer (-1)."""
         alike = _alike([
-            (job.status, job.type, job.priority, job.failure, job.made_by, _source_bytes(job), job.output_bytes)
+            (job.status, job.type, job.priority, job.waits_to_start, job.failure, job.made_by, _source_bytes(job),
+             job.output_bytes)
             for job in jobs
         ])  # fmt: skip
-        for (status, type_, priority, failure, made_by, source, output), n in alike.items():
+        for (status, type_, priority, deferred, failure, made_by, source, output), n in alike.items():
             key = (status, type_, priority)
             # A job that was not weighed has no bytes here yet.
             weight = Weight(n) if output is None else Weight(n, n * source, n * output)
@@ -87,6 +91,8 @@ class Tallies(msgspec.Struct):
             if made_by is not None:
                 made = (made_by, *key)
                 self.converters[made] = self.converters.get(made, 0) + n * change
+            if deferred:
+                self.deferred[type_, priority] = self.deferred.get((type_, priority), 0) + n * change
             if failure is not None and status in _FAILING:
                 cause = (failure, status)
                 self.failures[cause] = self.failures.get(cause, 0) + n * change

@@ -369,6 +369,12 @@ class Store(Lookups, InHistory, Protocol):
     def compared_until(self, before: int, *, limit: int) -> list[Job]:
         """Jobs whose former result was to be kept until a time (ms) before that, the earliest first."""
 
+    def due_starts(self, until: int, *, limit: int) -> list[Job]:
+        """Pending jobs that were not to be started before a time (ms) up to that, the earliest first."""
+
+    def next_start(self) -> int | None:
+        """The earliest of the times (ms) before which a pending job is not to be started."""
+
     def beat_job(self, job: Job, *, progress: str | None, now: int) -> None:
         """Renew the lease of a running attempt and keep its progress, where it sent any."""
 

@@ -8,6 +8,7 @@ import re
 import types
 import typing
 from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 import msgspec
@@ -39,6 +40,7 @@ SENT = {
 SENT_BY_ALL = {
     "jobs": [{"job_id": 1, "lease": "x"}], "sources": [("ab" * 32, b"x")], "parts": [(1, "etag")], "verb": "retry",
     "filters": {"tag": "x"}, "cause": "trouble", "to": PartsDestination(job_id=1, lease="x"),
+    "not_before": datetime(2026, 12, 1, 22, tzinfo=UTC),
 }  # fmt: skip
 
 

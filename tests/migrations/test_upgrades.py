@@ -52,6 +52,7 @@ COMMITTED = {
     "0025_type_timeouts.sql": "be97f6901568d3bb",
     "0026_searches.sql": "c7f8bccc4d741c37",
     "0027_requirements.sql": "0808d70a1fefaa26",
+    "0028_starts.sql": "8d77566823605be1",
 }
 NUMBERS = {
     "<type:type>": "pdf",

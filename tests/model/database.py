@@ -59,6 +59,7 @@ def held(probe: Probe) -> dict[str, Any]:
         "converter counts": {
             row for row in probe.rows("converter_counts", "made_by", "status", "type", "priority", "n") if row[-1]
         },
+        "deferred counts": {row for row in probe.rows("deferred_counts", "type", "priority", "n") if row[-1]},
         "worker counts": {row for row in probe.rows("worker_counts", "status", "n") if row[-1]},
         "tokens": {
             (id_, name, hash_, scopes == "admin", origin == "start", used)
@@ -104,6 +105,7 @@ def should_hold(world: World) -> dict[str, Any]:
     jobs = world.jobs.values()
     job_counts = Counter((job.status, job.type, job.priority) for job in jobs)
     converters = Counter((job.made_by, job.status, job.type, job.priority) for job in jobs if job.made_by)
+    deferred = Counter((job.type, job.priority) for job in jobs if job.deferred)
     worker_counts = Counter(worker.status for worker in world.workers.values())
     return {
         "jobs": {_job(world, job) for job in jobs},
@@ -134,6 +136,7 @@ def should_hold(world: World) -> dict[str, Any]:
         "tags": {(job.id, tag) for job in jobs for tag in job.tags},
         "job counts": {(*key, n) for key, n in job_counts.items()},
         "converter counts": {(*key, n) for key, n in converters.items()},
+        "deferred counts": {(*key, n) for key, n in deferred.items()},
         "worker counts": set(worker_counts.items()),
         "tokens": {
             (id_, each.name, each.hash, each.admin, each.of_the_start, each.used_at)

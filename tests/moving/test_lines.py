@@ -21,6 +21,7 @@ from actors.messages import (
     Retry,
     Seen,
     SetRequirements,
+    StartJobs,
 )
 from blobforge.access import Scope, hash_secret
 from blobforge.moving import lines, reading
@@ -43,6 +44,7 @@ TABLES = {
     "job_tags": "tag, job_id",
     "results": "job_id, attempt, result",
     "files": "key, size, sha256, job_id, attempt, checked_at, etag, kept, keeping",
+    "deferred_counts": "type, priority, n",
     "job_hours": "hour, first_id, last_id",
     "installation": "id",
     "sqlite_sequence": "name, seq",
@@ -238,6 +240,22 @@ def test_the_lines_say_what_they_are(book: Book, tmp_path: Path) -> None:
     assert first["credentials"] is False
     assert rest[-1] == {"end": {"jobs": 8, "tokens": 0, "workers": 0, "users": 0}}
     assert [line["job"]["job"]["id"] for line in rest[:-1]] == list(range(1, 9))
+
+
+def test_a_job_that_is_not_to_be_started_yet_waits_here_too(tmp_path: Path) -> None:
+    old = Book(tmp_path / "from.db")
+    start = T0 + 10**9
+    old.do(submission("later", not_before=start), submission("uploads", ready=False, not_before=start))
+    new = Book(tmp_path / "to.db")
+    new.probe.change("installation", {"id": "banother1"})
+    take(new, exported(old, tmp_path / "all.ndjson"))
+    assert new.probe.rows("jobs", "status", "not_before", order="id") == [("pending", start), ("uploading", start)]
+    assert new.probe.rows("deferred_counts", "type", "priority", "n") == [("pdf", 3, 1)]
+    assert check(new.path) == []
+    new.now = start
+    assert new.do(StartJobs(9)).jobs == 1
+    old.close()
+    new.close()
 
 
 def test_what_jobs_require_comes_along_and_their_lanes_are_made_anew(tmp_path: Path) -> None:

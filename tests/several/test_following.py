@@ -4,6 +4,7 @@ are the same everywhere."""
 from __future__ import annotations
 
 import hashlib
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -14,6 +15,7 @@ from blobforge.access import hash_secret
 from blobforge.refusals import Refusal, RefusalCode
 from blobforge.serve import following
 from blobforge.store.errors import DatabaseError, OutcomeUnknown, StoreUnavailable
+from blobforge.store.postgres.check import check
 from tests.fixtures.local import LocalServer
 from tests.several.house import House
 from tests.web.calls import token
@@ -402,3 +404,26 @@ async def test_labels_hold_at_all_servers_and_a_claim_that_waits_at_another_is_w
             await a.call("POST", "/api/workers/register", {"id": "plain", "type": "pdf", "labels": {"gpu": True}})
         assert given["plain"]["id"] == other
         assert (await b.claim("gpu"))["job"] is None
+
+
+async def test_a_job_that_was_to_wait_is_given_out_elsewhere_when_its_time_comes(
+    house: House, autojump_clock: Any
+) -> None:
+    """Submitted at one, waited for at the other; the other one is alone when the time comes."""
+    async with house.server("b") as b:
+        async with house.server("a") as a:
+            await a.register("w1")
+            start = datetime.fromtimestamp(a.parts.now() / 1000 + 60, UTC)
+            job_id = await a.submit(not_before=start.isoformat())
+            await trio.sleep(SOON)
+            _, stats = await b.call("GET", "/api/stats")
+            assert (stats["deferred_jobs"], stats["oldest_pending_seconds"]) == (1, None)
+            assert (await b.job(job_id))["waiting"]["code"] == "not-before"
+            _, attention = await b.call("GET", "/api/stats/attention")
+            assert attention["queues"] == []
+        assert (await b.claim("w1", wait=10))["job"] is None
+        granted = await b.claim("w1", wait=60)
+        assert granted["job"]["id"] == job_id
+        assert b.parts.now() / 1000 >= start.timestamp()
+        assert (await b.call("GET", "/api/stats"))[1]["deferred_jobs"] == 0
+    assert check(house.url) == []

@@ -21,6 +21,7 @@ MOVES = """
     UPDATE jobs SET output_bytes = 0 WHERE id = {0};
     UPDATE jobs SET output_bytes = NULL WHERE id = {1};
     UPDATE converter_counts SET n = n + 1;
+    INSERT INTO deferred_counts VALUES ('pdf', 1, 7);
     UPDATE job_counts SET source_bytes = source_bytes + 7;
     UPDATE tag_counts SET n = n + 1, output_bytes = 3;"""
 CONVERTER = {"converter": "ocr 1.0"}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from typing import Any
 
 import trio
@@ -22,6 +23,10 @@ class WallClock:
 
     def __call__(self) -> int:
         return EPOCH_MS + round(trio.current_time() * 1000) + self._off
+
+    def rfc3339(self, ahead: float) -> str:
+        """The time in so many seconds."""
+        return datetime.fromtimestamp(self() / 1000 + ahead, UTC).isoformat()
 
     def jump(self, seconds: float) -> None:
         self._off += round(seconds * 1000)

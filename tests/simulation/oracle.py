@@ -40,6 +40,12 @@ class Job(NamedTuple):
     releases: int
     avoid: str | None
     requires: str | None = None
+    updated: int = 0
+
+    @property
+    def deferred(self) -> bool:
+        """It waits, with its source or for it, for the time that its submission said."""
+        return self.not_before is not None and self.releases == 0 and self.status in ("pending", "uploading")
 
     def kept_from(self, worker: str) -> bool:
         return worker in json.loads(self.avoid or "[]")
@@ -151,7 +157,7 @@ class Oracle:
         jobs = probe.rows(
             "jobs", "id", "type", "source_hash", "status", "attempt", "attempts", "losses", "max_attempts",
             "worker_id", "lease", "heartbeat_at", "not_before", "output_key", "releases", "avoid", "requires",
-            order="id",
+            "updated_at", order="id",
         )  # fmt: skip
         attempts = probe.rows(
             "attempts", "job_id", "attempt", "worker_id", "lease", "outcome", "kind", "started_at",
@@ -238,7 +244,9 @@ class Oracle:
         retried = self._history.asked("retry", job.id)
         if job.attempts > job.max_attempts and not retried:
             self._broken("budgets are finite", f"job {job.id} was charged {job.attempts} of {job.max_attempts}")
-        if was is not None and was.status == "pending" and was.not_before is not None and job.not_before is None:
+        if was is not None and was.deferred:
+            self._deferred(was, job, retried=retried)
+        elif was is not None and was.status == "pending" and was.not_before is not None and job.not_before is None:
             if job.status == "pending":
                 self._waited(job, now, was.releases)
             elif job.status == "running":
@@ -301,6 +309,11 @@ class Oracle:
             late = job.status == "completed" and was.losses >= self.limits.max_losses
             return late or (was.attempt == 0 and job.status in ("uploading", "pending", "running"))
         return was.status == "completed" and job.losses > was.losses
+
+    def _deferred(self, was: Job, job: Job, *, retried: bool) -> None:
+        ready = job.status == "running" or (job.status == "pending" and job.not_before is None)
+        if ready and not retried and was.not_before is not None and job.updated < was.not_before:
+            self._broken("nothing is started before its time", f"job {job.id}, by {was.not_before - job.updated} ms")
 
     def _waited(self, job: Job, now: float, times: int) -> None:
         least = min(self.limits.retry_backoff * 2 ** (times - 1), self.limits.retry_backoff_max)

@@ -35,9 +35,12 @@ class Submitter:
         history: History,
         type_: str,
         requires: tuple[str, ...] = (),
+        later: str | None = None,
     ) -> None:
+        """`later`: not to be started before, as the API takes it."""
         self._dice = dice
         self._requires = requires
+        self._later = later
         self._network = network
         self._objects = objects
         self._history = history
@@ -70,6 +73,8 @@ class Submitter:
         body: dict[str, Any] = {"type": self._type, "source_hash": source, "priority": dice.randint(1, 5)}
         if self._requires:
             body["requires"] = list(self._requires)
+        if self._later is not None:
+            body["not_before"] = self._later
         if dice.random() < 0.3:
             body["max_attempts"] = dice.randint(1, 2)
         key = f"submit {number} {dice.random()}" if dice.random() < 0.6 else None

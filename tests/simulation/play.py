@@ -79,6 +79,8 @@ class Play:
         self._cast = dice(seed, "cast")
         self._submitting = 0
         self._labelled = dice(seed, "labels").random() < 0.5
+        # Where somebody sets the clock back, a time to start may be hours off.
+        self._timed = dice(seed, "times").random() < 0.4 and "clock" not in self._chaos().kinds
 
     async def run(self) -> None:
         cast = self._cast
@@ -98,6 +100,7 @@ class Play:
                 history=self.history,
                 type_=cast.choice(types),
                 requires=dice(self._seed, f"requires {number}").choice(REQUIRES) if self._labelled else (),
+                later=self._later(number) if self._timed else None,
             )
             self._nursery.start_soon(self._submit, submitter, number, cast.choice((0.1, cast.uniform(0.0, 50.0))))
         operator = self._operator(names, cast)
@@ -118,6 +121,10 @@ class Play:
                     by = Revoker(revoker, network=self._network, history=self.history, worker=worker)
                     trouble.start_soon(by.run)
         await self._end(workers, operator, dispatcher)
+
+    def _later(self, number: int) -> str | None:
+        ahead = dice(self._seed, f"later {number}").choice((None, -5.0, 20.0, 60.0, 150.0))
+        return self._clock.rfc3339(ahead) if ahead is not None else None
 
     async def _submit(self, submitter: Submitter, number: int, delay: float) -> None:
         self._submitting += 1

@@ -54,6 +54,10 @@ class Watch:
         for job in look.jobs.values():
             since, _ = self._oracle.since[job.id]
             match job.status:
+                case "pending" if job.deferred and job.not_before is not None:
+                    over = (self._clock() - job.not_before) / 1000  # in a play with such jobs nobody sets the clock
+                    if min(over, now - since, calm) > CALM:
+                        self._broken("a job is ready when its time has come", f"job {job.id}")
                 case "pending" if job.not_before is not None:
                     if min(now - since, calm) > limits.retry_backoff_max + CALM:
                         self._broken("a retry comes when its wait is over", f"job {job.id}")

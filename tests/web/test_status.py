@@ -24,7 +24,7 @@ EXISTING = {
 }  # fmt: skip
 ADDED = {
     "uploading_jobs", "cancelled_jobs", "draining_workers", "by_type", "by_priority", "oldest_pending_seconds",
-    "jobs_per_minute", "eta_seconds", "eta_by_type", "bytes",
+    "jobs_per_minute", "eta_seconds", "eta_by_type", "bytes", "deferred_jobs",
 }  # fmt: skip
 
 
@@ -64,7 +64,7 @@ async def test_statistics(local: LocalServer, autojump_clock: Any) -> None:
     assert counts == {
         "total_jobs": 7, "pending_jobs": 1, "running_jobs": 1, "completed_jobs": 1, "failed_jobs": 1, "dead_jobs": 1,
         "uploading_jobs": 1, "cancelled_jobs": 1, "total_workers": 3, "online_workers": 1, "offline_workers": 1,
-        "draining_workers": 1,
+        "draining_workers": 1, "deferred_jobs": 0,
     }  # fmt: skip
     assert answer["by_type"]["png"]["cancelled"] == 1
     assert sum(answer["by_type"]["pdf"].values()) == 6

@@ -25,6 +25,7 @@ from web.api import wire_bulk, wire_common, wire_jobs, wire_workers
 from web.decode import Oversized, UnfitMember
 
 _LARGE_NUMBER = re.compile(r"\d[eE]\+?\d{3}|\d{309}")  # may be one that is larger than any float; in text, too
+LATEST_START_MS = 366 * 86_400_000  # ahead: further off, a time is rather a slip than a plan
 SHORT_TEXT = 2_000  # characters of an error, a traceback, a log tail, where they stand beside many others
 
 
@@ -91,6 +92,14 @@ def options_text(said: dict[str, Any] | None) -> str | None:
 
 
 _ACCEPTED = (options.OPTIONS, HEEDS_INTERVAL)
+
+
+def start_ms(said: datetime | None, *, now: int) -> int | None:
+    """The time (ms) before which a job is not to be started. Raises UnfitMember."""
+    start = round(said.timestamp() * 1000) if said is not None else None
+    if start is not None and start > now + LATEST_START_MS:
+        raise UnfitMember("not_before", "a job can be told to wait for a year (366 days) at most")
+    return start
 
 
 def requires_text(said: Iterable[str | None] | None) -> str | None:

@@ -94,6 +94,7 @@ def _new_job(call: Call, body: wire_jobs.SubmitBody) -> NewJob:
         call.caller.subject,
         encode.options_text(body.options),
         encode.requires_text(body.requires),
+        encode.start_ms(body.not_before, now=call.services.now()),
     )
 
 

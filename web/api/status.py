@@ -54,6 +54,7 @@ def stats_wire(stats: Stats, *, now: int) -> wire_status.StatsWire:
         eta_seconds=max(known) if known and len(known) == len(left) else None,
         eta_by_type=left,
         bytes=_kept_wire(stats),
+        deferred_jobs=stats.deferred,
     )
 
 

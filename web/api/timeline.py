@@ -100,6 +100,8 @@ def _as_it_stands(job: Job, attempts: list[Attempt], records: list[AuditEntry]) 
     """The entries for the job's present state that no attempt and no record tells."""
     ends = {attempt.ended_at for attempt in attempts}
     match job.status:
+        case JobStatus.PENDING if job.waits_to_start and job.not_before is not None:
+            return [_event(job.not_before, "waits", "By its submission it is not to be started before.")]
         case JobStatus.FAILED | JobStatus.PENDING if job.not_before is not None:
             return [_event(job.not_before, "waits", "It will be tried again by itself.")]
         case JobStatus.DEAD if job.completed_at is not None:

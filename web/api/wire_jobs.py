@@ -34,7 +34,8 @@ from web.decode import LENIENT, LENIENT_PLACE
 class SubmitBody(msgspec.Struct, frozen=True):
     """`bind_checksum`: sign the SHA-256 into `upload_url`; the PUT must then carry all of `upload_headers`.
     `options`: what the converter is to do, at most 16 KiB of JSON; `{}` is none. A job is unique by source, type and
-    options. `requires`: what the labels of its worker must hold (`gpu`, `zone=eu`, `memory_gib>=32`), 16 at most."""
+    options. `requires`: what the labels of its worker must hold (`gpu`, `zone=eu`, `memory_gib>=32`), 16 at most.
+    `not_before`: no worker is given the job before that time, at most a year ahead; one that is over says nothing."""
 
     type: JobType
     source_hash: Sha256
@@ -47,6 +48,7 @@ class SubmitBody(msgspec.Struct, frozen=True):
     bind_checksum: bool = False
     options: Json | None = None
     requires: Annotated[list[Required | None], Meta(max_length=MOST_REQUIREMENTS)] | None = None
+    not_before: Moment | None = None
 
 
 class SubmitMany(msgspec.Struct, frozen=True):
@@ -175,10 +177,10 @@ class ExpectedWire(msgspec.Struct, frozen=True):
 
 
 class WaitingWire(msgspec.Struct, frozen=True, omit_defaults=True):
-    """Why a job does not run. `code` is `source`, `back-off`, `kept`, `paused`, `limit`, `rate`, `not-accepted`,
-    `labels`, `no-worker`, `all-offline`, `all-disabled`, `all-draining`, `queued` or `next`; `until` is when that
-    ends by itself, where it is known. `change` are commands that would change it; `held_by` running jobs in its way,
-    the first five; `ahead` how many come before it, at least."""
+    """Why a job does not run. `code` is `source`, `not-before`, `back-off`, `kept`, `paused`, `limit`, `rate`,
+    `not-accepted`, `labels`, `no-worker`, `all-offline`, `all-disabled`, `all-draining`, `queued` or `next`; `until`
+    is when that ends by itself, where it is known. `change` are commands that would change it; `held_by` running
+    jobs in its way, the first five; `ahead` how many come before it, at least."""
 
     code: str
     text: str

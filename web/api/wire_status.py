@@ -57,7 +57,8 @@ class TagsWire(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
 class StatsWire(msgspec.Struct, frozen=True, kw_only=True):
     """`jobs_per_minute` is the mean of the last ten minutes; `eta_by_type` has the types with jobs that
     wait, null where one is paused, no worker is online for it, or none was completed; `eta_seconds` is null unless
-    all are known."""
+    all are known. `deferred_jobs` of the pending ones are not to be started yet (`not_before`): they are neither in
+    these times nor in `oldest_pending_seconds`."""
 
     total_jobs: int
     pending_jobs: int
@@ -78,6 +79,7 @@ class StatsWire(msgspec.Struct, frozen=True, kw_only=True):
     eta_seconds: float | None
     eta_by_type: dict[str, float | None] = {}
     bytes: KeptWire | msgspec.UnsetType = msgspec.UNSET
+    deferred_jobs: int = 0
 
 
 class ScaleQuery(msgspec.Struct, frozen=True):

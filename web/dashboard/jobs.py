@@ -104,6 +104,7 @@ async def shown(call: Call) -> Response | Refusal:
             "events": list(reversed(happened[0])),
             "earlier": happened[1],
             "requires": words(job.requires),
+            "waits_to_start": job.waits_to_start,
             "expected": api.expected_ends(reader, [job], now=now).get(job_id),
             "waiting": api.why_waiting(reader, job, upload_timeout=patience, now=now),
             **comparison.of_page(reader, job),

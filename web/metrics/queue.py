@@ -47,8 +47,17 @@ def families(reader: Reader, *, now: int) -> Iterable[Metric]:
         oldest[type_] = max(0.0, (now - at) / 1000) if at is not None else 0.0
     yield gauge(
         "blobforge_oldest_pending_age_seconds",
-        "How long ago the oldest pending job of a type was submitted; 0 if none is pending",
+        "How long ago the oldest pending job of a type was submitted; 0 if none is pending, or only for later",
         {(type_,): age for type_, age in oldest.items()},
+        ("type",),
+    )
+    deferred = dict.fromkeys(oldest, 0)
+    for (type_, _), n in census.deferred.items():
+        deferred[type_] = deferred.get(type_, 0) + n
+    yield gauge(
+        "blobforge_deferred_jobs",
+        "Pending jobs that are not to be started yet, by the time that their submission said",
+        {(type_,): n for type_, n in deferred.items()},
         ("type",),
     )
     yield gauge(

@@ -8,6 +8,7 @@ done when that upload is.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from datetime import datetime
 from typing import Any, NamedTuple
 
 import msgspec
@@ -42,6 +43,7 @@ class JobOptions(msgspec.Struct, frozen=True, kw_only=True):
     metadata: dict[str, str] = {}
     options: dict[str, Any] = {}
     requires: tuple[str, ...] = ()
+    not_before: datetime | None = None
 
 
 class AwaitedUpload(NamedTuple):
@@ -146,6 +148,7 @@ class Batches:
             "metadata": options.metadata or None,
             "options": options.options or None,
             "requires": list(options.requires) or None,
+            "not_before": options.not_before,
         }
         return {
             "type": hashed.file.type,

@@ -66,6 +66,7 @@ _COUNTERS: Final = {
     "jobs": sql.MOVE_JOB_COUNTS,
     "tags": sql.MOVE_TAG_COUNTS,
     "converters": sql.MOVE_CONVERTER_COUNTS,
+    "deferred": sql.MOVE_DEFERRED_COUNTS,
     "failures": sql.MOVE_FAILURE_COUNTS,
     "workers": sql.MOVE_WORKER_COUNTS,
     "happenings": sql.ADD_HAPPENINGS,

@@ -169,8 +169,8 @@ def _insert(table: str, columns: str, kinds: str, more: str = "") -> str:
 INSERT_JOBS: Final = _insert(
     "jobs",
     "id, type, status, priority, source_hash, created_at, updated_at, max_attempts, source_path, source_size, tags,"
-    " metadata, submitter, output_bytes, options, options_hash, requires, lane",
-    "nttntnnntntttntttn",
+    " metadata, submitter, output_bytes, options, options_hash, requires, lane, not_before",
+    "nttntnnntntttntttnn",
 )
 INSERT_JOB_TAGS: Final = _insert("job_tags", "tag, job_id", "tn", "ON CONFLICT DO NOTHING")
 DELETE_JOB_TAGS: Final = (
@@ -266,6 +266,7 @@ _BYTES: Final = ("source_bytes", "output_bytes")
 MOVE_JOB_COUNTS: Final = _moved("job_counts", "status, type, priority", "ttn", _BYTES)
 MOVE_TAG_COUNTS: Final = _moved("tag_counts", "tag", "t", _BYTES, least="0")
 MOVE_CONVERTER_COUNTS: Final = _moved("converter_counts", "made_by, status, type, priority", "tttn", least="0")
+MOVE_DEFERRED_COUNTS: Final = _moved("deferred_counts", "type, priority", "tn", least="0")
 MOVE_FAILURE_COUNTS: Final = _moved("failure_counts", "failure, status", "nt")
 MOVE_WORKER_COUNTS: Final = _moved("worker_counts", "status", "t")
 ADD_HAPPENINGS: Final = _added("happenings", "step, slot, type, what", "nntt")

@@ -43,6 +43,12 @@ _CONVERTERS: Final = """
               FROM jobs WHERE made_by IS NOT NULL GROUP BY made_by, status, type, priority
              UNION ALL SELECT made_by, status, type, priority, -n FROM converter_counts) AS each
      GROUP BY made_by, status, type, priority HAVING sum(n) <> 0 LIMIT $1"""
+_DEFERRED: Final = """
+    SELECT type, priority, sum(n)::bigint
+      FROM (SELECT type, priority, count(*) AS n
+              FROM jobs WHERE status = 'pending' AND releases = 0 AND not_before IS NOT NULL GROUP BY type, priority
+             UNION ALL SELECT type, priority, -n FROM deferred_counts) AS each
+     GROUP BY type, priority HAVING sum(n) <> 0 LIMIT $1"""
 # Jobs that a server has completed, or given back, or made, that keeps no bytes; not those that are being weighed.
 _UNWEIGHED: Final = """
     SELECT id FROM jobs
@@ -71,4 +77,6 @@ def look(url: str, *, most: int) -> Miscounts:
             lacking.tags[tag,] = Weight(*weight)
         for made_by, status, type_, priority, n in ask(_CONVERTERS, most).rows:
             lacking.converters[made_by, JobStatus(status), type_, priority] = n
+        for type_, priority, n in ask(_DEFERRED, most).rows:
+            lacking.deferred[type_, priority] = n
         return Miscounts(recount, older, lacking, tuple(id_ for (id_,) in ask(_UNWEIGHED, most).rows))

@@ -80,6 +80,16 @@ OTHERWISE: Final = {
     sql.FIRST_PENDING: f"""
         SELECT created_at FROM jobs WHERE status = 'pending' AND type = $1 AND {only("priority", "$2")}
          ORDER BY priority, id LIMIT 1""",
+    sql.FIRST_IN_LANE: f"""
+        SELECT id, created_at FROM jobs
+         WHERE status = 'pending' AND not_before IS NULL AND avoid IS NULL
+           AND type = $1 AND lane = $2 AND {only("priority", "$3")}
+         ORDER BY priority, id LIMIT 1""",
+    sql.FIRST_HELD_UP: f"""
+        SELECT id, created_at FROM jobs
+         WHERE status = 'pending' AND {sql.HELD_UP}
+           AND type = $1 AND {only("priority", "$2")}
+         ORDER BY priority, id LIMIT 1""",
     sql.AHEAD: f"""
         SELECT count(*) FROM (
             SELECT 1 FROM jobs

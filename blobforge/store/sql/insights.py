@@ -43,6 +43,7 @@ from blobforge.store.reading import (
     MOST_UNMATCHED,
 )
 from blobforge.store.sql import rows, sql
+from blobforge.store.sql.oldest import deferred, oldest_pending
 from blobforge.store.sql.requirementsets import all_sets
 from blobforge.store.sql.running import Queries, Row, of_one_moment
 from blobforge.store.sql.typesettings import all_settings
@@ -112,6 +113,8 @@ class Insights:
                 waiting[type_] = waiting.get(type_, 0) + n
             elif status == JobStatus.RUNNING:
                 running[type_] = running.get(type_, 0) + n
+        for (type_, _), n in deferred(self._ask).items():
+            waiting[type_] = max(0, waiting.get(type_, 0) - n)  # no worker is needed for them yet
         most = {type_: each.most for type_, each in all_settings(self._ask.rows(sql.TYPE_SETTINGS)).items()}
         types = {*waiting, *running}
         return {type_: Load(waiting.get(type_, 0), running.get(type_, 0), most.get(type_)) for type_ in types}
@@ -140,14 +143,14 @@ class Insights:
     @of_one_moment
     def queues(self) -> list[TypeQueue]:
         pending: dict[str, int] = {}
-        oldest: dict[str, int] = {}
+        strata: list[tuple[str, int]] = []
+        later = deferred(self._ask)
         for status, type_, priority, n in self._ask.rows(sql.JOB_COUNTS):
-            if status != JobStatus.PENDING:
-                continue
-            pending[type_] = pending.get(type_, 0) + n
-            row = self._ask.row(sql.FIRST_PENDING, (type_, priority))
-            if row is not None:
-                oldest[type_] = min(row[0], oldest.get(type_, row[0]))
+            ready = n - later.get((type_, priority), 0)
+            if status == JobStatus.PENDING and ready > 0:
+                pending[type_] = pending.get(type_, 0) + ready
+                strata.append((type_, priority))
+        oldest = oldest_pending(self._ask, strata, later)
         served = self.types_with_workers() if pending else set()
         heeded = {row[0] for row in self._ask.rows(sql.TYPES_ACCEPTED)} if pending else set()
         found = [
@@ -213,11 +216,12 @@ class Insights:
         asked = self._ask.rows(sql.FLEET, (job.type, int(job.requires is not None)))
         fleet = _fleet(asked, accepted=job.options is None, requires=job.requires)
         urgent = running = 0
+        later = deferred(self._ask)
         for status, type_, priority, n in self._ask.rows(sql.JOB_COUNTS):
             if type_ != job.type:
                 continue
             if status == JobStatus.PENDING and priority < job.priority:
-                urgent += n
+                urgent += max(0, n - later.get((type_, priority), 0))
             if status == JobStatus.RUNNING:
                 running += n
         row = self._ask.row(sql.AHEAD, (job.type, job.lane, job.priority, job.id, MOST_AHEAD + 1))

@@ -199,8 +199,8 @@ INVARIANTS: Final = (
         "SELECT id FROM jobs WHERE status = 'failed' AND not_before IS NULL",
     ),
     Invariant(
-        "jobs with a back-off, and neither failed nor pending",
-        "SELECT id FROM jobs WHERE status NOT IN ('failed', 'pending') AND not_before IS NOT NULL",
+        "jobs that wait for a time, and are neither failed nor pending, nor await their source",
+        "SELECT id FROM jobs WHERE status NOT IN ('failed', 'pending', 'uploading') AND not_before IS NOT NULL",
     ),
     Invariant(
         "jobs that are kept from workers, but not pending, or without an end, or in a back-off besides",
@@ -319,6 +319,17 @@ INVARIANTS: Final = (
                     GROUP BY made_by, status, type, priority) AS each
             GROUP BY made_by, status, type, priority HAVING sum(kept) <> sum(counted)""",
         ("jobs", "jobs.made_by", "converter_counts"),
+    ),
+    Invariant(
+        "counters of jobs to be started later that are not what counting says (type, priority: kept, counted)",
+        """SELECT type || ' ' || priority || ': ' || sum(kept) || ', ' || sum(counted)
+             FROM (SELECT type, priority, n AS kept, 0 AS counted FROM deferred_counts
+                   UNION ALL
+                   SELECT type, priority, 0, count(*) FROM jobs
+                    WHERE status = 'pending' AND releases = 0 AND not_before IS NOT NULL
+                    GROUP BY type, priority) AS each
+            GROUP BY type, priority HAVING sum(kept) <> sum(counted)""",
+        ("jobs", "deferred_counts"),
     ),
     Invariant(
         "counters of workers that are not what counting says (status: kept, counted)",

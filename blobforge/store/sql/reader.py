@@ -27,6 +27,7 @@ from blobforge.store.lists import (
 from blobforge.store.sql import rows, sql
 from blobforge.store.sql.insights import Insights
 from blobforge.store.sql.joblists import JobLists
+from blobforge.store.sql.oldest import deferred, oldest_pending
 from blobforge.store.sql.operations import operation
 from blobforge.store.sql.outputs import OutputLookups
 from blobforge.store.sql.roster import Roster
@@ -205,7 +206,8 @@ class SqlReader(JobLists):
             jobs = dict.fromkeys(JobStatus, 0)
             by_type: dict[str, dict[str, int]] = {}
             by_priority: dict[int, dict[str, int]] = {}
-            oldest: int | None = None
+            later = deferred(self._ask)
+            strata: list[tuple[str, int]] = []
             for status, type_, priority, n in self._ask.rows(sql.JOB_COUNTS):
                 jobs[JobStatus(status)] += n
                 of_type = by_type.setdefault(type_, {})
@@ -213,9 +215,8 @@ class SqlReader(JobLists):
                 of_priority = by_priority.setdefault(priority, {})
                 of_priority[status] = of_priority.get(status, 0) + n
                 if status == JobStatus.PENDING:
-                    row = self._ask.row(sql.FIRST_PENDING, (type_, priority))
-                    if row and (oldest is None or row[0] < oldest):
-                        oldest = row[0]
+                    strata.append((type_, priority))
+            oldest = oldest_pending(self._ask, strata, later)
             workers = dict.fromkeys(WorkerStatus, 0)
             for status, n in self._ask.rows(sql.WORKER_COUNTS):
                 workers[WorkerStatus(status)] = n
@@ -227,12 +228,19 @@ class SqlReader(JobLists):
         # The minute under way counts as far as it has come.
         minutes = RATE_MINUTES - 1 + now % MINUTE_MS / MINUTE_MS
         left: dict[str, float | None] = {}
+        put_off: dict[str, int] = {}
+        for (type_, _), n in later.items():
+            put_off[type_] = put_off.get(type_, 0) + n
         for type_, counts in by_type.items():
-            if waiting := counts.get(JobStatus.PENDING, 0) + counts.get(JobStatus.FAILED, 0):
+            waiting = counts.get(JobStatus.PENDING, 0) + counts.get(JobStatus.FAILED, 0) - put_off.get(type_, 0)
+            if waiting > 0:
                 known = type_ in served and rates.get(type_)
                 left[type_] = waiting / rates[type_] * minutes * 60 if known else None
         per_minute = sum(rates.values()) / minutes
-        return Stats(jobs, by_type, by_priority, workers, oldest, per_minute, left, bytes_by_type, by_status)
+        return Stats(
+            jobs, by_type, by_priority, workers, min(oldest.values(), default=None), per_minute, left, bytes_by_type,
+            by_status, sum(put_off.values()),
+        )  # fmt: skip
 
     def _bytes(self) -> tuple[dict[str, KeptSum], dict[str, KeptSum]]:
         """By status, and by type."""
@@ -250,11 +258,9 @@ class SqlReader(JobLists):
     def census(self) -> Census:
         with self.outages_told(), self.snapshot():
             jobs = list(self._ask.rows(sql.ALL_JOB_COUNTS))
-            oldest: dict[str, int] = {}
-            for status, type_, priority, n in jobs:
-                row = self._ask.row(sql.FIRST_PENDING, (type_, priority)) if n and status == "pending" else None
-                if row is not None:
-                    oldest[type_] = min(row[0], oldest.get(type_, row[0]))
+            later = deferred(self._ask)
+            strata = [(type_, priority) for status, type_, priority, n in jobs if n and status == JobStatus.PENDING]
+            oldest = oldest_pending(self._ask, strata, later)
             workers = dict.fromkeys(WorkerStatus, 0)
             for status, n in self._ask.rows(sql.WORKER_COUNTS):
                 workers[WorkerStatus(status)] = n
@@ -262,7 +268,7 @@ class SqlReader(JobLists):
                 (status, type_, int(source), int(output))
                 for status, type_, source, output in self._ask.rows(sql.BYTES)
             ]
-        return Census(jobs, oldest, workers, kept)
+        return Census(jobs, oldest, workers, kept, later)
 
     # --- what the actors read at a start
 

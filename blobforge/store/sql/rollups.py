@@ -74,6 +74,7 @@ class Rollups:
         self._do.rows(sql.FORGET_TYPES)
         self._do.rows(sql.FORGET_TAGS)
         self._do.rows(sql.FORGET_CONVERTERS)
+        self._do.rows(sql.FORGET_DEFERRED)
         self._do.rows(sql.PURGE_FAILURES, (kept.causes_seen_at,))
         if self._do.number(sql.COUNT_FAILURES) >= kept.causes:
             self._do.rows(sql.FORGET_FAILURES, (kept.room,))

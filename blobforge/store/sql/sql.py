@@ -301,6 +301,8 @@ PURGE_WORKER_RATES: Final = "DELETE FROM worker_rates WHERE hour < ?"
 FORGET_TYPES: Final = """
     DELETE FROM job_counts WHERE type IN (SELECT type FROM job_counts GROUP BY type HAVING sum(n) = 0)"""
 FORGET_CONVERTERS: Final = "DELETE FROM converter_counts WHERE n = 0"
+FORGET_DEFERRED: Final = "DELETE FROM deferred_counts WHERE n = 0"
+DEFERRED_COUNTS: Final = "SELECT type, priority, n FROM deferred_counts WHERE n > 0"
 # See blobforge/store/tallies.py.
 SOURCE_BYTES: Final = f"""(CASE WHEN status = 'uploading' OR source_size IS NULL THEN 0
               WHEN source_size > {MOST_COUNTED} THEN {MOST_COUNTED} ELSE source_size END)"""
@@ -321,6 +323,15 @@ RATES_SINCE: Final = """
 # The one at the head of the line, by the claim order: as old as any behind it, up to what servers' clocks differ.
 FIRST_PENDING: Final = """
     SELECT created_at FROM jobs WHERE status = 'pending' AND type = ? AND priority = ? ORDER BY id LIMIT 1"""
+# Where some are not to be started yet: the first of those that are ready in a lane, and of those that are held up.
+FIRST_IN_LANE: Final = f"""
+    SELECT id, created_at FROM jobs INDEXED BY jobs_ready WHERE {READY} AND priority = ? ORDER BY id LIMIT 1"""
+# As in its index.
+HELD_UP: Final = "(CASE WHEN avoid IS NOT NULL THEN 1 WHEN releases > 0 AND not_before IS NOT NULL THEN 1 END = 1)"
+FIRST_HELD_UP: Final = f"""
+    SELECT id, created_at FROM jobs INDEXED BY jobs_held_up
+     WHERE status = 'pending' AND {HELD_UP}
+       AND type = ? AND priority = ? ORDER BY id LIMIT 1"""
 
 # --- what the dashboard shows
 HAPPENINGS: Final = "SELECT slot, type, what, n FROM happenings WHERE step = ? AND slot > ?"
@@ -480,7 +491,8 @@ RUNNING: Final = """
       FROM jobs LEFT JOIN type_settings AS t ON t.type = jobs.type WHERE status = 'running'"""
 WAITING_FOR_TIME: Final = """
     SELECT id, coalesce(not_before, avoid_until), updated_at
-      FROM jobs WHERE not_before IS NOT NULL OR avoid_until IS NOT NULL"""
+      FROM jobs WHERE (not_before IS NOT NULL OR avoid_until IS NOT NULL)
+       AND status <> 'uploading' AND NOT (status = 'pending' AND not_before IS NOT NULL AND releases = 0)"""
 AWAITED_SOURCES: Final = "SELECT id, source_hash, updated_at FROM jobs WHERE status = 'uploading'"
 LIVE_WORKERS: Final = "SELECT id, last_heartbeat FROM workers WHERE status <> 'offline'"
 
@@ -538,6 +550,10 @@ ENDED_BEFORE: Final = f"""
 COMPARED_UNTIL: Final = f"""
     SELECT {JOB_COLUMNS} FROM jobs INDEXED BY jobs_compared_until
      WHERE compare_until < ? ORDER BY compare_until, id LIMIT ?"""
+_TO_START: Final = "jobs INDEXED BY jobs_to_start WHERE status = 'pending' AND releases = 0"
+DUE_STARTS: Final = f"""
+    SELECT {JOB_COLUMNS} FROM {_TO_START} AND not_before <= ? ORDER BY not_before, id LIMIT ?"""
+NEXT_START: Final = f"SELECT not_before FROM {_TO_START} AND not_before IS NOT NULL ORDER BY not_before, id LIMIT 1"
 HAS_SOURCE: Final = "SELECT 1 FROM jobs WHERE source_hash = ? LIMIT 1"
 PRUNE_AUDIT: Final = "DELETE FROM audit WHERE id IN (SELECT id FROM audit WHERE at < ? ORDER BY at, id LIMIT ?)"
 DOOM: Final = "SELECT state, tries, epoch, again FROM doomed_objects WHERE key = ?"

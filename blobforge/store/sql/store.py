@@ -86,6 +86,15 @@ class SqlStore(CredentialLookups, WorkingSet):
         self.settle()
         return self.known([rows.job(row) for row in self._do.rows(sql.COMPARED_UNTIL, (before, limit))])
 
+    def due_starts(self, until: int, *, limit: int) -> list[Job]:
+        self.settle()
+        return self.known([rows.job(row) for row in self._do.rows(sql.DUE_STARTS, (until, limit))])
+
+    def next_start(self) -> int | None:
+        self.settle()
+        row = self._do.row(sql.NEXT_START)
+        return row[0] if row is not None else None
+
     def has_converter(self, converter: str) -> bool:
         if converter in self._rows.converters:
             return True

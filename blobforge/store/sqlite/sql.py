@@ -143,8 +143,9 @@ def move_jobs(columns: tuple[str, ...]) -> str:
 JOB_STATES: Final = "SELECT id, status, attempt FROM jobs WHERE id IN (SELECT value FROM json_each(?))"
 INSERT_JOBS: Final = f"""
     INSERT INTO jobs (id, type, status, priority, source_hash, created_at, updated_at, max_attempts, source_path,
-                      source_size, tags, metadata, submitter, output_bytes, options, options_hash, requires, lane)
-    {{row}} {_values(0, 18)} {{each}} {{in_order}}"""
+                      source_size, tags, metadata, submitter, output_bytes, options, options_hash, requires, lane,
+                      not_before)
+    {{row}} {_values(0, 19)} {{each}} {{in_order}}"""
 INSERT_JOB_TAGS: Final = "INSERT OR IGNORE INTO job_tags (tag, job_id) {row} {0}, {1} {each}"
 DELETE_JOB_TAGS: Final = "DELETE FROM job_tags WHERE (tag, job_id) IN ({row} {0}, {1} {each})"
 ADD_JOB_PATHS: Final = "INSERT INTO job_paths (job_id, n, path) {row} {0}, {1}, {2} {each}"
@@ -237,6 +238,11 @@ MOVE_CONVERTER_COUNTS: Final = """
               SELECT c.n FROM converter_counts AS c
                WHERE c.made_by = {0} AND c.status = {1} AND c.type = {2} AND c.priority = {3}), 0) {each}
     ON CONFLICT (made_by, status, type, priority) DO UPDATE SET n = excluded.n"""
+MOVE_DEFERRED_COUNTS: Final = """
+    INSERT INTO deferred_counts (type, priority, n)
+    {row} {0}, {1}, {2} + coalesce((SELECT c.n FROM deferred_counts AS c
+                                      WHERE c.type = {0} AND c.priority = {1}), 0) {each}
+    ON CONFLICT (type, priority) DO UPDATE SET n = excluded.n"""
 MOVE_FAILURE_COUNTS: Final = """
     INSERT INTO failure_counts (failure, status, n)
     {row} {0}, {1}, {2} + coalesce((SELECT c.n FROM failure_counts AS c

@@ -49,6 +49,7 @@ LEASE = st.sampled_from(["right", "right", "right", "none", "stale", "wrong"])
 INSTANCES = st.sampled_from([None, None, "current", "current", "one", "two", "three"])
 TAGS = st.sampled_from([(), ("a",), ("b", "a"), ("c",)])
 UNDO = st.sampled_from(["", "a", "b"])
+STARTS = st.sampled_from([None, None, None, 0, 1000, 100_000])  # ms until a job may be started
 OPTIONS = st.sampled_from([None, None, None, '{"dpi":1}'])
 ACCEPTS = st.sampled_from([("options",), (), ("options", "heartbeat_interval")])
 LABELS = st.sampled_from(list(MEETS))

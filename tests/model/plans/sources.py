@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import msgspec
 from hypothesis import strategies as st
-from hypothesis.stateful import rule
+from hypothesis.stateful import precondition, rule
 
 from actors import messages as m
 from tests.model.plans.asked import Asked
@@ -17,6 +18,7 @@ from tests.model.plans.choices import (
     SEEN,
     SIZES,
     SOURCE_IS_THERE,
+    STARTS,
     TYPES,
     seldom,
     when_some,
@@ -27,11 +29,14 @@ class Sources(Base):
     def submission(
         self, source_hash: str, type_: str, source: m.ObjectSeen = SOURCE_IS_THERE, *, priority: int = 3,
         size: int | None = None, most: int | None = None, tags: tuple[str, ...] = (), behind: int = 0,
-        options: str | None = None, requires: str | None = None,
+        options: str | None = None, requires: str | None = None, start: int | None = None,
     ) -> Asked:  # fmt: skip
-        """`behind`: somebody looked for the source before the last so many deletions had ended."""
+        """`behind`: somebody looked for the source before the last so many deletions had ended. `start`: in so many
+        ms."""
         source = m.ObjectSeen(source.seen, source.size, source.sha256, max(0, self.epoch - behind))
         new = m.NewJob(type_, source_hash, None, size, priority, most, tags, None, options=options, requires=requires)
+        if start is not None:
+            new = msgspec.structs.replace(new, not_before=self.now + start)
 
         def expect(answer: m.Submitted) -> object:
             made = answer.job_id if isinstance(answer, m.Submitted) and not answer.existing else None
@@ -50,11 +55,11 @@ class Sources(Base):
     @rule(
         source_hash=HASHES, type_=TYPES, source=SEEN, priority=PRIORITIES, size=SIZES,
         most=st.sampled_from([None, 1, 2]), tags=st.sampled_from([(), ("a", "b", "a")]), behind=st.integers(0, 1),
-        options=OPTIONS, requires=REQUIRES,
+        options=OPTIONS, requires=REQUIRES, start=STARTS,
     )  # fmt: skip
     def submit(
         self, source_hash: str, type_: str, source: m.ObjectSeen, priority: int, size: int | None, most: int | None,
-        tags: tuple[str, ...], behind: int, options: str | None, requires: str | None,
+        tags: tuple[str, ...], behind: int, options: str | None, requires: str | None, start: int | None,
     ) -> None:  # fmt: skip
         self.do(
             self.submission(
@@ -68,8 +73,14 @@ class Sources(Base):
                 behind=behind,
                 options=options,
                 requires=requires,
+                start=start,
             )
         )
+
+    @precondition(lambda self: any(job.not_before is not None for job in self.world.jobs.values()))
+    @rule(limit=st.integers(1, 3))
+    def jobs_start(self, limit: int) -> None:
+        self.do(Asked(m.StartJobs(limit), lambda _: self.world.start_due(limit, self.now)))
 
     @rule(
         job=st.sampled_from(["apt", "apt", "1st"]), source=st.sampled_from([m.Seen.VERIFIED, m.Seen.ABSENT]),

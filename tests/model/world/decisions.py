@@ -70,8 +70,10 @@ class Decisions(Labels):
             return No("job-ended")
         if job.status == "running":
             job.end("cancelled", now)
-        if undo:
-            self.undos.setdefault((undo, job_id), (job.status, "cancelled", now))
+        if undo and (undo, job_id) not in self.undos:
+            start = job.not_before if job.deferred or job.status == "uploading" else None
+            self.undos[undo, job_id] = (job.status if start is None else "{", "cancelled", now)
+            self.started_from[undo, job_id] = start
         job.status, job.completed_at = "cancelled", now
         job.lease = job.worker = job.not_before = job.avoid_until = None
         job.avoid, job.releases = (), 0
@@ -164,8 +166,10 @@ class Decisions(Labels):
                     changed += 1
                 continue
             if became == "cancelled":
+                start = self.started_from.pop((token, job_id))
                 if job.status == "cancelled" and job.completed_at == at:
                     self.again(job, now, reset=False, priority=None)
+                    job.not_started_before(start, now)
                     changed += 1
             elif became in ("pending", "uploading"):
                 before = self.retried[token, job_id]

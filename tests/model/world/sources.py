@@ -37,8 +37,10 @@ class Sources(Decisions, Kinds):
         if found is not None:
             if found.status == "dead" and (found.source_never_came or seen == "absent"):
                 self.again(found, now, reset=True, priority=None)
+                found.not_started_before(job.not_before, now)
             elif seen == "absent" and found.status == "pending" and found.lease is None:
-                found.status, found.not_before, found.changed_at = "uploading", None, now
+                found.not_before = None if found.releases else found.not_before
+                found.status, found.changed_at = "uploading", now
                 found.avoid, found.avoid_until = (), None
             if not set(job.tags) <= set(found.tags):
                 found.tags = tuple(dict.fromkeys((*found.tags, *job.tags)))
@@ -58,6 +60,7 @@ class Sources(Decisions, Kinds):
             job.options,
             job.requires,
         )  # fmt: skip
+        made.not_started_before(job.not_before, now)
         self.jobs[new_id] = made
         return ("Submitted", new_id, False, made.status, missing, (), None)
 
@@ -72,9 +75,24 @@ class Sources(Decisions, Kinds):
                 job.error, job.changed_at = True, now
                 continue
             job.status, job.size, job.error, job.changed_at = "pending", size, None, now
-            self.keep(job, now)
+            if job.not_before is not None and job.not_before <= now:
+                job.not_before = None
+            if job.not_before is None:
+                self.keep(job, now)
             count += 1
         return ("SourceSettledFor", count)
+
+    def start_due(self, limit: int, now: int) -> Any:
+        waiting = sorted(
+            (job.not_before, job.id) for job in self.jobs.values() if job.deferred and job.not_before is not None
+        )
+        due = [each for each in waiting if each[0] <= now][:limit]
+        for _, job_id in due:
+            job = self.jobs[job_id]
+            job.not_before, job.changed_at = None, now
+            self.keep(job, now)
+        left = waiting[len(due) :]
+        return ("Started", len(due), max(0, left[0][0] - now) / 1000 if left else None)
 
     def source_rejected(self, source_hash: str, now: int) -> Any:
         self.files.pop(source_of(source_hash), None)
@@ -89,6 +107,7 @@ class Sources(Decisions, Kinds):
             job = self.jobs.get(id_)
             if job is not None and job.status == "uploading":
                 job.status, job.completed_at, job.error, job.source_never_came = "dead", now, True, True
+                job.not_before = None
                 count += 1
         return ("SourceSettledFor", count)
 

@@ -25,6 +25,7 @@ T = TypeVar("T")
 # What comes back with a backup; all else is out there for ever.
 DURABLE: Final = (
     "jobs", "workers", "files", "doomed", "claim_keys", "claimed_at", "undos", "retried", "retagged", "retyped",
+    "started_from",
     "tokens", "people", "sessions", "audits", "kept", "drills", "outputs", "set_for",
     "buckets", "searches", "sets", "required",
 )  # fmt: skip
@@ -47,6 +48,7 @@ class State:
         self.claim_keys: dict[tuple[str, str], list[tuple[int, int]]] = {}
         self.claimed_at: dict[tuple[str, str], int] = {}
         self.undos: dict[tuple[str, int], tuple[str, str, int]] = {}
+        self.started_from: dict[tuple[str, int], int | None] = {}  # by undo of a cancellation
         self.retyped: dict[tuple[str, int], tuple[str, str, int]] = {}  # by undo: from, to, and after which attempt
         self.retagged: dict[tuple[str, int], tuple[list[str], list[str]]] = {}  # by undo: tags added, and removed
         self.retried: dict[tuple[str, int], dict[str, Any]] = {}  # by undo: what a retry has changed, as it was
@@ -89,10 +91,15 @@ def copied(held: T) -> T:
             return type(held)({key: copied(value) for key, value in held.items()})
         case list():
             return type(held)(copied(value) for value in held)
-        case Job() | Attempt() | Worker() | File() | Doom() | Session() | Token() | Person():
+        case set():
+            return type(held)(held)
+        case Job() | Attempt() | Worker() | File() | Doom() | Session() | Token() | Person() | Search():
             twin = object.__new__(type(held))
             vars(twin).update(
-                {name: copied(value) if type(value) is dict else value for name, value in vars(held).items()}
+                {
+                    name: copied(value) if type(value) in (dict, set, list) else value
+                    for name, value in vars(held).items()
+                }
             )
             return twin
         case _:

@@ -87,6 +87,15 @@ class Job:
     def last(self) -> Attempt | None:
         return self.history.get(self.attempt)
 
+    @property
+    def deferred(self) -> bool:
+        """It waits for the time that its submission said."""
+        return self.status == "pending" and self.not_before is not None and not self.releases
+
+    def not_started_before(self, start: int | None, now: int) -> None:
+        if start is not None and start > now:
+            self.not_before, self.avoid, self.avoid_until = start, (), None
+
     def end(self, outcome: str, now: int) -> None:
         attempt = self.history[self.attempt]
         attempt.outcome, attempt.ended_at = outcome, now

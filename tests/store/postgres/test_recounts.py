@@ -23,7 +23,7 @@ from blobforge.store.miscounts import Miscounts
 from blobforge.store.postgres.check import check
 from blobforge.store.tallies import Tallies, Weight
 from tests.fixtures.on_postgres import on_postgres
-from tests.store.making import ADMIN, Book, submission
+from tests.store.making import ADMIN, T0, Book, submission
 
 SEEN = ObjectSeen(Seen.VERIFIED, size=100)
 # A server that knows schema 5 or less takes the turn without saying so.
@@ -33,6 +33,7 @@ UNCOUNTED = """
     UPDATE job_counts SET source_bytes = 0, output_bytes = 7;
     UPDATE tag_counts SET n = n + 2, source_bytes = 0, output_bytes = 0;
     UPDATE converter_counts SET n = 0;
+    UPDATE deferred_counts SET n = 7;
     UPDATE jobs SET output_bytes = 0 WHERE id = 1;
     UPDATE jobs SET output_bytes = NULL WHERE id = 2"""
 
@@ -44,6 +45,7 @@ def book(tmp_path: Path) -> Iterator[Book]:
     opened.register("w")
     for number in range(6):
         opened.do(submission(number, tags=("t", f"t{number}")))
+    opened.do(submission("later", not_before=T0 + 10**9))
     for job in opened.do(Claim(ADMIN, "w", ("pdf",), limit=4, converter="ocr 1")).jobs:
         complete(opened, job)
     assert check(url(opened)) == []
@@ -85,6 +87,7 @@ def nothing(seen: Miscounts) -> bool:
 def test_what_is_committed_between_snapshot_and_correction_stays_counted(book: Book) -> None:
     seen = found(book)
     assert set(seen.unweighed) == {1, 2}
+    assert seen.lacking.deferred == {("pdf", 3): -6}
     assert seen.lacking.tags["t",] == Weight(-3, 5, 200), "the two that are not weighed yet have none"
     for job in book.do(Claim(ADMIN, "w", ("pdf",), limit=1, converter="ocr 1")).jobs:
         complete(book, job)

@@ -35,6 +35,10 @@ PLANS: list[tuple[str, tuple[Any, ...], str]] = [
     (shared.ATTEMPTS_IN_SHORT, (1, 9, 10), "PRIMARY KEY"),
     (shared.RUNNING, (), "jobs_"),
     (shared.WAITING_FOR_TIME, (), "jobs_waiting"),
+    (shared.DUE_STARTS, (1, 10), "jobs_to_start"),
+    (shared.NEXT_START, (), "jobs_to_start"),
+    (shared.FIRST_IN_LANE, ("pdf", 0, 3), "jobs_ready"),
+    (shared.FIRST_HELD_UP, ("pdf", 3), "jobs_held_up"),
     (shared.AWAITED_SOURCES, (), "jobs_listed"),
     (shared.SAME_JOB, ("x", "pdf", ""), "jobs_by_source"),
     (shared.IDS_OF_TAG, ("t", 10), "PRIMARY KEY"),
@@ -67,7 +71,7 @@ def test_a_query_uses_its_index(
     assert index in plan[0]
     assert "TEMP B-TREE" not in plan[0]
     # A partial index that is walked whole holds nothing but what is asked for.
-    partial = {"jobs_running", "jobs_waiting", "files_unchecked"}
+    partial = {"jobs_running", "jobs_waiting", "jobs_to_start", "files_unchecked"}
     whole = plan[0].startswith("SCAN") and not any(name in plan[0] for name in partial)
     assert not whole, plan
 
