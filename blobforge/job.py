@@ -76,7 +76,8 @@ class Job(msgspec.Struct, frozen=True):
     never change. `converter` is that of the latest attempt, `made_by` that of the result's. `compare`: the result is
     to be compared with the one that it takes the place of, which is kept until `compare_until` (ms). `requires`: what
     it requires of a worker, as canonical JSON (`requirements.py`); `lane` is that of the queue in which it stands, by
-    its options and requirements.
+    its options and requirements. `sourceless`: it ended while its source was awaited, and `source_size` is only what
+    was announced.
     """
 
     id: int
@@ -124,6 +125,7 @@ class Job(msgspec.Struct, frozen=True):
     compare_until: int | None = None
     requires: str | None = None
     lane: Lane = PLAIN
+    sourceless: bool = False
 
     @property
     def line(self) -> QueueLine:
@@ -182,6 +184,7 @@ class BeforeRetry(msgspec.Struct, frozen=True):
     made_by: str | None = None
     compare: bool = False
     compare_until: int | None = None
+    sourceless: bool = False
 
 
 class BeforeCancel(msgspec.Struct, frozen=True):

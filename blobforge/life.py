@@ -416,6 +416,7 @@ def cancel(job: Job, *, now: int) -> Job | Refusal:
     return replace(
         job,
         status=JobStatus.CANCELLED,
+        sourceless=job.status is JobStatus.UPLOADING,
         lease=None,
         worker_id=None,
         not_before=None,
@@ -470,6 +471,7 @@ def retry(
         replaced=None,
         compare=brought and (compare or (job.compare and job.kept_attempt is not None)),
         compare_until=None,
+        sourceless=False,
         updated_at=now,
     )
 
@@ -569,7 +571,15 @@ def expire_upload(job: Job, *, reason: str, now: int) -> Job | None:
     """The source never came. None when the job does not wait for it any more."""
     if not allowed(Verb.EXPIRE_UPLOAD, job.status):
         return None
-    return replace(job, status=JobStatus.DEAD, not_before=None, last_error=reason, completed_at=now, updated_at=now)
+    return replace(
+        job,
+        status=JobStatus.DEAD,
+        sourceless=True,
+        not_before=None,
+        last_error=reason,
+        completed_at=now,
+        updated_at=now,
+    )
 
 
 def source_never_came(job: Job) -> bool:

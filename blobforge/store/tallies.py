@@ -25,6 +25,7 @@ COUNTERS: Final = (
 MOST_COUNTED: Final = 2**40
 _WEIGHED = frozenset({"jobs", "tags"})
 _FAILING = frozenset({JobStatus.FAILED, JobStatus.DEAD})
+_SOURCELESS = frozenset({JobStatus.DEAD, JobStatus.CANCELLED})  # in which a job may have ended without its source
 
 
 class Ended(msgspec.Struct, frozen=True):
@@ -165,7 +166,9 @@ def _alike(things: Sequence[K]) -> Mapping[K, int]:
 
 def _source_bytes(job: Job) -> int:
     """What its source has; what is only announced is not kept."""
-    return 0 if job.status is JobStatus.UPLOADING else min(job.source_size or 0, MOST_COUNTED)
+    if job.status is JobStatus.UPLOADING or (job.sourceless and job.status in _SOURCELESS):
+        return 0
+    return min(job.source_size or 0, MOST_COUNTED)
 
 
 def _tagged(job: Job) -> tuple[tuple[str, ...], int, int | None]:

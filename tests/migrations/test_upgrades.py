@@ -53,6 +53,7 @@ COMMITTED = {
     "0026_searches.sql": "c7f8bccc4d741c37",
     "0027_requirements.sql": "0808d70a1fefaa26",
     "0028_starts.sql": "8d77566823605be1",
+    "0029_sourceless.sql": "7fb2f7e10de58774",
 }
 NUMBERS = {
     "<type:type>": "pdf",

@@ -17,7 +17,7 @@ _JOBS = (
     "id", "type", "source_hash", "status", "priority", "max_attempts", "source_size", "attempt", "attempts", "losses",
     "worker_id", "lease", "completed_at", "not_before", "last_error", "output_key", "result", "progress",
     "heartbeat_at", "kept_attempt", "replaced", "releases", "avoid", "avoid_until", "options", "made_by", "compare",
-    "compare_until", "requires", "lane", "output_bytes",
+    "compare_until", "requires", "lane", "output_bytes", "sourceless",
 )  # fmt: skip
 
 
@@ -169,7 +169,7 @@ def _job(world: World, job: Job) -> Row:
         job.result, job.progress, job.beat if job.status == "running" else None, job.kept_attempt, _replaced(job),
         job.releases, json.dumps(job.avoid, separators=(",", ":")) if job.avoid else None, job.avoid_until,
         job.options, job.made_by, int(job.compare), job.compare_until,
-        job.requires, world.lane(job), job.bytes,
+        job.requires, world.lane(job), job.bytes, int(job.source_never_came),
     )  # fmt: skip
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import trio
 
 from blobforge.job import MOST_PATHS, MOST_TAGS
 from tests.fixtures.engines import ENGINES
@@ -137,6 +138,35 @@ async def test_bytes_are_kept_by_type_tag_and_state(local: LocalServer, autojump
     assert (await local.call("GET", "/api/stats"))[1]["bytes"]["sources"] == 7
     assert (await local.call("GET", "/api/stats/tags"))[1]["tags"][0]["jobs"] == 1
     assert status == 200
+
+
+async def test_a_source_that_never_came_is_not_kept(local: LocalServer, autojump_clock: Any) -> None:
+    await local.submit(b"12345", tags=["a"])
+    for digit in "bc":
+        await local.call(
+            "POST", "/api/jobs", {"type": "pdf", "source_hash": digit * 64, "source_size": 1000, "tags": ["a"]}
+        )
+
+    async def kept() -> tuple[Any, ...]:
+        stats = (await local.call("GET", "/api/stats"))[1]["bytes"]
+        (tag,) = (await local.call("GET", "/api/stats/tags"))[1]["tags"]
+        return stats["sources"], stats["by_type"]["pdf"]["sources"], set(stats["by_status"]), tag["source_bytes"]
+
+    none = (5, 5, {"pending"}, 5)
+    assert await kept() == none
+    undo = (await local.call("POST", "/api/jobs/2/cancel", {"undo": True}))[1]["undo"]
+    assert await kept() == none, "cancelled"
+    assert (await local.call("POST", "/api/jobs/undo", {"undo": undo}))[1]["changed"] == 1
+    assert await kept() == none
+    await local.call("POST", "/api/jobs/2/cancel")
+    await trio.sleep(86_400 + 60)
+    assert [(await local.job(job_id))["status"] for job_id in (2, 3)] == ["cancelled", "dead"]
+    assert await kept() == none, "and expired"
+    assert (await local.job(3))["source_size"] == 1000, "what was announced is known"
+    undo = (await local.call("POST", "/api/jobs/3/retry", {"undo": True}))[1]["undo"]
+    await local.call("POST", "/api/jobs/undo", {"undo": undo})
+    assert (await local.job(3))["status"] == "dead"
+    assert await kept() == none, "as before its retry"
 
 
 @pytest.mark.parametrize("engine", ENGINES)

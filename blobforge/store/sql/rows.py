@@ -19,12 +19,14 @@ _STATUS = {status.value: status for status in JobStatus}
 _WORKER_STATUS = {status.value: status for status in WorkerStatus}
 _decode_tags = msgspec.json.Decoder(tuple[str, ...]).decode
 _BEFORE_REST = 12  # columns that are named below
-_WRITE_ONCE, _COMPARE = (Job.__struct_fields__.index(name) - _BEFORE_REST for name in ("write_once", "compare"))
+_TRUTHS = tuple(Job.__struct_fields__.index(name) - _BEFORE_REST for name in ("write_once", "compare", "sourceless"))
+_WRITE_ONCE, _COMPARE, _SOURCELESS = _TRUTHS
 
 
 def job(row: Sequence[Any]) -> Job:
     id_, type_, status, priority, source_hash, created, updated, most, path, size, tags, avoid, *rest = row
     rest[_WRITE_ONCE], rest[_COMPARE] = bool(rest[_WRITE_ONCE]), bool(rest[_COMPARE])
+    rest[_SOURCELESS] = bool(rest[_SOURCELESS])
     return Job(
         id_, type_, _STATUS[status], priority, source_hash, created, updated, most, path, size,
         _decode_tags(tags) if tags else (), _decode_tags(avoid) if avoid else (), *rest,
@@ -39,6 +41,7 @@ def job_values(job: Job) -> Row:
         avoid=encode_tags(job.avoid),
         write_once=int(job.write_once),
         compare=int(job.compare),
+        sourceless=int(job.sourceless),
     )
     return (*msgspec.structs.astuple(whole), digest(job.options))
 

@@ -16,7 +16,7 @@ JOB_COLUMNS: Final = (
     " tags, avoid, metadata, attempts, losses, attempt, worker_id, lease, heartbeat_at, started_at, completed_at,"
     " not_before, last_error, output_key, result, progress, failure, progress_at, releases, avoid_until,"
     " kept_attempt, replaced, submitter, upload_key, result_size, write_once, more_paths,"
-    " output_bytes, options, converter, made_by, compare, compare_until, requires, lane"
+    " output_bytes, options, converter, made_by, compare, compare_until, requires, lane, sourceless"
 )
 # Of a list that shows no more than these: what submitters and workers write at length stays on the disk.
 _LONG: Final = frozenset({"metadata", "last_error", "result", "replaced", "options"})
@@ -305,6 +305,7 @@ FORGET_DEFERRED: Final = "DELETE FROM deferred_counts WHERE n = 0"
 DEFERRED_COUNTS: Final = "SELECT type, priority, n FROM deferred_counts WHERE n > 0"
 # See blobforge/store/tallies.py.
 SOURCE_BYTES: Final = f"""(CASE WHEN status = 'uploading' OR source_size IS NULL THEN 0
+              WHEN sourceless = 1 AND status IN ('dead', 'cancelled') THEN 0
               WHEN source_size > {MOST_COUNTED} THEN {MOST_COUNTED} ELSE source_size END)"""
 JOB_COUNTS: Final = "SELECT status, type, priority, n FROM job_counts WHERE n > 0"
 BYTES: Final = """

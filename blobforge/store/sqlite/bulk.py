@@ -78,6 +78,7 @@ _OTHERWISE: Final[dict[str, Callable[[Any], Any]]] = {
     "avoid": rows.encode_tags,
     "write_once": int,
     "compare": int,
+    "sourceless": int,
 }
 # Of so few rows each is read and written by a statement of its own, where the transaction has no more: JSON costs
 # more than a further statement.

@@ -74,6 +74,7 @@ class Decisions(Labels):
             start = job.not_before if job.deferred or job.status == "uploading" else None
             self.undos[undo, job_id] = (job.status if start is None else "{", "cancelled", now)
             self.started_from[undo, job_id] = start
+        job.source_never_came = job.status == "uploading"
         job.status, job.completed_at = "cancelled", now
         job.lease = job.worker = job.not_before = job.avoid_until = None
         job.avoid, job.releases = (), 0
