@@ -25,6 +25,7 @@ from typing import Any, ClassVar, Protocol
 import structlog
 import trio
 
+from actors.arrival import tell_waiting
 from actors.keeper import OutputKeeper
 from actors.mailbox import Envelope, Mailbox, ReplyTo, ask
 from actors.messages import (
@@ -297,7 +298,7 @@ class Intake:
             found = await self._digest(info)
             if found is None or found == source_hash:
                 arrived = SourceArrived(source_hash, info.size, verified=found is not None, epoch=epoch)
-                return await ask(self._writer, arrived)
+                return await tell_waiting(self._writer, arrived)
             return await self._wrong(source_hash, info.key, found)
         if is_incoming_key(self._objects.plain_source_key(source_hash)):
             return await self._look_for_incoming(source_hash, epoch)
@@ -319,7 +320,7 @@ class Intake:
             if not isinstance(copied, ObjectInfo):
                 continue  # it is being written anew: looked at again
             arrived = SourceArrived(source_hash, copied.size, verified=found is not None, epoch=epoch)
-            outcome = await ask(self._writer, arrived)
+            outcome = await tell_waiting(self._writer, arrived)
             if not isinstance(outcome, Refusal):
                 with suppress(ObjectStoreError):  # else the search for what comes in finds it
                     await self._objects.delete(info.key)
@@ -333,7 +334,7 @@ class Intake:
         self.rejected += 1
         name = source_key(source_hash)
         reason = f"what was uploaded as {name} has SHA-256 {found}; it was removed, upload the right file"
-        await ask(self._writer, SourceRejected(source_hash, reason))
+        await tell_waiting(self._writer, SourceRejected(source_hash, reason))
         return Refusal(RefusalCode.SOURCE_MISSING, f"{reason[0].upper()}{reason[1:]}.")
 
     async def _digest(self, info: ObjectInfo) -> str | None:

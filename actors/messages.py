@@ -107,9 +107,10 @@ class Submit(Message[Submitted], frozen=True):
 
 
 class SourceSettledFor(Success, frozen=True):
-    """How many jobs stopped waiting for the source."""
+    """How many jobs stopped waiting for the source. `following`: further ones are behind this one; ask anew."""
 
     jobs: int
+    following: int | None = None
 
 
 class CheckSource(Message[SourceSettledFor], frozen=True):
@@ -125,6 +126,7 @@ class SourceArrived(Message[SourceSettledFor], frozen=True):
     size: int
     verified: bool
     epoch: int = 0  # see ObjectSeen
+    after: int = 0  # of the jobs that wait for it, those behind this one
 
 
 class SourceRejected(Message[SourceSettledFor], frozen=True):
@@ -132,6 +134,7 @@ class SourceRejected(Message[SourceSettledFor], frozen=True):
 
     source_hash: str
     reason: str
+    after: int = 0  # of the jobs that wait for it, those behind this one
 
 
 class ExpireUploads(Message[SourceSettledFor], frozen=True):
@@ -385,7 +388,8 @@ class Heartbeat(Message[HeartbeatSeen], frozen=True):
 
 
 class WorkerChanged(Success, frozen=True):
-    """The worker as it is now; `returned` running jobs went back to the queue.
+    """The worker as it is now; `returned` running jobs went back to the queue; of very many,
+    which go back as an operation, none is counted.
 
     `salt` is what its secret was made of."""
 
@@ -1012,7 +1016,15 @@ class UndoJobs(msgspec.Struct, frozen=True, tag="undo", tag_field="verb"):
     operation_id: int
 
 
-Work = RetryJobs | CancelJobs | PrioritiseJobs | RetypeJobs | RequireJobs | TagJobs | DeleteJobs | UndoJobs
+class TakeBackJobs(msgspec.Struct, frozen=True, tag="take-back", tag_field="verb"):
+    """What these workers ran when they left goes back to the queue, at no cost."""
+
+    workers: tuple[str, ...]
+    reason: str
+
+
+ChangeJobs = RetryJobs | CancelJobs | PrioritiseJobs | RetypeJobs | RequireJobs | TagJobs
+Work = ChangeJobs | DeleteJobs | UndoJobs | TakeBackJobs
 
 
 class RemoveWorkers(msgspec.Struct, frozen=True, tag="remove-workers", tag_field="verb", omit_defaults=True):

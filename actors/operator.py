@@ -26,13 +26,14 @@ from actors.messages import (
     PruneOperations,
     RemoveWorkers,
     SelectJobs,
+    TakeBackJobs,
     Work,
 )
 from actors.rests import rested
-from actors.works import a_turn, chosen_workers, pages_of_workers, touches
+from actors.works import a_turn, chosen_workers, pages_of_workers, ran_then, touches
 from blobforge.events import Fact, OperationsBegun
-from blobforge.job import Job
-from blobforge.operation import Operation, OperationState
+from blobforge.job import Job, JobStatus
+from blobforge.operation import TAKE_BACK, Operation, OperationState
 from blobforge.refusals import Refusal, RefusalCode
 from blobforge.store.errors import DatabaseError
 from blobforge.store.filters import JobFilter
@@ -44,6 +45,7 @@ log = structlog.get_logger("blobforge.operator")
 MAILBOX = 8  # it is only nudged
 SIDE_BY_SIDE = 4
 LISTED = 1000  # jobs that are looked at in one read
+WORKERS_LOOKED_AT = 50  # for what they run, in one turn
 LOOK_EACH = 10.0  # seconds until it is looked again whether there is something to carry out, and by which server
 PRUNE_EACH = 600.0
 TRY_AGAIN = 5.0  # seconds after the database could not be read or written to
@@ -105,7 +107,9 @@ class Operator:
             return
         self._unknown &= {operation.id for operation in found}
         for operation in found:
-            if len(self.running) >= SIDE_BY_SIDE or operation.id in self.running | self._unknown:
+            # What workers that left have run waits for nothing else.
+            full = len(self.running) >= SIDE_BY_SIDE and operation.verb != TAKE_BACK
+            if full or operation.id in self.running | self._unknown:
                 continue
             plan = self._understood(operation)
             if plan is not None:
@@ -184,6 +188,8 @@ class Operator:
 
     async def _select(self, operation: Operation, plan: OperationPlan, work: Work) -> SelectJobs:
         """Its next jobs: of those that there were when it was asked for."""
+        if isinstance(work, TakeBackJobs):
+            return await self._select_running(operation, work)
         following: str | None = None
         if plan.ids is not None:
             start = int(operation.cursor or 0)
@@ -198,9 +204,22 @@ class Operator:
             if page.next is not None:
                 following = msgspec.json.encode(page.next).decode()
         ids = [job.id for job in found if touches(work, job)]
-        size = a_turn(work)
-        pages = tuple(tuple(ids[start : start + size]) for start in range(0, len(ids), size))
-        return SelectJobs(operation.id, operation.pages, pages, matched, following)
+        return SelectJobs(operation.id, operation.pages, _parted(ids, a_turn(work)), matched, following)
+
+    async def _select_running(self, operation: Operation, work: TakeBackJobs) -> SelectJobs:
+        """What some more of the workers ran when they left."""
+        at, cursor = msgspec.json.decode(operation.cursor or "[0,[]]", type=tuple[int, Cursor])
+        found: list[Job] = []
+        for _ in range(WORKERS_LOOKED_AT):
+            if at >= len(work.workers) or len(found) >= LISTED:
+                break
+            wanted = JobFilter(JobStatus.RUNNING, worker=work.workers[at])
+            page = await self._reads.list_jobs(wanted, cursor, LISTED)
+            found += page.jobs
+            at, cursor = (at, page.next) if page.next is not None else (at + 1, Cursor())
+        ids = [job.id for job in found if ran_then(work, job, operation.created_at)]
+        following = msgspec.json.encode((at, cursor)).decode() if at < len(work.workers) else None
+        return SelectJobs(operation.id, operation.pages, _parted(ids, a_turn(work)), len(ids), following)
 
     async def _select_workers(self, operation: Operation, work: RemoveWorkers) -> SelectJobs:
         """Its next workers. Those that have appeared since it was asked for are none of them."""
@@ -235,6 +254,10 @@ class Operator:
         self.turns += 1
         self.treated += after.done - before.done
         self.changed += after.changed - before.changed
+
+
+def _parted(ids: Sequence[int], size: int) -> tuple[tuple[int, ...], ...]:
+    return tuple(tuple(ids[start : start + size]) for start in range(0, len(ids), size))
 
 
 def _those_of_then(wanted: JobFilter, begun_at: int) -> JobFilter:

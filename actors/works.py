@@ -23,22 +23,21 @@ from actors.messages import (
     SetPriority,
     SetRequirements,
     TagJobs,
+    TakeBackJobs,
     UndoJobs,
     Work,
 )
 from blobforge.access import Scope
 from blobforge.job import Job, JobStatus, tagged
 from blobforge.life import Verb, allowed, may_be_retyped
-from blobforge.operation import REMOVE_WORKERS
+from blobforge.operation import REMOVE_WORKERS, TAKE_BACK
 from blobforge.store.filters import JobFilter
 from blobforge.worker import WorkerFilter, WorkerStatus
 
 JobItem = Retry | Cancel | SetPriority | Retype | SetRequirements | ChangeTags | DeleteJob
-AT_ONCE = 1000  # changed in one transaction that a client waits for
-DELETED_AT_ONCE = 100  # each takes several times as long as a change: attempts, tags and files go along
-# Of an operation, which has time, in one turn of the writer: some 10 ms, so that claims beside it stay fast.
+# Changed in one turn of the writer: some 20 ms, so that claims beside it stay fast.
 A_TURN = 200
-DELETED_A_TURN = 50
+DELETED_A_TURN = 50  # each takes several times as long as a change: attempts, tags and files go along
 WORKERS_A_TURN = 50  # of which some run jobs, that go back along with it
 
 
@@ -84,8 +83,15 @@ def touches(work: Work, job: Job) -> bool:
             return job.status is not JobStatus.RUNNING
         case UndoJobs():
             return True
+        case TakeBackJobs():
+            return job.status is JobStatus.RUNNING and job.worker_id in work.workers
         case _:
             assert_never(work)
+
+
+def ran_then(work: TakeBackJobs, job: Job, then: int) -> bool:
+    """Whether one of the workers runs the job, and did so when they left (ms)."""
+    return touches(work, job) and job.started_at is not None and job.started_at <= then
 
 
 def still_chosen(job: Job, by: JobFilter) -> bool:
@@ -110,20 +116,16 @@ def item(work: Work, job_id: int, undo: str = "") -> JobItem:
             return ChangeTags(job_id, work.add, work.remove, undo)
         case DeleteJobs():
             return DeleteJob(job_id, work.objects)
-        case UndoJobs():
-            raise ValueError("an undo is no message about a job")
+        case UndoJobs() | TakeBackJobs():
+            raise ValueError(f"{type(work).__name__} is no message about a job")
         case _:
             assert_never(work)
 
 
 def scope_of(verb: str) -> Scope:
     """What its asker must be allowed."""
-    return Scope.ADMIN if verb in ("delete", REMOVE_WORKERS) else Scope.SUBMIT
+    return Scope.ADMIN if verb in ("delete", REMOVE_WORKERS, TAKE_BACK) else Scope.SUBMIT
 
 
 def a_turn(work: Work) -> int:
     return DELETED_A_TURN if isinstance(work, DeleteJobs) else A_TURN
-
-
-def at_once(work: Work) -> int:
-    return DELETED_AT_ONCE if isinstance(work, DeleteJobs) else AT_ONCE

@@ -18,6 +18,7 @@ UNDO_MS = 86_400_000  # how long an operation can be undone after its end
 KEPT_MS = 30 * 86_400_000  # how long one that has ended is kept
 TOLD_EACH_MS = 1000  # its progress is told no more often
 MOST_OPEN = 100  # that have not ended
+MANY = 1000  # what people ask for of more than so many jobs or workers becomes one by itself
 
 
 class OperationState(StrEnum):
@@ -31,8 +32,11 @@ class OperationState(StrEnum):
 ENDED = frozenset({OperationState.COMPLETED, OperationState.CANCELLED, OperationState.FAILED})
 REMOVE_WORKERS = "remove-workers"
 """The verb of what is done to workers, and not to jobs."""
+TAKE_BACK = "take-back"
+"""The verb of what the server does by itself when workers leave that run very many jobs."""
 IRREVERSIBLE = {
     "delete": "Deleted jobs cannot be brought back.",
+    TAKE_BACK: "What went back to the queue is claimed anew.",
     REMOVE_WORKERS: "A worker that was removed registers anew, or is given a new credential.",
     "undo": "An undo cannot be undone: ask for the same change once more.",
 }

@@ -11,7 +11,7 @@ from quart import Response, request
 from werkzeug.exceptions import HTTPException
 from werkzeug.routing import BaseConverter
 
-from actors.mailbox import ask
+from actors.arrival import tell_waiting
 from actors.messages import SourceArrived
 from blobforge.objects import ObjectInfo, ObjectStoreError
 from blobforge.objects.keys import is_source_key
@@ -138,7 +138,7 @@ async def _received(services: Services, key: str, info: ObjectInfo) -> None:
         seen = await services.objects.head(key)
         if seen is not None:
             arrived = SourceArrived(digest, seen.size, verified=seen.sha256 == digest, epoch=epoch)
-            await ask(services.writer, arrived)
+            await tell_waiting(services.writer, arrived)
 
 
 async def _http_error(error: HTTPException) -> Response:

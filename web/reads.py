@@ -64,7 +64,9 @@ class OperatorReads:
         self._reads = reads
 
     async def open_operations(self) -> list[Operation]:
-        return await self._reads.run(lambda reader: reader.open_operations(limit=MOST_OPEN))
+        return await self._reads.run(
+            lambda reader: reader.open_operations(limit=2 * MOST_OPEN)  # the server's own, too
+        )
 
     async def operation_jobs(self, operation_id: int, page: int) -> list[int]:
         return await self._reads.run(lambda reader: reader.operation_jobs(operation_id, page))

@@ -50,9 +50,7 @@ def delete_token(tx: Transaction, message: DeleteToken) -> Done | Refusal:
     token = tx.store.token(message.token_id)
     if token is None:
         return Refusal(RefusalCode.NO_SUCH_TOKEN, f"There is no token {message.token_id}.")
-    workers = tx.store.workers_of_token(token.id)
-    for worker_id in workers:
-        take_back_all(tx, worker_id, "the API token of its worker was revoked")
+    take_back_all(tx, tx.store.workers_of_token(token.id), "the API token of its worker was revoked")
     sessions = tx.store.session_hashes(token_id=token.id)
     tx.store.delete_token(token.id)
     tx.revoke(token.hash, *sessions)

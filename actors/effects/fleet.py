@@ -75,7 +75,7 @@ def register(tx: Transaction, message: Register) -> WorkerRegistered | Refusal:
             heard = tx.now - (worker.last_heartbeat or 0)
             return WorkerRegistered(worker.id, alive=max(1.0, (patience - heard) / 1000))
         case Succession.SUCCESSOR:
-            take_back_all(tx, worker.id, "another process of this worker has taken over")
+            take_back_all(tx, [worker.id], "another process of this worker has taken over")
         case Succession.SAME:
             pass
     online = replace(
@@ -127,7 +127,7 @@ def _starting(tx: Transaction, message: Register) -> Worker | Refusal:
     if not _orphaned(tx, worker, message.caller):
         return refusal
     # The token that registered it is gone, so no credential is its own any more: the new token starts it over.
-    take_back_all(tx, worker.id, "the worker was registered anew by another token")
+    take_back_all(tx, [worker.id], "the worker was registered anew by another token")
     adopted = replace(worker, token_id=message.caller.token_id, instance=None)
     tx.store.save_worker(worker, adopted)
     return adopted
@@ -217,7 +217,7 @@ def unregister(tx: Transaction, message: Unregister) -> WorkerChanged | Refusal:
     worker = acting(tx, message)
     if isinstance(worker, Refusal):
         return worker
-    returned = take_back_all(tx, worker.id, "the worker unregistered")
+    returned = take_back_all(tx, [worker.id], "the worker unregistered")
     gone = replace(worker, registered=False)
     tx.store.save_worker(worker, gone)
     return _changed(_go_offline(tx, gone), returned)
@@ -243,7 +243,7 @@ def remove(tx: Transaction, message: RemoveWorker) -> WorkerChanged | Refusal:
     if message.only is not None and not message.only.matches(worker):
         text = f"Worker {worker.id!r} is {worker.status} now, and no longer what it was chosen for."
         return Refusal(RefusalCode.WORKER_MOVED_ON, text)
-    returned = take_back_all(tx, worker.id, "the worker was removed")
+    returned = take_back_all(tx, [worker.id], "the worker was removed")
     tx.store.delete_worker(worker)
     _revoke(tx, worker)
     tx.events.append(WorkerRemoved(worker.id, worker.type))
@@ -303,7 +303,7 @@ def disable(tx: Transaction, message: DisableWorker) -> WorkerChanged | Refusal:
     worker = tx.store.worker(message.worker_id)
     if worker is None:
         return no_such_worker(message.worker_id)
-    returned = take_back_all(tx, worker.id, "the worker was disabled")
+    returned = take_back_all(tx, [worker.id], "the worker was disabled")
     disabled = replace(worker, enabled=False)
     tx.store.save_worker(worker, disabled)
     _revoke(tx, worker)
@@ -337,7 +337,7 @@ def _set_access(tx: Transaction, message: ReplaceSecret) -> WorkerChanged | Refu
     worker = tx.store.worker(message.worker_id)
     if worker is None:
         return no_such_worker(message.worker_id)
-    returned = take_back_all(tx, worker.id, "the credential of its worker was replaced")
+    returned = take_back_all(tx, [worker.id], "the credential of its worker was replaced")
     changed = replace(worker, secret_hash=message.secret_hash, token_id=None, updated_at=tx.now)
     tx.store.save_worker(worker, changed)
     _revoke(tx, worker)

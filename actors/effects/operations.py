@@ -11,8 +11,9 @@ from functools import partial
 import msgspec
 from msgspec.structs import replace
 
-from actors.effects import fleet, retention
+from actors.effects import fleet, retention, returns
 from actors.effects import jobs as on_jobs
+from actors.effects.beginning import put_on_record, tell
 from actors.effects.requiring import required
 from actors.effects.retyping import retyped
 from actors.effects.transaction import Transaction
@@ -35,50 +36,20 @@ from actors.messages import (
     SelectJobs,
     SetPriority,
     SetRequirements,
+    TakeBackJobs,
     UndoJobs,
     UndoOperation,
 )
-from actors.works import JobItem, chosen_workers, item, scope_of, still_chosen
+from actors.works import JobItem, chosen_workers, item, ran_then, scope_of, still_chosen
 from blobforge import operation as life
-from blobforge.access import Caller
-from blobforge.events import OperationsBegun, OperationUpdated
-from blobforge.operation import MOST_OPEN, TOLD_EACH_MS, KeptChange, Operation, OperationState, no_such_operation
+from blobforge.operation import TOLD_EACH_MS, KeptChange, Operation, OperationState, no_such_operation
 from blobforge.refusals import Refusal, RefusalCode
 
 _decode_plan = msgspec.json.Decoder(OperationPlan).decode
 
 
 def begin(tx: Transaction, message: BeginOperation) -> OperationBegun | Refusal:
-    return _begin(tx, message.plan, message.caller)
-
-
-def _begin(
-    tx: Transaction, plan: OperationPlan, caller: Caller, of: Operation | None = None
-) -> OperationBegun | Refusal:
-    if tx.store.operations.count_open() >= MOST_OPEN:
-        return Refusal(
-            RefusalCode.SLOW_DOWN,
-            f"{MOST_OPEN} operations have not ended yet. Wait for one, or cancel one that is not needed.",
-            retry_after=60,
-        )
-    text = msgspec.json.encode(plan).decode()
-    verb = str(msgspec.json.decode(msgspec.json.encode(plan.work))["verb"])
-    begun = Operation(
-        0, verb, text, OperationState.SELECTING, caller.subject, caller.name, caller.token_id, caller.user_id,
-        tx.now, tx.now, tx.now,
-    )  # fmt: skip
-    if of is not None:
-        begun = replace(
-            begun, state=OperationState.RUNNING, matched=of.changed, total=of.changed, pages=of.page, undo_of=of.id
-        )
-    begun = replace(begun, id=tx.store.operations.add(begun))
-    if of is not None:
-        # What it needs is kept as long as an undo may take.
-        kept = replace(of, undone_by=begun.id, undo_until=tx.now + life.UNDO_MS)
-        tx.store.operations.save(kept)
-    _tell(tx, begun)
-    tx.facts.append(OperationsBegun())
-    return OperationBegun(begun.id)
+    return put_on_record(tx, message.plan, message.caller)
 
 
 def select(tx: Transaction, message: SelectJobs) -> OperationStands | Refusal:
@@ -108,6 +79,8 @@ def advance(tx: Transaction, message: AdvanceOperation) -> OperationStands | Ref
     plan = _decode_plan(operation.work)
     if isinstance(plan.work, RemoveWorkers):
         return _remove_workers(tx, operation, plan.work)
+    if isinstance(plan.work, TakeBackJobs):
+        return _take_back(tx, operation, plan.work)
     ids, before = tx.store.operations.page(operation.undo_of or operation.id, operation.page)
     changes: list[KeptChange] = []
     if isinstance(plan.work, UndoJobs):
@@ -132,6 +105,21 @@ def _remove_workers(tx: Transaction, operation: Operation, work: RemoveWorkers) 
         if worker is None or worker.created_at > operation.created_at:
             return False
         return not isinstance(fleet.remove(tx, RemoveWorker(worker_id, only)), Refusal)
+
+    changed = tx.each(ids, treat)
+    return _save(tx, operation, life.advanced(operation, treated=len(ids), changed=changed, now=tx.now))
+
+
+def _take_back(tx: Transaction, operation: Operation, work: TakeBackJobs) -> OperationStands:
+    """One page of what workers ran that have left. What one of them was given since, it runs anew."""
+    ids, _ = tx.store.operations.page(operation.id, operation.page)
+
+    def treat(tx: Transaction, job_id: int) -> bool:
+        job = tx.store.job(job_id)
+        if job is None or not ran_then(work, job, operation.created_at):
+            return False
+        returns.take_back(tx, job, work.reason)
+        return True
 
     changed = tx.each(ids, treat)
     return _save(tx, operation, life.advanced(operation, treated=len(ids), changed=changed, now=tx.now))
@@ -189,7 +177,7 @@ def take_back(tx: Transaction, message: UndoOperation) -> OperationBegun | Refus
             operation = replace(operation, undone_by=None)  # it was broken off, and is gone on with
     if (refusal := life.why_not_undone(operation, tx.now)) is not None:
         return refusal
-    return _begin(tx, OperationPlan(UndoJobs(operation.id)), message.caller, operation)
+    return put_on_record(tx, OperationPlan(UndoJobs(operation.id)), message.caller, operation)
 
 
 def prune(tx: Transaction, message: PruneOperations) -> Purged:
@@ -222,14 +210,6 @@ def _end(tx: Transaction, operation: Operation, reason: str) -> OperationStands:
 def _save(tx: Transaction, before: Operation, after: Operation) -> OperationStands:
     if after.state is not before.state or tx.now - before.told_at >= TOLD_EACH_MS:
         after = replace(after, told_at=tx.now)
-        _tell(tx, after)
+        tell(tx, after)
     tx.store.operations.save(after)
     return OperationStands(after)
-
-
-def _tell(tx: Transaction, operation: Operation) -> None:
-    tx.events.append(
-        OperationUpdated(
-            operation.id, operation.verb, operation.state, operation.done, operation.total, operation.changed
-        )
-    )

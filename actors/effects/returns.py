@@ -2,20 +2,36 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
+from actors.effects.beginning import SERVER, put_on_record
 from actors.effects.transaction import Transaction
+from actors.messages import OperationPlan, TakeBackJobs
+from actors.works import A_TURN
 from blobforge import life
 from blobforge.events import JobFailed, JobReady, JobUpdated, LeaseEnded
 from blobforge.job import Job, JobStatus, Outcome, ReleaseCause
 
 
-def take_back_all(tx: Transaction, worker_id: str, reason: str) -> int:
-    """Every job that this worker runs goes back to the queue at no cost; its leases are void. Returns how many."""
-    running = tx.store.jobs_of_worker(worker_id)
+def take_back_all(tx: Transaction, workers: Sequence[str], reason: str) -> int:
+    """Every job that these workers run goes back to the queue at no cost; its leases are void. Returns how many.
+
+    Where they are more than one turn of the writer has room for, they go back a page at a turn, as an operation.
+    """
+    running = tx.store.running_on(workers, limit=A_TURN + 1)
+    if len(running) > A_TURN:
+        put_on_record(tx, OperationPlan(TakeBackJobs(tuple(workers), reason)), SERVER)
+        return 0
     for job in running:
-        returned = life.take_back(job, now=tx.now)
-        assert isinstance(returned, Job)
-        back_in_queue(tx, job, returned, reason)
+        take_back(tx, job, reason)
     return len(running)
+
+
+def take_back(tx: Transaction, job: Job, reason: str) -> None:
+    """A running job goes back to the queue at no cost."""
+    returned = life.take_back(job, now=tx.now)
+    assert isinstance(returned, Job)
+    back_in_queue(tx, job, returned, reason)
 
 
 def back_in_queue(tx: Transaction, job: Job, returned: Job, reason: str, cause: ReleaseCause | None = None) -> None:

@@ -24,6 +24,7 @@ from actors.messages import (
     Submit,
     Submitted,
 )
+from actors.works import A_TURN
 from blobforge import life
 from blobforge.events import JobCreated, JobFailed, JobUpdated, SourceAwaited, SourceSettled
 from blobforge.job import MOST_PATHS, Job, JobStatus, tagged
@@ -171,7 +172,8 @@ def source_arrived(tx: Transaction, message: SourceArrived) -> SourceSettledFor 
         checked=True,
     )
     count = 0
-    for job in tx.store.jobs_by_hash(message.source_hash):
+    waiting, following = _waiting(tx, message)
+    for job in waiting:
         arrived = _arrived(tx, job, message)
         if arrived is None:
             continue
@@ -184,7 +186,18 @@ def source_arrived(tx: Transaction, message: SourceArrived) -> SourceSettledFor 
         tx.facts.append(SourceSettled(job.id, job.source_hash))
         ready_or_waits(tx, arrived)
         count += 1
-    return SourceSettledFor(count)
+    return SourceSettledFor(count, following)
+
+
+def _waiting(tx: Transaction, message: SourceArrived | SourceRejected) -> tuple[list[Job], int | None]:
+    """As many of the jobs that wait for the source as one turn of the writer treats, and behind which there are more:
+    one source may have a job for each of its pages, by their options."""
+    jobs = [
+        job
+        for job in tx.store.jobs_by_hash(message.source_hash)
+        if job.status is JobStatus.UPLOADING and job.id > message.after
+    ]
+    return jobs[:A_TURN], jobs[A_TURN - 1].id if len(jobs) > A_TURN else None
 
 
 def _arrived(tx: Transaction, job: Job, message: SourceArrived) -> Job | None:
@@ -200,14 +213,15 @@ def source_rejected(tx: Transaction, message: SourceRejected) -> SourceSettledFo
     """Say it on every job that waits; they go on waiting for the right bytes until their time is over."""
     tx.store.forget_file(source_key(message.source_hash))
     count = 0
-    for job in tx.store.jobs_by_hash(message.source_hash):
+    waiting, following = _waiting(tx, message)
+    for job in waiting:
         told = life.reject_source(job, reason=message.reason, now=tx.now)
         if told is None:
             continue
         tx.store.save_job(job, told)
         tx.events.append(JobUpdated(job.id, job.type, told.status))
         count += 1
-    return SourceSettledFor(count)
+    return SourceSettledFor(count, following)
 
 
 def expire_uploads(tx: Transaction, message: ExpireUploads) -> SourceSettledFor:

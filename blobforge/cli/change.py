@@ -13,8 +13,9 @@ import click
 
 from blobforge.cli import common, output, suggest
 from blobforge.cli.common import CliError, CliSession, CommandGroup, pass_session, session_options
-from blobforge.cli.operations import begun
+from blobforge.cli.operations import begun, completed, ended
 from blobforge.cli.selection import Filters, bulk_filters, chosen, ids_or_filter, some_ids
+from blobforge.operation import MANY
 
 if TYPE_CHECKING:
     from blobforge.client import AsyncClient, BulkDone
@@ -332,6 +333,7 @@ def _change(session: CliSession, change: Change, job_ids: tuple[int, ...], filte
         by_id=bool(job_ids),
         dry_run=manner.dry_run,
         yes=manner.yes,
+        begin=lambda: _begun(session, change, job_ids, filters),
         among=among,
     )
 
@@ -346,10 +348,13 @@ def _among(session: CliSession, filters: Filters) -> int:
 def _begin(session: CliSession, change: Change, job_ids: tuple[int, ...], filters: Filters, *, yes: bool) -> None:
     """As an operation: it is not counted first, for that takes as long as there are jobs."""
     common.confirm(f"{change.question} all jobs that this means, in the background?", yes=yes)
-    number = session.run(
+    begun(session, _begun(session, change, job_ids, filters))
+
+
+def _begun(session: CliSession, change: Change, job_ids: tuple[int, ...], filters: Filters) -> int:
+    return session.run(
         lambda client: client.begin_operation(change.verb, ids=job_ids, filters=chosen(filters), **change.options)
     )
-    begun(session, number)
 
 
 def change_counted(
@@ -361,20 +366,36 @@ def change_counted(
     by_id: bool,
     dry_run: bool,
     yes: bool,
+    begin: Callable[[], int],
     among: int | None = None,
 ) -> None:
-    """One bulk request, `ask_for(dry=...)`: counted first, asked about, then done. `among`: of how many they are.
+    """One bulk request, `ask_for(dry=...)`: counted first, asked about, then done; where they are many, as the
+    operation that `begin` asks for, which goes on whatever becomes of this command. `among`: of how many they are.
     Raises CliError."""
     found = ask_for(dry=True)
     if not dry_run and found.changed:
         common.confirm(f"{question} {output.count(found.changed, noun)}?", yes=yes)
-    if not dry_run:  # also where there is nothing to change: the attempt is on record
+    if not dry_run and found.changed > MANY:
+        found = _through(session, begin())
+    elif not dry_run:  # also where there is nothing to change: the attempt is on record
         found = ask_for(dry=False)
     _report(session, found, among)
     if by_id and found.refused and not dry_run:
         raise CliError(
             f"{output.count(found.refused, noun)} not there, or not in a status for this.", common.CONFLICT
         )
+
+
+def _through(session: CliSession, number: int) -> BulkDone:
+    """What an operation has come to when it has ended. Raises CliError where it was not completed."""
+    from blobforge.client import BulkDone
+
+    session.note(f"Operation {number} goes on without this command, too: blobforge operations watch {number}")
+    operation = ended(session, number)
+    completed(operation)
+    return BulkDone(
+        matched=operation.matched, changed=operation.changed, refused=operation.matched - operation.changed
+    )
 
 
 def _report(session: CliSession, done: BulkDone, among: int | None) -> None:

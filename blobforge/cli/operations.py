@@ -137,7 +137,20 @@ def show(session: CliSession, operation: Operation) -> None:
 
 
 def watch(session: CliSession, operation_id: int) -> None:
-    """Until it has ended. Raises CliError where it was not completed."""
+    """Until it has ended, then say what it came to. Raises CliError where it was not completed."""
+    operation = ended(session, operation_id)
+    show(session, operation)
+    completed(operation)
+
+
+def completed(operation: Operation) -> None:
+    """Raises CliError where it was not."""
+    if operation.state != "completed":
+        raise CliError(operation.reason or f"Operation {operation.id} was {operation.state}.", common.CONFLICT)
+
+
+def ended(session: CliSession, operation_id: int) -> Operation:
+    """The operation when it has ended."""
 
     async def until_ended(client: AsyncClient) -> Operation:
         import trio
@@ -153,7 +166,4 @@ def watch(session: CliSession, operation_id: int) -> None:
                 return operation
             await trio.sleep(LOOK_EACH)
 
-    operation = session.run(until_ended)
-    show(session, operation)
-    if operation.state != "completed":
-        raise CliError(operation.reason or f"Operation {operation.id} was {operation.state}.", common.CONFLICT)
+    return session.run(until_ended)

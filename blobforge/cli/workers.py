@@ -150,11 +150,13 @@ def remove_workers(
     if older_than is not None:
         filters["silent_since"] = (datetime.now(UTC) - timedelta(seconds=older_than)).isoformat()
     ids_or_filter(worker_ids, filters, noun="worker")
+
+    def begin() -> int:
+        return session.run(lambda client: client.begin_removing_workers(ids=worker_ids, **chosen(filters)))
+
     if background and not dry_run:
         common.confirm("Remove all workers that this means, in the background?", yes=yes)
-        wanted = chosen(filters)
-        number = session.run(lambda client: client.begin_removing_workers(ids=worker_ids, **wanted))
-        begun(session, number)
+        begun(session, begin())
         return
     if len(worker_ids) == 1 and not dry_run:
         (worker_id,) = worker_ids
@@ -164,7 +166,16 @@ def remove_workers(
     def ask_for(*, dry: bool) -> BulkDone:
         return session.run(lambda client: client.remove_workers(ids=worker_ids, dry_run=dry, **chosen(filters)))
 
-    change_counted(session, ask_for, "Remove", noun="worker", by_id=bool(worker_ids), dry_run=dry_run, yes=yes)
+    change_counted(
+        session,
+        ask_for,
+        "Remove",
+        noun="worker",
+        by_id=bool(worker_ids),
+        dry_run=dry_run,
+        yes=yes,
+        begin=begin,
+    )
 
 
 @workers.command("enable")

@@ -51,7 +51,8 @@ class JobRows(OpenTransaction):
         """The jobs that this worker runs now."""
         if not self._open or worker_id not in self._rows.running_of:
             self._ask(Needs(running_of={worker_id}), pending=True)
-        found = (self._rows.jobs[job_id] for job_id in sorted(self._rows.running_of[worker_id]))
+        held = self._rows.running_of[worker_id]
+        found = (self._rows.jobs[job_id] for job_id in sorted(held) if held[job_id])
         return [job for job in found if job is not None]
 
     def pick_ready(self, lines: tuple[QueueLine, ...], limit: int, group: LineGroup = ()) -> list[Job]:
@@ -247,11 +248,11 @@ class JobRows(OpenTransaction):
             before.status is JobStatus.RUNNING
             and (held := self._rows.running_of.get(before.worker_id or "")) is not None
         ):
-            self._journal.put(self._rows.running_of, before.worker_id, held - {before.id})
+            self._journal.put(held, before.id, False)
         if after is None or after.status is not JobStatus.RUNNING:
             return
         if (held := self._rows.running_of.get(after.worker_id or "")) is not None:
-            self._journal.put(self._rows.running_of, after.worker_id, held | {after.id})
+            self._journal.put(held, after.id, True)
 
     # --- further paths of a source
 

@@ -32,7 +32,7 @@ class KnownRows:
         self._bulk = bulk
         self.jobs: dict[int, Job | None] = {}
         self.by_hash: dict[str, tuple[int, ...]] = {}
-        self.running_of: dict[str, frozenset[int]] = {}
+        self.running_of: dict[str, dict[int, bool]] = {}  # by worker: whether it runs this job now
         self.ready: dict[QueueLine, ClaimOrder] = {}
         self.kept: dict[QueueLine, ClaimOrder] = {}
         self.ahead: dict[Any, int] = {}  # by line or group: ready jobs that may still be asked for
@@ -220,7 +220,7 @@ class KnownRows:
                 if job.status is JobStatus.RUNNING and job.worker_id in held:
                     held[job.worker_id].append(job.id)
             for worker_id in needs.running_of:
-                self.running_of.setdefault(worker_id, frozenset(held[worker_id]))
+                self.running_of.setdefault(worker_id, dict.fromkeys(held[worker_id], True))
 
     def _take_in_lines(self, needs: Needs, found: Found) -> None:
         for line, most in needs.ready.items():

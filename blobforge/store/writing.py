@@ -354,6 +354,9 @@ class Store(Lookups, InHistory, Protocol):
     def jobs_of_worker(self, worker_id: str) -> list[Job]:
         """The jobs that this worker runs now."""
 
+    def running_on(self, workers: Sequence[str], *, limit: int) -> list[Job]:
+        """Some of the jobs that these workers run now, by worker and id."""
+
     def insert_jobs(self, jobs: list[Job]) -> list[Job]:
         """Store new jobs (their `id` is ignored), and return them with the ids that they got, in their order."""
 

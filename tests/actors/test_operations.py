@@ -353,7 +353,7 @@ def test_a_job_that_meets_a_bug_holds_up_no_other(book: Book, monkeypatch: pytes
 
 
 def test_there_is_a_bound_on_those_that_have_not_ended(book: Book, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("actors.effects.operations.MOST_OPEN", 2)
+    monkeypatch.setattr("actors.effects.beginning.MOST_OPEN", 2)
     begun(book, CancelJobs())
     begun(book, CancelJobs())
     refused = book.do(BeginOperation(OperationPlan(CancelJobs()), ASKER))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Iterator
 
 import pytest
@@ -34,7 +36,15 @@ def statuses(local: Running, type_: str) -> list[str]:
 def test_a_dry_run_says_of_how_many_they_are(capsys: pytest.CaptureFixture[str]) -> None:
     found = BulkDone(matched=31_204, changed=31_204, refused=0, dry_run=True)
     change_counted(
-        CliSession(), lambda *, dry: found, "Retry", noun="job", by_id=False, dry_run=True, yes=False, among=2_000_000
+        CliSession(),
+        lambda *, dry: found,
+        "Retry",
+        noun="job",
+        by_id=False,
+        dry_run=True,
+        yes=False,
+        begin=lambda: 0,
+        among=2_000_000,
     )
     assert capsys.readouterr().out.splitlines()[0] == "would change\t31,204 of 2,000,000"
 
@@ -184,3 +194,19 @@ def test_tags_are_added_and_removed(local: Running, person: People) -> None:
     assert local.json("jobs", "tag", "add", "new", "--type", "tagged", "--yes")["changed"] == 2
     assert local.json("jobs", "tag", "remove", "old", "--tag", "old", "--yes")["changed"] == 1
     assert [local.json("jobs", "show", each)["tags"] for each in (first, second)] == [["new"], ["new"]]
+
+
+def test_what_is_done_to_many_becomes_an_operation_by_itself(local: Running, person: People) -> None:
+    """And the command says the same of it."""
+    jobs = [
+        {"type": "many", "source_hash": hashlib.sha256(str(number).encode()).hexdigest()} for number in range(1001)
+    ]
+    for some in (jobs[:1000], jobs[1000:]):
+        person.call("POST", "/api/jobs/batch", {"jobs": some})
+    done = local.blobforge("jobs", "cancel", "--type", "many", "--yes", "--json")
+    assert json.loads(done.stdout) == {"matched": 1001, "changed": 1001, "refused": 0, "dry_run": False}
+    assert "goes on without this command" in done.stderr
+    number = local.ok("operations", "list", "--limit", "1", "--quiet").strip()
+    assert local.json("operations", "show", number)["total"] == 1001
+    again = local.json("jobs", "cancel", "--type", "many", "--yes")
+    assert (again["changed"], again["refused"]) == (0, 1001)

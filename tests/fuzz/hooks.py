@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import itertools
+import secrets
 from ipaddress import IPv4Address
 from typing import Any
 
 import schemathesis
 
+_run = secrets.token_hex(4)  # a server may see several runs, which make up the same keys
 _numbers = itertools.count()
 _addresses = itertools.count(int(IPv4Address("10.0.0.1")))
 
@@ -40,7 +42,7 @@ def before_call(context: Any, case: Any, kwargs: Any) -> None:
         case.headers["X-Forwarded-For"] = str(IPv4Address(next(_addresses)))
     key = case.headers.get("Idempotency-Key")
     if isinstance(key, str) and 0 < len(key) <= 255 and key.strip().isprintable():
-        case.headers["Idempotency-Key"] = f"{key[:240]}-{next(_numbers)}"
+        case.headers["Idempotency-Key"] = f"{key[:230]}-{_run}-{next(_numbers)}"
     if case.query and any(_none(value) for value in case.query.values()):
         case.query = {name: value for name, value in case.query.items() if not _none(value)}
     if isinstance(case.body, float | list | dict):
@@ -48,9 +50,10 @@ def before_call(context: Any, case: Any, kwargs: Any) -> None:
 
 
 def _none(value: Any) -> bool:
-    """Of a name that is repeated, the first value counts."""
-    first = value[0] if isinstance(value, list) and value else value
-    return first in ("", [], {})
+    """Of a name that is repeated, the first value counts: of a list its first, of an object its first name."""
+    while isinstance(value, list | dict) and value:
+        value = next(iter(value))
+    return value in ("", [], {}, None)
 
 
 def _whole(value: Any) -> Any:

@@ -22,7 +22,7 @@ from actors.messages import (
     Undo,
     Work,
 )
-from actors.works import at_once, item, touches
+from actors.works import A_TURN, a_turn, item, touches
 from blobforge.job import JobStatus
 from blobforge.refusals import Refusal, RefusalCode
 from blobforge.store.filters import JobFilter
@@ -34,7 +34,8 @@ from web.routing import Access, Call, Route
 
 PAGE = 1000  # jobs read at once
 BulkAnswered = wire_bulk.BulkAnswer | tuple[int, wire_bulk.OperationBegun] | Refusal
-Selected = tuple[int, list[Item]]  # how many match, and what is to be done to those that it can be done to
+# How many match, and what is to be done to those that it can be done to: as much in each as one transaction does.
+Selected = tuple[int, list[tuple[Item, ...]]]
 # What selects jobs in a body, as it is called there.
 FILTERS = tuple("only_priority" if name == "priority" else name for name in JobFilter.__struct_fields__)
 
@@ -87,7 +88,7 @@ async def undo(call: Call, body: wire_bulk.UndoBody) -> wire_bulk.UndoAnswer | R
     audit = call.audit
     more = True
     while more:
-        done = await call.tell(Undo(body.undo, PAGE, further=matched > 0), audit=audit)
+        done = await call.tell(Undo(body.undo, A_TURN, further=matched > 0), audit=audit)
         if isinstance(done, Refusal):
             return done
         audit = None
@@ -109,10 +110,14 @@ async def _bulk(call: Call, body: wire_bulk.BulkBody, work: Work) -> BulkAnswere
 
     async def select() -> Selected:
         matched, ids = await _select(call, body.ids, chosen, work)
-        return matched, [item(work, job_id, undo) for job_id in ids]
+        size = a_turn(work)
+        return matched, [
+            tuple(item(work, job_id, undo) for job_id in ids[start : start + size])
+            for start in range(0, len(ids), size)
+        ]
 
     only = chosen if body.ids is None else None
-    return await carry_out(call, body, select, only=only, undo=undo, at_once=at_once(work))
+    return await carry_out(call, body, select, only=only, undo=undo)
 
 
 async def begin(
@@ -153,7 +158,6 @@ async def carry_out(
     *,
     only: JobFilter | None = None,
     undo: str = "",
-    at_once: int = PAGE,
 ) -> wire_bulk.BulkAnswer | Refusal:
     """Select first, then change page by page, each page one transaction.
 
@@ -168,17 +172,17 @@ async def carry_out(
     selected = await select()
     if isinstance(selected, Refusal):
         return selected
-    matched, items = selected
-    changed = len(items)
+    matched, pages = selected
+    changed = chosen = sum(map(len, pages))
     audit = None
     if call.audit is not None and not body.dry_run:
-        detail = f"{msgspec.json.encode(_said(body)).decode()[:1000]}: {len(items)} of {matched}"
+        detail = f"{msgspec.json.encode(_said(body)).decode()[:1000]}: {chosen} of {matched}"
         audit = msgspec.structs.replace(call.audit, detail=detail)
     if not body.dry_run:
         changed = 0
-        for start in range(0, len(items), at_once):
+        for page in pages:
             # On record with the first page: nothing may be done that is not, even when the rest breaks off.
-            done = await call.tell(Batch(tuple(items[start : start + at_once]), only), audit=audit)
+            done = await call.tell(Batch(page, only), audit=audit)
             audit = None
             if isinstance(done, Refusal):
                 return done

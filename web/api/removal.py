@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from actors.messages import OperationPlan, RemoveWorker, RemoveWorkers
-from actors.works import chosen_workers
+from actors.messages import Item, OperationPlan, RemoveWorker, RemoveWorkers
+from actors.works import chosen_workers, pages_of_workers
 from blobforge.refusals import Refusal, RefusalCode
 from blobforge.store.lists import ListedWorker
 from blobforge.worker import WorkerFilter
@@ -11,7 +11,6 @@ from web.api import bulk, encode, wire_bulk
 from web.routing import Access, Call, Route
 
 PAGE = 1000  # workers read at once
-AT_ONCE = 100  # removed in one transaction: the jobs of each go back along with it
 
 
 async def remove_many(call: Call, body: wire_bulk.BulkWorkers) -> bulk.BulkAnswered:
@@ -21,7 +20,7 @@ async def remove_many(call: Call, body: wire_bulk.BulkWorkers) -> bulk.BulkAnswe
     async def select() -> bulk.Selected | Refusal:
         return await _select(call, body)
 
-    return await bulk.carry_out(call, body, select, at_once=AT_ONCE)
+    return await bulk.carry_out(call, body, select)
 
 
 def _wanted(body: wire_bulk.BulkWorkers) -> OperationPlan | Refusal:
@@ -43,21 +42,25 @@ async def _select(call: Call, body: wire_bulk.BulkWorkers) -> bulk.Selected | Re
     assert isinstance(plan.work, RemoveWorkers)
     ids, wanted, only = plan.work.workers, plan.work.chosen, chosen_workers(plan.work)
     if ids is not None:
-        found = await call.services.reads.moment(
-            lambda reader: [each for each in ids if reader.worker(each) is not None]
-        )
-        return len(ids), [RemoveWorker(each) for each in found]
+        found = await call.services.reads.moment(lambda reader: [reader.roster.worker(each) for each in ids])
+        return len(ids), _pages([each for each in found if each is not None], None)
     assert only is not None, "by a filter"
     matched = 0
-    chosen: list[str] = []
+    chosen: list[ListedWorker] = []
     after, more = "", True
     while more:
         page, more = await _page(call, wanted, after)
         matched += len(page)
-        chosen += [worker.id for worker, _ in page if only.matches(worker)]
+        chosen += [each for each in page if only.matches(each[0])]
         after = page[-1][0].id if page else after
     # Once more in the transaction: a worker that has come back since stays, and its jobs with it.
-    return matched, [RemoveWorker(each, only) for each in chosen]
+    return matched, _pages(chosen, only)
+
+
+def _pages(chosen: list[ListedWorker], only: WorkerFilter | None) -> list[tuple[Item, ...]]:
+    """The jobs of each go back along with it."""
+    pages = pages_of_workers((worker.id, len(jobs)) for worker, jobs in chosen)
+    return [tuple(RemoveWorker(worker_id, only) for worker_id in page) for page in pages]
 
 
 async def _page(call: Call, wanted: WorkerFilter, after: str) -> tuple[list[ListedWorker], bool]:

@@ -5,7 +5,10 @@ What comes in is checked here at once, before a worker is given it, as after a P
 
 from __future__ import annotations
 
-from actors.messages import Batch, SourceArrived
+from msgspec.structs import replace
+
+from actors.arrival import tell_waiting
+from actors.messages import Batch, SourceArrived, SourceSettledFor
 from blobforge.objects import ObjectStoreError
 from blobforge.objects.incoming import UploadRefusedError
 from blobforge.objects.local import LocalStore
@@ -36,6 +39,9 @@ async def store_many(call: Call, body: wire_files.SmallSources) -> wire_common.I
     done = await call.ask(Batch(tuple(arrived)))
     if isinstance(done, Refusal):
         return done
+    for source, told in zip(arrived, done.items, strict=True):
+        if isinstance(told, SourceSettledFor) and told.following is not None:
+            await tell_waiting(call.services.writer, replace(source, after=told.following))
     answers = iter(done.items)
     items: list[dict[str, object]] = []
     for each, info in zip(body.sources, stored, strict=True):

@@ -14,6 +14,7 @@ from urllib.parse import parse_qs
 import msgspec
 from quart import Response
 
+from blobforge.operation import MANY
 from blobforge.refusals import Refusal, RefusalCode
 from web.api import wire_bulk
 from web.dashboard.page import THEMES, Notice, leave, page, refused_notice
@@ -177,7 +178,7 @@ def _bulk(row: Route) -> ActionAnswer:
             return await page(
                 call, "confirm.html", title="Are you sure?", place=f"/{noun}s", to=to, what=question, noun=noun,
                 danger=question in ("delete for good", "remove"), found=outcome, kept=kept, return_to=back(call),
-                left=left, chosen=_chosen(form, row), wanted=_wanted(form, noun),
+                left=left, chosen=_chosen(form, row), wanted=_wanted(form, noun), many=outcome.changed > MANY,
             )  # fmt: skip
         text = f"{outcome.changed:,} of {outcome.matched:,} {noun}s {said}."
         if outcome.refused:

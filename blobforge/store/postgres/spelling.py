@@ -68,6 +68,9 @@ OTHERWISE: Final = {
         SELECT json_build_object('filename', result::json -> 'filename',
                                  'content_type', result::json -> 'content_type')::text
           FROM results WHERE job_id = $1 AND attempt = $2""",
+    sql.RUNNING_OF_THESE: f"""
+        SELECT held.* FROM json_array_elements_text($1::json) AS asked, LATERAL (
+               {running_on(JOB_COLUMNS, "asked")}) AS held LIMIT $2""",
     sql.RUNNING_BY_WORKER: f"""
         SELECT asked, held.id FROM json_array_elements_text($1::json) AS asked, LATERAL (
                {running_on("id", "asked")} LIMIT $2) AS held""",

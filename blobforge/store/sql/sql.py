@@ -53,6 +53,9 @@ SAME_JOB: Final = f"SELECT {JOB_COLUMNS} FROM jobs WHERE source_hash = ? AND typ
 HELD_SOURCES: Final = """
     SELECT asked.value FROM json_each(?) AS asked
      WHERE EXISTS (SELECT 1 FROM jobs WHERE source_hash = asked.value AND status <> 'uploading')"""
+RUNNING_OF_THESE: Final = f"""
+    SELECT {JOB_COLUMNS} FROM jobs INDEXED BY jobs_running
+     WHERE status = 'running' AND worker_id IN (SELECT value FROM json_each(?)) ORDER BY worker_id, id LIMIT ?"""
 READY: Final = "status = 'pending' AND not_before IS NULL AND avoid IS NULL AND type = ? AND lane = ?"
 
 

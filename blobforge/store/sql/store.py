@@ -4,6 +4,10 @@ which change rows at once. State owned here: the write connection. Used by one t
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
+import msgspec
+
 from blobforge.access import Scope, Token
 from blobforge.installation import SigningKey
 from blobforge.job import Attempt, Job, JobStatus
@@ -77,6 +81,11 @@ class SqlStore(CredentialLookups, WorkingSet):
     def jobs_between(self, first: int, last: int, *, limit: int) -> list[Job]:
         self.settle()
         return self.known([rows.job(row) for row in self._do.rows(sql.JOBS_BETWEEN, (first, last, limit))])
+
+    def running_on(self, workers: Sequence[str], *, limit: int) -> list[Job]:
+        self.settle()
+        asked = msgspec.json.encode(list(workers)).decode()
+        return self.known([rows.job(row) for row in self._do.rows(sql.RUNNING_OF_THESE, (asked, limit))])
 
     def ended_before(self, status: JobStatus, before: int, *, limit: int) -> list[Job]:
         self.settle()

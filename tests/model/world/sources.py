@@ -80,7 +80,7 @@ class Sources(Decisions, Kinds):
             if job.not_before is None:
                 self.keep(job, now)
             count += 1
-        return ("SourceSettledFor", count)
+        return ("SourceSettledFor", count, None)
 
     def start_due(self, limit: int, now: int) -> Any:
         waiting = sorted(
@@ -99,7 +99,7 @@ class Sources(Decisions, Kinds):
         jobs = list(self.waiting_for(source_hash))
         for job in jobs:
             job.error, job.changed_at = True, now
-        return ("SourceSettledFor", len(jobs))
+        return ("SourceSettledFor", len(jobs), None)
 
     def expire_uploads(self, ids: Sequence[int], now: int) -> Any:
         count = 0
@@ -109,7 +109,7 @@ class Sources(Decisions, Kinds):
                 job.status, job.completed_at, job.error, job.source_never_came = "dead", now, True, True
                 job.not_before = None
                 count += 1
-        return ("SourceSettledFor", count)
+        return ("SourceSettledFor", count, None)
 
     def waiting_for(self, source_hash: str) -> Iterator[Job]:
         return (job for job in self.jobs.values() if job.hash == source_hash and job.status == "uploading")
