@@ -151,7 +151,7 @@ class Granted(Success, frozen=True):
     and final. `withheld_lines`: those in which there are jobs that are kept from this worker. `rooms`: how many more
     jobs may be given of those of its types that are paused or have limits. `patience`: with the leases of those types
     for which it is not the one of all. `group`: the lines of jobs with requirements that it was given none of, though
-    its worker's `labels` hold them."""
+    its worker's `labels` hold them. `again`: in so many seconds it may be given one, whatever else happens."""
 
     jobs: tuple[Job, ...] = ()
     idle: bool = False
@@ -161,6 +161,7 @@ class Granted(Success, frozen=True):
     patience: dict[str, Patience] = {}
     group: LineGroup = ()
     labels: str | None = None
+    again: float | None = None
 
 
 class Claim(Message[Granted], frozen=True):
@@ -440,6 +441,19 @@ class EnableWorker(Message[WorkerChanged], frozen=True):
 
 class DisableWorker(Message[WorkerChanged], frozen=True):
     worker_id: str
+
+
+class QuarantineWorker(Message[WorkerChanged], frozen=True):
+    """`by` is the caller (`Caller.subject`)."""
+
+    worker_id: str
+    by: str
+    reason: str | None = None
+
+
+class ReadmitWorker(Message[WorkerChanged], frozen=True):
+    worker_id: str
+    by: str
 
 
 # ------------------------------------------------------------------------ types: web -> writer
@@ -1120,7 +1134,7 @@ Command = (
     Submit | SourceArrived | SourceRejected | ExpireUploads
     | Claim | TellOutputs | ChooseOutputs | Complete | Fail | Release | ExpireLeases | OutputChecked | OutputsKept
     | Register | Heartbeat | Unregister | Drain | RemoveWorker | CreateWorker | ReplaceSecret
-    | EnableWorker | DisableWorker | ExpireWorkers | ChangeType
+    | EnableWorker | DisableWorker | QuarantineWorker | ReadmitWorker | ExpireWorkers | ChangeType
     | Retry | Cancel | SetPriority | Retype | SetRequirements | ChangeTags | Undo | WakeJobs | StartJobs | Sample
     | SignIn | RenewSession | TouchSession | EndSession | EndSessions | Note
     | CreateToken | EnsureAdminToken | DeleteToken | TouchTokens | AddSigningKey

@@ -54,6 +54,7 @@ from blobforge.events import (
     TypeFreed,
     TypeSet,
     WorkerLabelled,
+    WorkerRetried,
 )
 from blobforge.job import ReleaseCause
 from blobforge.options import PLAIN, WITH_OPTIONS, QueueLine, lanes
@@ -146,6 +147,7 @@ class Scheduler:
             RequirementSetMade,
             RequirementSetsForgotten,
             WorkerLabelled,
+            WorkerRetried,
         }
     )
 
@@ -179,6 +181,7 @@ class Scheduler:
         self._held_back: dict[QueueLine, float] = {}  # those of which there is a job, and until when
         self._stirred: set[QueueLine] = set()  # lines of which a waiter may have to be woken
         self._returned: list[Release] = []  # what was granted to clients that have gone; not sent yet
+        self._trials: list[tuple[float, int, Waiter]] = []  # when a worker in quarantine may get a job, by arrival
         self._timers: list[tuple[float, int, int]] = []  # (due on trio's clock, job, until when by its record)
         self._start_at = math.inf  # when the writer is asked for jobs whose time to start has come
         self._doubtful: list[Waiter] = []  # credential revoked, or answered elsewhere: for the writer to judge
@@ -235,6 +238,7 @@ class Scheduler:
                 self._ask_again(itertools.islice(list(self._held.values()), 1))
             if self._held_back:
                 self._end_politeness()
+            self._begin_trials()
             while self._doubtful:
                 await self._send(self._doubtful.pop())
             for type_ in self._gates.due(trio.current_time()):
@@ -253,7 +257,8 @@ class Scheduler:
         wait = self._waiting.peekitem(0)[0][0] if self._waiting else math.inf
         timer = self._timers[0][0] if self._timers else math.inf
         held_back = min(self._held_back.values(), default=math.inf)
-        return min(wait, timer, held_back, self._try_at, self._gates.next_at, self._start_at)
+        trial = self._trials[0][0] if self._trials else math.inf
+        return min(wait, timer, trial, held_back, self._try_at, self._gates.next_at, self._start_at)
 
     # --- what it is told
 
@@ -303,7 +308,7 @@ class Scheduler:
                 case RequirementSetsForgotten():
                     self._lanes.clear()  # those that are waited for come again
                     self._rematch(list(self._waiting.values()))
-                case WorkerLabelled(worker_id=worker_id):
+                case WorkerLabelled(worker_id=worker_id) | WorkerRetried(worker_id=worker_id):
                     self._rematch([each for each in self._waiting.values() if each.claim.worker_id == worker_id])
                 case CredentialsRevoked():
                     self._doubt(fact)
@@ -532,7 +537,7 @@ class Scheduler:
 
     def _got_nothing(self, sent: Sent, outcome: Granted) -> None:
         waiter, line = sent.waiter, sent.woken_for
-        told_all = sent.misses == self._misses and (outcome.idle or sent.matchings == self.matchings)
+        told_all = sent.misses == self._misses and sent.matchings == self.matchings
         waiter.lines, waiter.labels = (*waiter.claim.lines, *outcome.group), outcome.labels
         if told_all and not outcome.idle:
             shut = {each.type for each in outcome.rooms if not each.room}
@@ -546,8 +551,10 @@ class Scheduler:
         elif not told_all:
             self._doubtful.append(waiter)
         elif outcome.idle:
-            # It drains: it waits its time out where no job wakes it, lest it ask again at once.
+            # It drains, or is in quarantine: it waits its time out where no job wakes it, lest it ask again at once.
             self._wait(waiter)
+            if outcome.again is not None and (at := trio.current_time() + outcome.again) < waiter.deadline:
+                heapq.heappush(self._trials, (at, waiter.arrival, waiter))
         else:
             self._park(sent, outcome.withheld_lines)
 
@@ -599,6 +606,13 @@ class Scheduler:
                 await self._send(waiter)  # once more, for the record; or since its credential ends now
             else:
                 self._settle(waiter, Granted())
+
+    def _begin_trials(self) -> None:
+        """Workers in quarantine that wait ask again, when they may have a job as a trial."""
+        while self._trials and self._trials[0][0] <= trio.current_time():
+            _, _, waiter = heapq.heappop(self._trials)
+            if (waiter.deadline, waiter.arrival) in self._waiting:
+                self._ask_again([waiter])
 
     def _wake_in(self, seconds: float, job_id: int, until: int) -> None:
         heapq.heappush(self._timers, (trio.current_time() + seconds, job_id, until))

@@ -127,6 +127,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
             "How often in a row a job may be given back for trouble before each time counts as a loss", group="jobs"
         ),
     ] = 5
+    quarantine: Annotated[
+        bool,
+        _doc("Whether workers whose failures stand out get no jobs but trials", group="jobs"),
+    ] = True
     retry_backoff: Annotated[
         float, Meta(ge=0, le=86_400), _doc("Wait before the first retry; doubles with each further one", group="jobs")
     ] = 30.0

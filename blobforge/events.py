@@ -104,6 +104,25 @@ class WorkerRemoved(Event, frozen=True, omit_defaults=True):
     type: str
 
 
+class WorkerQuarantined(Event, frozen=True, omit_defaults=True):
+    """It gets no jobs from now on but trials: by its failures, which the evidence says in words, or by hand."""
+
+    name: ClassVar[str] = "worker_quarantined"
+    by: str  # the caller, or `server`; before the type, see `enveloped`
+    worker_id: str
+    type: str
+    evidence: str
+
+
+class WorkerReadmitted(Event, frozen=True, omit_defaults=True):
+    """It gets jobs again: its trials succeeded, or by hand."""
+
+    name: ClassVar[str] = "worker_readmitted"
+    by: str
+    worker_id: str
+    type: str
+
+
 class TypePaused(Event, frozen=True, omit_defaults=True):
     """No worker is given jobs of this type from now on; or the pause has another reason."""
 
@@ -196,6 +215,12 @@ class RequirementSetsForgotten(Fact, frozen=True):
 
 class WorkerLabelled(Fact, frozen=True):
     """The worker has other labels than before: its claims that wait may be for other jobs now."""
+
+    worker_id: str
+
+
+class WorkerRetried(Fact, frozen=True):
+    """A worker in quarantine has done with a trial, or is in none any more: its claims that wait may get jobs now."""
 
     worker_id: str
 

@@ -36,6 +36,9 @@ class EndedAttempt(msgspec.Struct, frozen=True):
     cause: str | None = None
     completed_by: str | None = None
     failed_by: tuple[str, ...] = ()
+    started_at: int = 0  # ms, and until when: where it was lost, with others of the same silence
+    ended_at: int = 0
+    lost: bool = False
 
     @property
     def failed(self) -> bool:
@@ -58,10 +61,11 @@ class Suspicion(msgspec.Struct, frozen=True):
 class Quarantine(msgspec.Struct, frozen=True):
     """A worker gets no jobs (since `since`, ms) but trials: one at a time, from `trial_at` on. `by`: the caller that
     has put it there by hand; then there are no trials, and it stays until it is readmitted. `failed` counts the
-    trials that failed, `passed` those that have succeeded since."""
+    trials that failed, `passed` those that have succeeded since. `type`: of the jobs that it has failed."""
 
     since: int
     evidence: str
+    type: str | None = None
     by: str | None = None
     trial_at: int | None = None
     failed: int = 0
@@ -168,9 +172,9 @@ def _percent(share: float) -> str:
     return f"{share * 100:.0f} %" if share == 0 or share >= 0.01 else "below 1 %"
 
 
-def quarantined(finding: Suspicion, *, now: int) -> Quarantine:
-    """A worker that stands out, from now on."""
-    return Quarantine(now, evidence(finding), trial_at=now + FIRST_PAUSE_MS)
+def quarantined(finding: Suspicion, *, now: int, type_: str | None = None) -> Quarantine:
+    """A worker that stands out among those for jobs of this type, from now on."""
+    return Quarantine(now, evidence(finding), type_, trial_at=now + FIRST_PAUSE_MS)
 
 
 def after_trial(quarantine: Quarantine, *, passed: bool, now: int) -> Quarantine | None:
@@ -187,3 +191,31 @@ def after_trial(quarantine: Quarantine, *, passed: bool, now: int) -> Quarantine
 def may_try(quarantine: Quarantine, *, running: int, now: int) -> bool:
     """Whether the worker, which runs so many jobs, may have one as a trial."""
     return quarantine.trial_at is not None and running == 0 and now >= quarantine.trial_at
+
+
+def is_trial(quarantine: Quarantine, *, started_at: int) -> bool:
+    """Whether an attempt that its worker began then is a trial: what it had before the quarantine is none."""
+    return quarantine.by is None and started_at > quarantine.since
+
+
+def trial_types(quarantine: Quarantine, asked: tuple[str, ...]) -> tuple[str, ...]:
+    """Of which types a worker that asks for these gets its trial: of the one that it has failed, where it asks for
+    that."""
+    return (quarantine.type,) if quarantine.type is not None and quarantine.type in asked else asked
+
+
+def one_a_silence(latest: Sequence[EndedAttempt]) -> list[EndedAttempt]:
+    """The attempts, the latest first, of those that were lost in one silence only one: the machine failed once,
+    whatever it ran side by side. That is the first one to have been started, or one that others have lost, too: it
+    may be what killed the machine. What was started before the first one of a silence had ended belongs to it."""
+    kept: list[EndedAttempt] = []
+    silence: EndedAttempt | None = None  # the first of it
+    for each in reversed(latest):
+        if each.lost and silence is not None and each.started_at <= silence.ended_at:
+            if each.failed_by and not kept[-1].failed_by and kept[-1].lost:
+                kept[-1] = each
+            continue
+        if each.lost:
+            silence = each
+        kept.append(each)
+    return kept[::-1]

@@ -28,6 +28,7 @@ class Reason(StrEnum):
     ALL_OFFLINE = "all-offline"
     ALL_DISABLED = "all-disabled"
     ALL_DRAINING = "all-draining"
+    ALL_QUARANTINED = "all-quarantined"  # those that are there have failed too much, and get no jobs but trials
     QUEUED = "queued"  # others are before it
     NEXT = "next"  # the next that is asked for is this one
 
@@ -42,10 +43,12 @@ class Fleet(msgspec.Struct, frozen=True):
     deaf: int = 0  # they are there, and do not heed the options that the job has
     unlabelled: int = 0  # they are there, and their labels are not what the job requires
     lacking: tuple[str, ...] = ()  # of what it requires: what not one of these has
+    quarantined: int = 0
 
     @property
     def total(self) -> int:
-        return self.ready + self.draining + self.disabled + self.offline + self.deaf + self.unlabelled
+        others = self.draining + self.disabled + self.offline + self.deaf + self.unlabelled
+        return self.ready + others + self.quarantined
 
 
 class Surroundings(msgspec.Struct, frozen=True):
@@ -53,7 +56,7 @@ class Surroundings(msgspec.Struct, frozen=True):
     be a lower bound.
 
     `running` are those of its type that run now, `runners` the first of them where no more may; `settings` are what
-    is set for the type, `load` what is taken of its rate.
+    is set for the type, `load` what is taken of its rate. `quarantined` are the first workers of the fleet that are.
     """
 
     fleet: Fleet = Fleet()
@@ -63,6 +66,7 @@ class Surroundings(msgspec.Struct, frozen=True):
     settings: TypeSettings = NOTHING_SET
     runners: tuple[int, ...] = ()
     load: TypeLoad = TypeLoad()
+    quarantined: tuple[str, ...] = ()
 
 
 class Waiting(msgspec.Struct, frozen=True):
@@ -166,7 +170,9 @@ def _kept(job: Job, around: Surroundings, now: int) -> Waiting | None:
 def _without_worker(job: Job, around: Surroundings, now: int) -> Waiting | None:
     if around.fleet.ready:
         return None
-    found = _nobody(job, around.fleet)
+    found = _nobody(job, around)
+    if found.reason is Reason.ALL_QUARANTINED:
+        return replace(found, change=("blobforge workers readmit WORKER",))
     if found.reason in (Reason.ALL_DRAINING, Reason.ALL_DISABLED):
         return replace(found, change=("blobforge workers enable WORKER",))
     labels = "".join(map(_label, requirements(job.requires))) if job.requires is not None else ""
@@ -200,6 +206,8 @@ def _in_line(job: Job, around: Surroundings, now: int) -> Waiting | None:
     fleet = around.fleet
     workers = "one worker is" if fleet.ready == 1 else f"{fleet.ready:,} workers are"
     run = f"{around.running:,} {'job runs' if around.running == 1 else 'jobs run'} now"
+    if around.quarantined:
+        run += f"; in quarantine: {_named(around)}"
     if around.ahead == 0:
         return Waiting(
             Reason.NEXT,
@@ -216,8 +224,9 @@ def _in_line(job: Job, around: Surroundings, now: int) -> Waiting | None:
     )
 
 
-def _nobody(job: Job, fleet: Fleet) -> Waiting:
+def _nobody(job: Job, around: Surroundings) -> Waiting:
     """No worker can take it. The state that is the easiest to mend is named first."""
+    fleet = around.fleet
     if fleet.total == 0:
         return Waiting(Reason.NO_WORKER, f"No worker for type {job.type} is registered. Start one.")
     if fleet.unlabelled:
@@ -229,6 +238,13 @@ def _nobody(job: Job, fleet: Fleet) -> Waiting:
             f"It has options, and {are} there for type {job.type} that heed none. Start one that claims with "
             '`accepts: ["options"]`, as `blobforge work` does.',
         )
+    if fleet.quarantined:
+        others = "" if fleet.total == fleet.quarantined else " (the others are away, disabled or draining)"
+        return Waiting(
+            Reason.ALL_QUARANTINED,
+            f"Every worker there for type {job.type} is in quarantine{others}: {_named(around)}. Such a worker gets "
+            "one job at a time as a trial, after a pause, and all again when two in a row have succeeded.",
+        )
     if fleet.draining:
         others = "" if fleet.total == fleet.draining else " (the others are away or disabled)"
         return Waiting(
@@ -239,6 +255,12 @@ def _nobody(job: Job, fleet: Fleet) -> Waiting:
         others = "" if fleet.total == fleet.offline else " or disabled"
         return Waiting(Reason.ALL_OFFLINE, f"Every worker for type {job.type} is offline{others}. Start one.")
     return Waiting(Reason.ALL_DISABLED, f"Every worker for type {job.type} is disabled. Enable one.")
+
+
+def _named(around: Surroundings) -> str:
+    """Those in quarantine."""
+    more = around.fleet.quarantined - len(around.quarantined[:3])
+    return ", ".join(around.quarantined[:3]) + (f" and {more:,} more" if more > 0 else "")
 
 
 def _unlabelled(job: Job, fleet: Fleet) -> str:

@@ -7,6 +7,7 @@ from enum import StrEnum
 import msgspec
 
 from blobforge.access import Caller
+from blobforge.quarantine import Quarantine
 from blobforge.refusals import Refusal, RefusalCode
 
 
@@ -24,7 +25,8 @@ class Worker(msgspec.Struct, frozen=True):
     worker that comes back still drains. `instance` names the process that is this worker now; None: it has not said.
     `contested_at` is when another process, on the host `contested_by`, asked to be it and was refused.
     `bound_type` is the only type of jobs that it may ask for; None: any. `accepts` is what it heeds of a job beside
-    the source, by its latest claim; `converter` what it works with, as it said last.
+    the source, by its latest claim; `converter` what it works with, as it said last. In `quarantine` it gets no jobs
+    but trials; what it had failed before `readmitted_at` does not count any more.
     """
 
     id: str
@@ -48,6 +50,8 @@ class Worker(msgspec.Struct, frozen=True):
     bound_type: str | None = None
     accepts: tuple[str, ...] = ()
     converter: str | None = None
+    quarantine: Quarantine | None = None
+    readmitted_at: int | None = None
 
 
 class WorkerFilter(msgspec.Struct, frozen=True):

@@ -19,6 +19,8 @@ CONTRACT = {
     "worker_offline": {"worker_id", "type", "status"},
     "worker_draining": {"worker_id", "type", "status"},
     "worker_removed": {"worker_id", "type"},
+    "worker_quarantined": {"by", "worker_id", "type", "evidence"},
+    "worker_readmitted": {"by", "worker_id", "type"},
     "job_removed": {"job_id", "type"},
     "jobs_pruned": {"count"},
     "type_paused": {"type", "reason", "by"},

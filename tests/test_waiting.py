@@ -27,6 +27,17 @@ def job(status: JobStatus = JobStatus.PENDING, **fields: object) -> Job:
         (Surroundings(Fleet(disabled=2)), Reason.ALL_DISABLED, "Enable one"),
         (Surroundings(Fleet(draining=1, offline=3)), Reason.ALL_DRAINING, "is draining (the others"),
         (Surroundings(Fleet(draining=1)), Reason.ALL_DRAINING, "is draining. Enable"),
+        (Surroundings(Fleet(quarantined=1), quarantined=("x",)), Reason.ALL_QUARANTINED, "is in quarantine: x. Such"),
+        (
+            Surroundings(Fleet(quarantined=5, offline=1), quarantined=("v", "w", "x", "y")),
+            Reason.ALL_QUARANTINED,
+            "in quarantine (the others are away, disabled or draining): v, w, x and 2 more",
+        ),
+        (
+            Surroundings(Fleet(ready=2, quarantined=1), quarantined=("x",)),
+            Reason.NEXT,
+            "now; in quarantine: x",
+        ),
         (Surroundings(Fleet(ready=1, draining=9)), Reason.NEXT, "next of type pdf; one worker is there"),
         (Surroundings(Fleet(ready=2), ahead=1, running=2), Reason.QUEUED, "1 job of its type is before it"),
         (Surroundings(Fleet(ready=2), ahead=1000, ahead_exact=False), Reason.QUEUED, "more than 1,000 jobs"),

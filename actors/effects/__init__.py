@@ -22,6 +22,7 @@ from actors.effects import (
     outputs,
     people,
     periodic,
+    quarantine,
     recounts,
     recovery,
     retention,
@@ -78,6 +79,8 @@ from actors.messages import (
     Prune,
     PruneOperations,
     Purge,
+    QuarantineWorker,
+    ReadmitWorker,
     RecordBulk,
     RecordDrill,
     Register,
@@ -173,6 +176,10 @@ def apply(tx: Transaction, message: Command) -> Answer:  # noqa: PLR0912, PLR091
             return fleet.enable(tx, message)
         case DisableWorker():
             return fleet.disable(tx, message)
+        case QuarantineWorker():
+            return quarantine.put(tx, message)
+        case ReadmitWorker():
+            return quarantine.readmit(tx, message)
         case ChangeType():
             return jobtypes.change(tx, message)
         case ExpireWorkers():

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from actors.effects import claims, outputs
+from actors.effects import claims, outputs, quarantine
 from actors.effects.accepted import record
 from actors.effects.acting import acted_on
 from actors.effects.causes import LOST_CAUSE, SILENT_CAUSE, blamed
@@ -121,6 +121,7 @@ def _accept(tx: Transaction, message: Complete, job: Job) -> Refusal | None:
     tx.end_attempt(job, completed, Outcome.COMPLETED)
     tx.events.append(JobCompleted(job.id, job.type, completed.status, worker_id=message.worker_id))
     tx.facts.append(LeaseEnded(job.id))
+    quarantine.has_completed(tx, message.worker_id, job)
     return None
 
 
@@ -175,10 +176,10 @@ def fail(tx: Transaction, message: Fail) -> AttemptFailed | Refusal:
     )
     tx.events.append(JobFailed(job.id, job.type, failed.status, error=message.error, worker_id=message.worker_id))
     tx.facts.append(LeaseEnded(job.id))
-    if failed.not_before is None:
-        return AttemptFailed(job.id, will_retry=False)
-    tx.waits(failed)
-    return AttemptFailed(job.id, will_retry=True)
+    if failed.not_before is not None:
+        tx.waits(failed)
+    quarantine.has_failed(tx, message.worker_id, job)
+    return AttemptFailed(job.id, will_retry=failed.not_before is not None)
 
 
 def release(tx: Transaction, message: Release) -> Released | Refusal:
@@ -202,6 +203,8 @@ def release(tx: Transaction, message: Release) -> Released | Refusal:
     if released.losses != job.losses:
         released = blamed(tx, released, failures.cause(failures.GIVEN_BACK, reason, None))
     back_in_queue(tx, job, released, reason, message.cause)
+    if not message.cause.free:
+        quarantine.gave_back(tx, message.worker_id, job)
     return Released(job.id)
 
 
@@ -228,4 +231,6 @@ def _expire_lease(tx: Transaction, silent: Silent) -> bool:
     tx.end_attempt(job, lost, Outcome.LOST, kind=cause.kind, error=lost.last_error)
     tx.facts.append(LeaseEnded(job.id))
     tell_return(tx, lost, worker_id=job.worker_id)
+    if job.worker_id is not None:
+        quarantine.has_failed(tx, job.worker_id, job, lost=True)
     return True

@@ -8,6 +8,7 @@ from itertools import accumulate
 
 from msgspec.structs import replace
 
+from actors.effects import quarantine
 from actors.effects.acting import acting
 from actors.effects.converters import one_too_many
 from actors.effects.fleet import renewed, show_life
@@ -54,6 +55,22 @@ def claim(tx: Transaction, message: Claim, *, after: str | None = None) -> Grant
     if message.types != (worker.type,):
         # Only what the queue knows: these are kept, and a worker may ask for anything.
         tx.store.note_types(worker, tuple(filter(tx.store.knows_type, message.types)))
+    if worker.quarantine is not None:
+        return _trial(tx, message, after, worker)
+    return _next(tx, message, after, worker)
+
+
+def _trial(tx: Transaction, message: Claim, after: str | None, worker: Worker) -> Granted:
+    """One job where the worker may be tried now, else none; of what it was not looked for there may be some."""
+    trial = quarantine.trial(tx, worker, message)
+    if trial is None:
+        return Granted(idle=True, again=quarantine.trial_in(tx, worker))
+    granted = _next(tx, trial, after, worker)
+    others = tuple(line for line in message.lines if line.type not in trial.types)
+    return replace(granted, withheld_lines=(*granted.withheld_lines, *others)) if others else granted
+
+
+def _next(tx: Transaction, message: Claim, after: str | None, worker: Worker) -> Granted:
     limited, group = rooms(tx, message.types), group_for(tx, message, worker)
     picked, withheld = pick_within(tx, message, limited, group)
     picked = _fitting(picked)

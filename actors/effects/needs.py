@@ -27,6 +27,8 @@ from actors.messages import (
     Heartbeat,
     Message,
     OutputChecked,
+    QuarantineWorker,
+    ReadmitWorker,
     Register,
     Release,
     RemoveWorker,
@@ -93,6 +95,7 @@ def _add(needs: Needs, message: Message[Any]) -> None:  # noqa: PLR0912, PLR0915
                 needs.next_of.update((message.job_id, lane) for lane in accepted)
                 needs.claimants.append(Claimant(message.worker_id, (), accepted, after=message.job_id))
             elif isinstance(message, Fail):
+                needs.latest.add(message.worker_id)
                 needs.causes.add(cause(message.kind, message.error, message.traceback).fingerprint)
         case Heartbeat():
             needs.workers.add(message.worker_id)
@@ -132,7 +135,7 @@ def _add(needs: Needs, message: Message[Any]) -> None:  # noqa: PLR0912, PLR0915
         case OutputChecked():
             needs.jobs.add(message.job_id)
             needs.files.add(message.key)
-        case Register() | Unregister() | RemoveWorker():
+        case Register() | Unregister() | RemoveWorker() | QuarantineWorker() | ReadmitWorker():
             needs.workers.add(message.worker_id)
         case ExpireWorkers():
             needs.workers.update(silent.worker_id for silent in message.workers)

@@ -17,6 +17,7 @@ from blobforge.converters import MOST_CONVERTERS
 from blobforge.events import AttemptEnded, CredentialsRevoked, Event, Fact, JobWaits, TypeFreed
 from blobforge.job import Job, JobStatus, Outcome, RetryPolicy
 from blobforge.jobtype import HEEDS_INTERVAL, Patience, patience, retry_policy
+from blobforge.quarantine import EndedAttempt
 from blobforge.refusals import Refusal
 from blobforge.requirements import MOST_SETS
 from blobforge.store.errors import StoreUnavailable
@@ -33,7 +34,7 @@ log = structlog.get_logger("blobforge.effects")
 class Rules(msgspec.Struct, frozen=True):
     """The settings that decide about jobs. `idempotency_window`, `url_lifetime`, `beat` between heartbeats,
     `worker_timeout`, after which a silent worker's lease ends, and `compare_for`, how long a result that was replaced
-    is kept for a comparison, are in seconds."""
+    is kept for a comparison, are in seconds. `quarantine`: whether machines that stand out get no jobs."""
 
     retry: RetryPolicy = RetryPolicy()
     max_attempts: int = 3
@@ -45,6 +46,7 @@ class Rules(msgspec.Struct, frozen=True):
     worker_timeout: float = 180.0
     url_lifetime: float = 3600.0
     compare_for: float = 604_800.0
+    quarantine: bool = True
 
     @property
     def patience(self) -> Patience:
@@ -90,6 +92,8 @@ class Transaction(msgspec.Struct):
     careful: bool = False
     events: list[Event] = []
     facts: list[Fact] = []
+    failed: dict[tuple[str, str], list[EndedAttempt]] = {}  # by worker and type, so far in it; undone ones, too
+    judged: set[tuple[str, str]] = set()  # workers that were, and for which type: once in a transaction
     _at: EffectPlace = ()
 
     def whole(self, place: int, effect: Callable[[Transaction, M], T], message: M) -> T:

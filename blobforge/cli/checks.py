@@ -182,6 +182,11 @@ async def _others(client: AsyncClient, who: WhoAmI) -> list[Finding]:
             "require (blobforge jobs require)."
         )
         found.append(Finding("labels", "warning", text, advice))
+    for worker in attention.quarantined:
+        text = f"worker {worker.id} is in quarantine: {worker.evidence}"
+        trials = "It gets a job now and then as a trial, and all again when two in a row have succeeded. "
+        advice = f"{trials if worker.by is None else ''}Look at its machine; blobforge workers readmit ends it."
+        found.append(Finding("quarantine", "warning", text, advice))
     return found
 
 

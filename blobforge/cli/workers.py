@@ -1,4 +1,4 @@
-"""`blobforge workers`: look at workers, drain and remove them, and manage their credentials."""
+"""`blobforge workers`: look at workers, drain, quarantine and remove them, and manage their credentials."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from blobforge.cli.operations import begun
 from blobforge.cli.selection import chosen, ids_or_filter
 
 if TYPE_CHECKING:
-    from blobforge.client import AsyncClient, BulkDone, WorkerSecret
+    from blobforge.client import AsyncClient, BulkDone, WorkerInfo, WorkerSecret
 
 STATUSES = ("online", "draining", "offline")
 _WORKER_ID = click.argument("worker_id", metavar="ID", shell_complete=suggest.workers)
@@ -23,7 +23,7 @@ _WORKER_ID = click.argument("worker_id", metavar="ID", shell_complete=suggest.wo
 
 @click.group(cls=CommandGroup)
 def workers() -> None:
-    """Look at workers, drain and remove them, manage their credentials."""
+    """Look at workers, drain, quarantine and remove them, manage their credentials."""
 
 
 @workers.command("list")
@@ -45,7 +45,7 @@ def list_workers(session: CliSession, /, *, type_: str | None, **filters: Any) -
         rows = [
             (
                 worker.id,
-                worker.status if worker.enabled else "disabled",
+                _state(worker),
                 worker.type,
                 worker.current_job_id,
                 worker.last_heartbeat,
@@ -75,6 +75,10 @@ def show_worker(session: CliSession, worker_id: str) -> None:
             ("only for", worker.bound_type),
             ("status", worker.status),
             ("enabled", worker.enabled),
+            ("quarantine", worker.evidence),
+            ("since", worker.quarantined_at),
+            ("by", worker.quarantined_by),
+            ("next trial", worker.trial_at),
             ("job", worker.current_job_id),
             ("version", worker.version),
             ("labels", worker.labels),
@@ -114,6 +118,29 @@ def worker_attempts(session: CliSession, worker_id: str, limit: int, cursor: str
 def drain_worker(session: CliSession, worker_id: str) -> None:
     """Let a worker end what it has and give it nothing new."""
     _act(session, worker_id, lambda client: client.drain_worker(worker_id))
+
+
+@workers.command("quarantine")
+@_WORKER_ID
+@click.option("--reason", metavar="TEXT", help="Why, for others.")
+@session_options
+@pass_session
+def quarantine_worker(session: CliSession, worker_id: str, reason: str | None) -> None:
+    """Give a worker no jobs, and no trials either, until it is readmitted. What it runs, it may end.
+
+    \b
+      blobforge workers quarantine gpu-1 --reason 'its disk is full'
+    """
+    _act(session, worker_id, lambda client: client.quarantine_worker(worker_id, reason))
+
+
+@workers.command("readmit")
+@_WORKER_ID
+@session_options
+@pass_session
+def readmit_worker(session: CliSession, worker_id: str) -> None:
+    """End a worker's quarantine. What it has failed so far does not count any more."""
+    _act(session, worker_id, lambda client: client.readmit_worker(worker_id))
 
 
 @workers.command("remove")
@@ -224,6 +251,12 @@ def create_worker(session: CliSession, worker_id: str, worker_type: str, name: s
 def rotate_worker(session: CliSession, worker_id: str) -> None:
     """Give a worker a new secret and print it, this once; the old one is void."""
     _show_secret(session, session.run(lambda client: client.rotate_worker(worker_id)))
+
+
+def _state(worker: WorkerInfo) -> str:
+    if not worker.enabled:
+        return "disabled"
+    return f"{worker.status}, quarantined" if worker.quarantined else worker.status
 
 
 def _act(session: CliSession, worker_id: str, act: Callable[[AsyncClient], Awaitable[Any]]) -> None:

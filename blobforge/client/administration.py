@@ -57,6 +57,15 @@ class AdminEndpoints(ClientConnection):
         """Let a worker end what it has and give it nothing new."""
         return await self._post(f"/api/workers/{path_part(worker_id)}/drain", StatusAnswer)
 
+    async def quarantine_worker(self, worker_id: str, reason: str | None = None) -> StatusAnswer:
+        """Give a worker no jobs, and no trials either, until it is readmitted; what it runs, it may end."""
+        body = without_none(reason=reason)
+        return await self._post(f"/api/workers/{path_part(worker_id)}/quarantine", StatusAnswer, body)
+
+    async def readmit_worker(self, worker_id: str) -> StatusAnswer:
+        """End a worker's quarantine; what it has failed so far does not count any more."""
+        return await self._post(f"/api/workers/{path_part(worker_id)}/readmit", StatusAnswer)
+
     async def remove_worker(self, worker_id: str) -> StatusAnswer:
         """Forget a worker; its running jobs go back at once."""
         return await self._call("DELETE", f"/api/workers/{path_part(worker_id)}", StatusAnswer)

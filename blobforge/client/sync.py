@@ -487,6 +487,14 @@ class Client(BlockingClient):
         """Let a worker end what it has and give it nothing new."""
         return self._run(partial(self._client.drain_worker, worker_id))
 
+    def quarantine_worker(self, worker_id: str, reason: str | None = None) -> StatusAnswer:
+        """Give a worker no jobs, and no trials either, until it is readmitted; what it runs, it may end."""
+        return self._run(partial(self._client.quarantine_worker, worker_id, reason))
+
+    def readmit_worker(self, worker_id: str) -> StatusAnswer:
+        """End a worker's quarantine; what it has failed so far does not count any more."""
+        return self._run(partial(self._client.readmit_worker, worker_id))
+
     def remove_worker(self, worker_id: str) -> StatusAnswer:
         """Forget a worker; its running jobs go back at once."""
         return self._run(partial(self._client.remove_worker, worker_id))

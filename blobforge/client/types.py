@@ -371,12 +371,24 @@ class UnmatchedJobs(msgspec.Struct, frozen=True, kw_only=True):
     lacking: list[str] = []
 
 
+class QuarantinedWorker(msgspec.Struct, frozen=True, kw_only=True):
+    """A worker that gets no jobs but trials, the next one from `trial_at` on (None: none before it is readmitted)."""
+
+    id: str
+    type: str
+    since: datetime
+    evidence: str
+    by: str | None = None
+    trial_at: datetime | None = None
+
+
 class Attention(msgspec.Struct, frozen=True, kw_only=True):
     """What a person should look at. `store`: whose the object store may be beside the server's; `unmatched`: ready
-    jobs that require what no worker has."""
+    jobs that require what no worker has; `quarantined`: workers whose failures stand out."""
 
     store: list[str] = []
     unmatched: list[UnmatchedJobs] = []
+    quarantined: list[QuarantinedWorker] = []
 
 
 class KnownServer(msgspec.Struct, frozen=True, kw_only=True):
@@ -483,7 +495,8 @@ class WorkerAttempts(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class WorkerInfo(msgspec.Struct, frozen=True, kw_only=True):
-    """A worker as the server lists it."""
+    """A worker as the server lists it. One that is `quarantined` gets no jobs but trials, from `trial_at` on;
+    `evidence` says why in words."""
 
     id: str
     type: str
@@ -499,6 +512,11 @@ class WorkerInfo(msgspec.Struct, frozen=True, kw_only=True):
     created_at: datetime | None = None
     updated_at: datetime | None = None
     bound_type: str | None = None
+    quarantined: bool = False
+    evidence: str | None = None
+    quarantined_at: datetime | None = None
+    quarantined_by: str | None = None
+    trial_at: datetime | None = None
 
 
 class BulkDone(msgspec.Struct, frozen=True, kw_only=True):

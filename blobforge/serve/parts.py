@@ -104,6 +104,7 @@ class Parts:
             worker_timeout=settings.worker_timeout,
             url_lifetime=settings.url_lifetime,
             compare_for=settings.retention_compared,
+            quarantine=settings.quarantine,
         )
         self.follower: Follower | None = None
 

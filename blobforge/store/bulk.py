@@ -31,6 +31,7 @@ class AttemptEnd(NamedTuple):
     traceback: str | None = None
     log_tail: str | None = None
     converter: str | None = None
+    failure: int | None = None  # the number of its cause
 
 
 class FileSeen(NamedTuple):

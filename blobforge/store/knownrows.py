@@ -15,7 +15,7 @@ from blobforge.options import LineGroup, QueueLine
 from blobforge.store.bulk import BulkAccess
 from blobforge.store.claim_order import ClaimOrder, is_kept, is_ready
 from blobforge.store.files import Doom, FileRecord
-from blobforge.store.needs import Claimant, Found, Needs
+from blobforge.store.needs import Claimant, Found, LatestEnd, Needs
 from blobforge.worker import Worker
 
 K = TypeVar("K")
@@ -53,6 +53,7 @@ class KnownRows:
         self.loads: dict[str, TypeLoad] = {}  # of types with limits, as their jobs stand in the transaction
         self.converters: set[str] = set()  # those that are surely there
         self.converters_less: set[str] = set()  # those that a job or a worker has no longer
+        self.latest: dict[str, list[LatestEnd]] = {}  # by worker: as they were when it was asked
         self.new_ids: list[int] = []
         self.ids_given: dict[str, int] = {}  # "": how many of them
         self.new_types: dict[str, bool] = {}  # of jobs that are new: the engine does not know them yet
@@ -60,7 +61,7 @@ class KnownRows:
             self.jobs, self.by_hash, self.running_of, self.ready, self.kept, self.ahead, self.workers,
             self.attempts, self.failed, self.online, self.files, self.dooms, self.paths, self.claim_keys,
             self.repeated, self.causes, self.loads, self.new_ids, self.ids_given, self.ready_of, self.kept_of,
-            self.converters, self.converters_less,
+            self.converters, self.converters_less, self.latest,
         )  # fmt: skip
 
     def forget(self) -> None:
@@ -184,6 +185,8 @@ class KnownRows:
             self._take_in_lists(needs, found)
         _take_in_all(self.files, found.files, needs.files)
         _take_in_all(self.dooms, found.dooms, needs.dooms)
+        for worker_id in needs.latest:
+            self.latest.setdefault(worker_id, found.latest.get(worker_id, []))
         if needs.claim_keys or needs.repeated or needs.causes or needs.attempts or needs.failed or needs.paths:
             self._take_in_rare(needs, found)
 

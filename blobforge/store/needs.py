@@ -15,6 +15,18 @@ from blobforge.options import Lane, LineGroup, QueueLine
 from blobforge.store.files import Doom, FileRecord
 from blobforge.worker import Worker
 
+LATEST_ENDS = 50  # of a worker, that are looked at whenever an attempt of it has failed
+
+
+class LatestEnd(NamedTuple):
+    """How one of a worker's latest attempts ended: `completed`, `failed` or `lost`. Times are in ms."""
+
+    job_id: int
+    type: str
+    started_at: int
+    ended_at: int
+    outcome: str
+
 
 class Claimant(NamedTuple):
     """A worker that asks for jobs: of these types, or (none) of that of the job `after` which it has completed. What
@@ -45,7 +57,8 @@ class Needs(msgspec.Struct):
     failures. `loads`: types of which is asked how much of their limits is taken, beside those of `ready` that have
     any. `claimants`: those that may have jobs with requirements, where there are any; of which lines is known with
     their rows, and asked for by `groups`: the lines that are read as one, and how many ready jobs of them.
-    `new_jobs`: how many jobs may be made, at most.
+    `new_jobs`: how many jobs may be made, at most. `latest`: workers of which is asked how their latest attempts have
+    ended.
     """
 
     jobs: set[int] = set()
@@ -71,6 +84,7 @@ class Needs(msgspec.Struct):
     claimants: list[Claimant] = []
     groups: dict[LineGroup, int] = {}
     new_jobs: int = 0
+    latest: set[str] = set()
 
 
 class Found(msgspec.Struct):
@@ -82,7 +96,7 @@ class Found(msgspec.Struct):
     `dooms` are by key of the object; `paths` hold ids of jobs; `claim_keys` hold (job, attempt) pairs; `repeated`
     (fingerprint, outcome, made at in ms); `causes` numbers by fingerprint. `new_ids` are numbers of jobs that were
     never given, as many as `new_jobs` asked for: neither consecutive nor, beyond this transaction, in the order of
-    time.
+    time. `latest` are the latest first, as they were when the transaction began.
     """
 
     jobs: list[Job] = []
@@ -101,3 +115,4 @@ class Found(msgspec.Struct):
     causes: dict[str, int] = {}
     loads: dict[str, TypeLoad] = {}
     new_ids: list[int] = []
+    latest: dict[str, list[LatestEnd]] = {}

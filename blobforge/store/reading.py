@@ -55,6 +55,7 @@ MOST_RUNNERS = 5  # running jobs that are named where a type's limit is reached
 MOST_AHEAD = 1000  # jobs before another that are counted at its own priority
 MOST_LOST_WORKERS = 100
 MOST_CONTESTED = 20
+MOST_QUARANTINED = 20  # workers that are named
 MOST_UNMATCHED = 1000  # ready jobs of one set of requirements that are counted
 
 
@@ -127,6 +128,9 @@ class Insights(Protocol):
 
     def contested_workers(self, *, now: int) -> list[Worker]:
         """Workers whose id another process has asked for within the hour, the latest first."""
+
+    def quarantined_workers(self) -> list[Worker]:
+        """Workers that get no jobs but trials, by id: as many as are shown."""
 
     # --- workers
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from msgspec.structs import replace
 
 from blobforge.requirements import holds
-from blobforge.store.needs import Needs
+from blobforge.store.needs import LatestEnd, Needs
 from blobforge.store.opentransaction import OpenTransaction
 from blobforge.worker import Worker
 
@@ -20,6 +20,13 @@ class WorkerRows(OpenTransaction):
         if not self._open or worker_id not in self._rows.workers:
             self._ask(Needs(workers={worker_id}))
         return self._rows.workers[worker_id]
+
+    def latest_ends(self, worker_id: str) -> list[LatestEnd]:
+        """How the worker's latest attempts have ended, the latest first: some of them, as it was when the transaction
+        began."""
+        if not self._open or worker_id not in self._rows.latest:
+            self._ask(Needs(latest={worker_id}))
+        return self._rows.latest[worker_id]
 
     def save_worker(self, before: Worker | None, after: Worker) -> None:
         """Insert or change a worker; `before` is what was read, None for a new one."""
@@ -71,13 +78,20 @@ class WorkerRows(OpenTransaction):
             self._settle_workers()
             online_ones = self._bulk.labelled_workers(type_, LABELLED_LOOKED_AT)
             return any(id_ not in but and holds(labels, requires) for id_, labels in online_ones)
-        most, online = self._rows.online.get(type_, (0, frozenset[str]())) if self._open else (0, frozenset[str]())
-        if most <= len(but):
+        return not self._online(type_, max(ONLINE_LOOKED_AT, len(but) + 1), len(but) + 1).issubset(but)
+
+    def sound_workers(self, type_: str, most: int) -> list[str]:
+        """The workers that are online for this type and in no quarantine, by their ids; so many at most."""
+        return sorted(self._online(type_, most, most))
+
+    def _online(self, type_: str, most: int, least: int) -> frozenset[str]:
+        """`most` of them where it is asked for, and what was asked for before where that were `least` or more."""
+        known, online = self._rows.online.get(type_, (0, frozenset[str]())) if self._open else (0, frozenset[str]())
+        if known < least:
             self._settle_workers()
-            most = max(ONLINE_LOOKED_AT, len(but) + 1)
             online = self._bulk.online_workers(type_, most)
             self._rows.online[type_] = (most, online)
-        return not online.issubset(but)
+        return online
 
     def _settle_workers(self) -> None:
         """Write what is pending, where it is one of what workers may be given."""
@@ -99,5 +113,7 @@ class WorkerRows(OpenTransaction):
 
 def _stands_otherwise(before: Worker, after: Worker) -> bool:
     """Whether the change is one of what the worker may be given."""
-    was, is_now = ((each.status, each.enabled, each.type, each.labels) for each in (before, after))
+    was, is_now = (
+        (each.status, each.enabled, each.type, each.labels, each.quarantine is None) for each in (before, after)
+    )
     return was != is_now

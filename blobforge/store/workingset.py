@@ -70,7 +70,10 @@ class WorkingSet(JobRows, WorkerRows):
         assert worker_id is not None
         assert started_at is not None
         journal, key = self._journal, (after.id, after.attempt)
-        end = AttemptEnd(after.id, after.attempt, now, outcome, kind, error, traceback, log_tail, after.converter)
+        failure = after.failure if outcome in (Outcome.FAILED, Outcome.LOST) else None
+        end = AttemptEnd(
+            after.id, after.attempt, now, outcome, kind, error, traceback, log_tail, after.converter, failure
+        )
         journal.put(self._pending.endings, key, end)
         if self._rows.attempts:
             journal.drop(self._rows.attempts, key)

@@ -6,7 +6,7 @@ in milliseconds since the epoch.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import Protocol
 
@@ -20,13 +20,14 @@ from blobforge.operation import KeptChange, Operation
 from blobforge.options import LineGroup, QueueLine
 from blobforge.outputs import Output
 from blobforge.people import AuditEntry, Session, User
+from blobforge.quarantine import EndedAttempt
 from blobforge.requirements import RequirementSet, RequirementSets
 from blobforge.search import Search, SearchName
 from blobforge.store.figures import Backfilling, Drill, Horizon
 from blobforge.store.files import Doom, SupersededResult
 from blobforge.store.following import InHistory
 from blobforge.store.keeping import DatabaseFile
-from blobforge.store.needs import Needs
+from blobforge.store.needs import LatestEnd, Needs
 from blobforge.store.opentransaction import Mark
 from blobforge.store.reading import Lookups
 from blobforge.store.tallies import Tallies
@@ -159,6 +160,16 @@ class Requirements(Protocol):
         """Forget those that no job has any more; how many these were."""
 
 
+class PastAttempts(Protocol):
+    """How attempts of workers have ended. Times are in ms."""
+
+    def of(self, workers: Iterable[str], type_: str, *, since: int, most: int) -> Mapping[str, list[EndedAttempt]]:
+        """Of each of these workers, of its attempts of a type that began from then on: the latest first, so many."""
+
+    def cause(self, number: str) -> str:
+        """The cause with this number, in words."""
+
+
 class Superseded(Protocol):
     """Results that another one has replaced. Times are in ms."""
 
@@ -255,6 +266,8 @@ class Store(Lookups, InHistory, Protocol):
     def outputs(self) -> Outputs: ...
     @property
     def superseded(self) -> Superseded: ...
+    @property
+    def past(self) -> PastAttempts: ...
     @property
     def types(self) -> Types: ...
     @property
@@ -459,6 +472,13 @@ class Store(Lookups, InHistory, Protocol):
         """Write a sign of life that changes nothing else."""
 
     def delete_worker(self, worker: Worker) -> None: ...
+    def latest_ends(self, worker_id: str) -> list[LatestEnd]:
+        """How the worker's latest attempts have ended, the latest first: some of them, as it was when the transaction
+        began."""
+
+    def sound_workers(self, type_: str, most: int) -> list[str]:
+        """The workers that are online for this type and in no quarantine, by their ids; so many at most."""
+
     def note_types(self, worker: Worker, types: tuple[str, ...]) -> None:
         """The worker asks for jobs of these types."""
 

@@ -48,6 +48,8 @@ ACTIONS: list[tuple[str, dict[str, Any], str, str, str | None]] = [
     ("POST /api/admin/workers/w/enable", {}, "worker.enable", "w", None),
     ("POST /api/admin/workers/w/disable", {}, "worker.disable", "w", None),
     ("POST /api/workers/w/drain", {}, "worker.drain", "w", None),
+    ("POST /api/workers/w/quarantine", {"reason": "its disk"}, "worker.quarantine", "w", "its disk"),
+    ("POST /api/workers/w/readmit", {}, "worker.readmit", "w", None),
     ("DELETE /api/workers/w", {}, "worker.remove", "w", None),
     ("PATCH /api/types/pdf", {"max_attempts": 5}, "type.set", "pdf", '{"max_attempts":5}'),
     ("POST /api/types/pdf/pause", {"reason": "broken"}, "type.pause", "pdf", "broken"),

@@ -151,6 +151,12 @@ def test_workers_are_removed_by_a_filter(local: Running, person: People) -> None
     assert local.ok("workers", "list", "--type", "far", "--quiet").split("\n")[0] == "far 0"
     assert local.blobforge("workers", "remove").returncode == 2
     assert local.blobforge("workers", "remove", "far 0", "--type", "far").returncode == 2
+    assert local.ok("workers", "quarantine", "far 0", "--reason", "its disk") == "far 0\tquarantined\n"
+    assert "online, quarantined" in local.ok("workers", "list", "--type", "far")
+    assert "quarantine\tits disk" in local.ok("workers", "show", "far 0")
+    assert "worker far 0 is in quarantine: its disk" in local.blobforge("doctor").stdout
+    assert local.ok("workers", "readmit", "far 0") == "far 0\treadmitted\n"
+    assert local.json("workers", "show", "far 0")["quarantined"] is False
     assert local.ok("workers", "remove", "far 0").split("\t") == ["far 0", "removed\n"]
     assert local.ok("workers", "list", "--type", "far") == local.ok("workers", "list", "--type", "nothing")
 

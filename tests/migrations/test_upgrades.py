@@ -54,6 +54,7 @@ COMMITTED = {
     "0027_requirements.sql": "0808d70a1fefaa26",
     "0028_starts.sql": "8d77566823605be1",
     "0029_sourceless.sql": "7fb2f7e10de58774",
+    "0030_quarantine.sql": "24df88754e91a3c7",
 }
 NUMBERS = {
     "<type:type>": "pdf",

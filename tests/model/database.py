@@ -9,7 +9,7 @@ from typing import Any
 from blobforge.job import LARGEST_RESULT
 from tests.fixtures.probe import Probe
 from tests.model.world import World
-from tests.model.world.things import Job
+from tests.model.world.things import Job, Worker
 
 Row = tuple[Any, ...]
 
@@ -36,7 +36,7 @@ def held(probe: Probe) -> dict[str, Any]:
         "workers": set(probe.rows(
             "workers", "id", "type", "status", "enabled", "drain", "registered", "last_heartbeat", "token_id",
             "secret_hash", "instance", "contested_at", "converter", "accepts",
-            "labels",
+            "labels", "quarantine", "readmitted_at",
         )),
         "files": {
             (key, size, sha256, int(checked_at is not None), keeping, kept)
@@ -100,6 +100,14 @@ def _jobs(probe: Probe) -> set[Row]:
     return found
 
 
+def _quarantine(worker: Worker) -> str | None:
+    if worker.held is None:
+        return None
+    since, why, by = worker.held
+    held = {"since": since, "evidence": why, "type": None, "by": by, "trial_at": None, "failed": 0, "passed": 0}
+    return json.dumps(held, separators=(",", ":"))
+
+
 def should_hold(world: World) -> dict[str, Any]:
     """The same of the model."""
     jobs = world.jobs.values()
@@ -119,7 +127,7 @@ def should_hold(world: World) -> dict[str, Any]:
             (each.id, each.type, each.status, each.enabled, each.drain, each.registered, each.seen, each.token,
              each.secret, each.instance, each.contested_at, each.converter,
              json.dumps(each.accepts, separators=(",", ":")) if each.accepts else None,
-             each.labels)
+             each.labels, _quarantine(each), each.readmitted_at)
             for each in world.workers.values()
         },
         "files": {

@@ -111,6 +111,8 @@ CASES: dict[str, Prepare] = {
     "/api/workers/<worker:worker_id>/unregister": plain("/api/workers/w1/unregister", jobs=1, running=True),
     "/api/workers/remove": plain("/api/workers/remove", {"type": "pdf", "status": "online"}),
     "/api/workers/<worker:worker_id>/drain": plain("/api/workers/w1/drain"),
+    "/api/workers/<worker:worker_id>/quarantine": plain("/api/workers/w1/quarantine", {"reason": "broken"}),
+    "/api/workers/<worker:worker_id>/readmit": plain("/api/workers/w1/readmit"),
     "/api/types/<type:type>/pause": plain("/api/types/pdf/pause", {"reason": "broken"}),
     "/api/types/<type:type>/resume": plain("/api/types/pdf/resume"),
     "/api/admin/workers": plain("/api/admin/workers", {"id": "w2", "type": "pdf"}),

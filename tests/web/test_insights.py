@@ -172,7 +172,7 @@ async def test_failures_by_cause_and_actions_on_the_group(local: LocalServer, au
 async def test_what_needs_attention(local: LocalServer, autojump_clock: Any) -> None:
     assert await get(local, "/api/stats/attention") == {
         "dead_jobs": 0, "dead": [], "workers_lost": [], "workers_contested": [], "queues": [], "standing_still": [],
-        "limits": [], "silent": [], "paused": [], "unmatched": [],
+        "limits": [], "silent": [], "paused": [], "unmatched": [], "quarantined": [],
         "backup": (await get(local, "/api/health"))["backup"], "store": [],
     }  # fmt: skip
     await local.register()

@@ -114,6 +114,7 @@ async def reading_attention(services: Services) -> Callable[[Reader], wire_insig
             backup,
             paused=_paused(reader),
             unmatched=_unmatched(reader),
+            quarantined=_quarantined(reader),
             store=store,
         )
 
@@ -174,6 +175,18 @@ def _contested(reader: Reader, *, now: int) -> list[wire_insights.ContestedWorke
         )
         for worker in reader.insights.contested_workers(now=now)
     ]
+
+
+def _quarantined(reader: Reader) -> list[wire_insights.QuarantinedWorker]:
+    held = [(worker, worker.quarantine) for worker in reader.insights.quarantined_workers()]
+    return [
+        wire_insights.QuarantinedWorker(
+            worker.id, worker.type, encode.rfc3339(each.since), each.evidence, each.by,
+            encode.time_or_none(each.trial_at),
+        )
+        for worker, each in held
+        if each is not None
+    ]  # fmt: skip
 
 
 def _standing_still(reader: Reader, *, now: int) -> list[wire_insights.StillJob]:

@@ -40,6 +40,8 @@ _ENDED: Final = ("GET /api/jobs/<id:job_id>", "POST /api/jobs/<id:job_id>/retry"
 _WORKER: Final = (
     "GET /api/workers/<worker:worker_id>",
     "POST /api/workers/<worker:worker_id>/drain",
+    "POST /api/workers/<worker:worker_id>/quarantine",
+    "POST /api/workers/<worker:worker_id>/readmit",
     "DELETE /api/workers/<worker:worker_id>",
     "POST /api/admin/workers/<worker:worker_id>/regenerate",
     "POST /api/admin/workers/<worker:worker_id>/enable",

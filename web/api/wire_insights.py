@@ -130,6 +130,17 @@ class ContestedWorker(msgspec.Struct, frozen=True):
     host: str | None
 
 
+class QuarantinedWorker(msgspec.Struct, frozen=True):
+    """A worker that gets no jobs but trials, the next one from `trial_at` on (null: none before it is readmitted)."""
+
+    id: str
+    type: str
+    since: str
+    evidence: str
+    by: str | None
+    trial_at: str | None
+
+
 class LimitWire(msgspec.Struct, frozen=True):
     """A limit that refuses callers now: how much room it has, how much of it is taken, how many found none so far."""
 
@@ -176,6 +187,7 @@ class AttentionWire(msgspec.Struct, frozen=True):
     backup: BackupPart
     paused: list[PausedType] = msgspec.field(default_factory=list)
     unmatched: list[UnmatchedWire] = msgspec.field(default_factory=list)
+    quarantined: list[QuarantinedWorker] = msgspec.field(default_factory=list)
     store: list[str] = msgspec.field(default_factory=list)  # what is odd about the object store, in words
 
 

@@ -75,7 +75,10 @@ class HeartbeatAnswer(msgspec.Struct, frozen=True):
 class WorkerWire(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     """`current_job_ids` are the first hundred; `contested_at` is when another process, on the host `contested_by`,
     asked to be this worker and was refused; `bound_type` the only type of jobs that it may ask for, where its
-    credential was made for one; `accepts` what its latest claim said that it heeds."""
+    credential was made for one; `accepts` what its latest claim said that it heeds.
+
+    A worker that is `quarantined` gets no jobs but trials, the next one from `trial_at` on (absent: none before it is
+    readmitted), since `quarantined_at`; `evidence` says in words why."""
 
     id: str
     type: str
@@ -96,6 +99,11 @@ class WorkerWire(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     bound_type: str | None = None
     accepts: tuple[str, ...] = ()
     converter: str | None = None
+    quarantined: bool | None = None  # never absent
+    evidence: str | None = None
+    quarantined_at: str | None = None
+    quarantined_by: str | None = None
+    trial_at: str | None = None
 
 
 class WorkerRatesWire(msgspec.Struct, frozen=True):
@@ -140,6 +148,10 @@ class WorkerAttemptWire(msgspec.Struct, frozen=True, omit_defaults=True, kw_only
 class WorkerAttemptsWire(msgspec.Struct, frozen=True, omit_defaults=True):
     attempts: list[WorkerAttemptWire]
     next_cursor: str | None = None
+
+
+class QuarantineBody(msgspec.Struct, frozen=True):
+    reason: Annotated[str, Meta(max_length=500, description="why, for people")] | None = None
 
 
 class WorkerBody(msgspec.Struct, frozen=True):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 
 from msgspec import UNSET
+from msgspec.structs import replace
 from quart import Response
 
 from actors.messages import (
@@ -14,6 +15,8 @@ from actors.messages import (
     EnableWorker,
     Heartbeat,
     Message,
+    QuarantineWorker,
+    ReadmitWorker,
     Register,
     RemoveWorker,
     ReplaceSecret,
@@ -101,6 +104,17 @@ async def disable(call: Call) -> wire_common.Status | Refusal:
     return await _change(call, DisableWorker(call.params["worker_id"]), "disabled")
 
 
+async def quarantine(call: Call, body: wire_workers.QuarantineBody) -> wire_common.Status | Refusal:
+    message = QuarantineWorker(call.params["worker_id"], call.caller.subject, body.reason or None)
+    audit = replace(call.audit, detail=body.reason) if call.audit is not None else None
+    outcome = await call.tell(message, call.repeat, audit)
+    return outcome if isinstance(outcome, Refusal) else wire_common.Status("quarantined")
+
+
+async def readmit(call: Call) -> wire_common.Status | Refusal:
+    return await _change(call, ReadmitWorker(call.params["worker_id"], call.caller.subject), "readmitted")
+
+
 async def _change(call: Call, message: Message[WorkerChanged], status: str) -> wire_common.Status | Refusal:
     outcome = await call.ask(message)
     return outcome if isinstance(outcome, Refusal) else wire_common.Status(status)
@@ -172,6 +186,7 @@ def rates_wire(worker: Worker, rates: WorkerRates, *, now: int) -> wire_workers.
 
 
 def _wire(worker: Worker, jobs: list[int], rates: WorkerRates, *, now: int) -> wire_workers.WorkerWire:
+    held = worker.quarantine
     return wire_workers.WorkerWire(
         id=worker.id,
         type=worker.type,
@@ -192,6 +207,11 @@ def _wire(worker: Worker, jobs: list[int], rates: WorkerRates, *, now: int) -> w
         bound_type=worker.bound_type,
         accepts=worker.accepts,
         converter=worker.converter,
+        quarantined=held is not None,
+        evidence=held.evidence if held is not None else None,
+        quarantined_at=encode.time_or_none(held.since) if held is not None else None,
+        quarantined_by=held.by if held is not None else None,
+        trial_at=encode.time_or_none(held.trial_at) if held is not None else None,
     )
 
 
@@ -206,6 +226,12 @@ ROUTES = [
           body=wire_workers.UnregisterBody, gives=wire_common.Status, hot=True),
     Route("POST", "/api/workers/<worker:worker_id>/drain", Access.ADMIN, drain,
           "No new jobs for this worker; what it runs, it may end", gives=wire_common.Status, audit="worker.drain"),
+    Route("POST", "/api/workers/<worker:worker_id>/quarantine", Access.ADMIN, quarantine,
+          "No new jobs for this worker, and no trials either, until it is readmitted",
+          body=wire_workers.QuarantineBody, gives=wire_common.Status, audit="worker.quarantine"),
+    Route("POST", "/api/workers/<worker:worker_id>/readmit", Access.ADMIN, readmit,
+          "End a worker's quarantine; what it has failed so far does not count any more",
+          gives=wire_common.Status, audit="worker.readmit"),
     Route("DELETE", "/api/workers/<worker:worker_id>", Access.ADMIN, remove,
           "Remove a worker; its running jobs go back at once", gives=wire_common.Status, audit="worker.remove"),
     Route("GET", "/api/workers", Access.READ, listed, "Workers by id, as a JSON array",

@@ -55,6 +55,8 @@ SAID = {
     "POST /api/jobs/<id:job_id>/retype": "The type of job {job_id} is changed.",
     "DELETE /api/jobs/<id:job_id>": "Job {job_id} is deleted.",
     "POST /api/workers/<worker:worker_id>/drain": "{worker_id} drains: it ends what it runs and gets nothing new.",
+    "POST /api/workers/<worker:worker_id>/quarantine": "{worker_id} gets no jobs until it is readmitted.",
+    "POST /api/workers/<worker:worker_id>/readmit": "{worker_id} gets jobs again.",
     "DELETE /api/workers/<worker:worker_id>": "{worker_id} is removed; what it ran has gone back.",
     "POST /api/admin/workers/<worker:worker_id>/enable": "{worker_id} may work again.",
     "POST /api/admin/workers/<worker:worker_id>/disable": "{worker_id} is disabled; what it ran has gone back.",

@@ -45,6 +45,7 @@ from blobforge.store.postgres.readylines import LineRead, ReadyLines
 from blobforge.store.postgres.turns_sql import CHANGE_TYPE_SETTINGS, ENTRIES
 from blobforge.store.sql import rows
 from blobforge.store.sql.requirementsets import all_sets
+from blobforge.store.sql.rows import decode_ends
 from blobforge.store.sql.running import Statements
 from blobforge.store.sql.sql import (
     ATTEMPT_FLOOR,
@@ -221,8 +222,7 @@ class PostgresBulk:
         groups = self._ready.ask_groups(needs, found)
         if needs.workers:
             ask(sql.WORKERS, (json_of(needs.workers),), lambda told: self._take_workers(found, told))
-        if needs.attempts:
-            ask(sql.ATTEMPTS, (records_of(needs.attempts),), lambda told: extend(found.attempts, rows.attempt, told))
+        self._load_attempts(needs, found)
         if needs.files:
             ask(sql.FILES, (json_of(needs.files),), lambda told: found.files.update(map(file_of, told.rows)))
         if needs.sources_of:
@@ -255,6 +255,16 @@ class PostgresBulk:
             found.new_ids = list(range(self._next_id, self._next_id + needs.new_jobs))
             self._next_id += needs.new_jobs
         return found
+
+    def _load_attempts(self, needs: Needs, found: Found) -> None:
+        def take_latest(told: SqlAnswer) -> None:
+            found.latest.update((worker_id, decode_ends(ended)) for worker_id, ended in told.rows)
+
+        if needs.latest:
+            self._turns.queue(sql.LATEST, (json_of(needs.latest),), take_latest)
+        if needs.attempts:
+            attempts = records_of(needs.attempts)
+            self._turns.queue(sql.ATTEMPTS, (attempts,), lambda told: extend(found.attempts, rows.attempt, told))
 
     def _load_jobs(self, needs: Needs, found: Found) -> LineRead | None:
         ask = self._turns.queue

@@ -6,6 +6,7 @@ from __future__ import annotations
 from functools import lru_cache
 from typing import Final
 
+from blobforge.store.needs import LATEST_ENDS
 from blobforge.store.postgres.spelling import only, running_on
 from blobforge.store.sql.sql import ATTEMPT_COLUMNS, FILE_COLUMNS, JOB_COLUMNS, WORKER_COLUMNS
 
@@ -97,6 +98,14 @@ KEPT_OF_GROUP: Final = f"""
 WORKERS: Final = f"""
     SELECT {WORKER_COLUMNS}, (SELECT json_agg(t.type)::text FROM worker_types AS t WHERE t.worker_id = workers.id)
       FROM workers WHERE id {_NAMES}"""
+# (worker, JSON array of how its latest attempts have ended).
+LATEST: Final = f"""
+    SELECT asked, (
+        SELECT json_agg(json_build_array(a.job_id, jobs.type, a.started_at, a.ended_at, a.outcome))::text
+          FROM (SELECT * FROM attempts WHERE {only("worker_id", "asked")}
+                 ORDER BY worker_id DESC, started_at DESC, job_id DESC, attempt DESC LIMIT {LATEST_ENDS}) AS a
+          JOIN jobs ON jobs.id = a.job_id WHERE a.outcome IN ('completed', 'failed', 'lost'))
+      FROM json_array_elements_text($1::json) AS asked"""
 ATTEMPTS: Final = f"""
     SELECT {ATTEMPT_COLUMNS} FROM {_records("nn")} JOIN attempts ON job_id = c0 AND attempt = c1"""
 FILES: Final = f"SELECT key, {FILE_COLUMNS} FROM files WHERE key {_NAMES}"
@@ -185,8 +194,8 @@ START_ATTEMPTS: Final = f"""
       FROM {_records("nnttnttn")}"""
 END_ATTEMPTS: Final = f"""
     UPDATE attempts SET ended_at = c2, outcome = c3, kind = c4, error = c5, traceback = c6, log_tail = c7,
-                        converter = c8
-      FROM {_records("nnntttttt")} WHERE attempts.job_id = c0 AND attempts.attempt = c1"""
+                        converter = c8, failure = c9
+      FROM {_records("nnnttttttn")} WHERE attempts.job_id = c0 AND attempts.attempt = c1"""
 DROP_RESULTS: Final = f"""
     DELETE FROM results USING {_records("nn")} WHERE results.job_id = c0 AND results.attempt = c1"""
 DROP_RESULTS_BUT: Final = f"""
@@ -205,14 +214,14 @@ KEEP_FILES: Final = f"UPDATE files SET kept = c1, keeping = 0 FROM {_records('tt
 SAVE_WORKERS: Final = _insert(
     "workers",
     WORKER_COLUMNS,
-    "tttnntnntttntnntntttt",
+    "tttnntnntttntnntntttttn",
     """ON CONFLICT (id) DO UPDATE SET type = excluded.type, status = excluded.status,
         updated_at = excluded.updated_at, name = excluded.name, enabled = excluded.enabled,
         last_heartbeat = excluded.last_heartbeat, metadata = excluded.metadata, labels = excluded.labels,
         version = excluded.version, token_id = excluded.token_id, secret_hash = excluded.secret_hash,
         drain = excluded.drain, registered = excluded.registered, instance = excluded.instance,
         contested_at = excluded.contested_at, contested_by = excluded.contested_by, accepts = excluded.accepts,
-        converter = excluded.converter""",
+        converter = excluded.converter, quarantine = excluded.quarantine, readmitted_at = excluded.readmitted_at""",
 )
 BEAT_WORKERS: Final = f"""
     UPDATE workers SET last_heartbeat = c1, updated_at = c2 FROM {_records("tnn")} WHERE workers.id = c0"""

@@ -71,6 +71,30 @@ OTHERWISE: Final = {
     sql.RUNNING_OF_THESE: f"""
         SELECT held.* FROM json_array_elements_text($1::json) AS asked, LATERAL (
                {running_on(JOB_COLUMNS, "asked")}) AS held LIMIT $2""",
+    sql.PAST_ATTEMPTS: f"""
+        SELECT asked, (
+               SELECT json_agg(json_build_array(job_id, started_at, ended_at, outcome, failure, completed_by,
+                                                failed_by))::text
+                 FROM (SELECT a.job_id, a.started_at, a.ended_at, a.outcome, a.failure,
+                              CASE WHEN a.outcome <> 'completed' THEN
+                                  (SELECT c.worker_id FROM attempts AS c
+                                    WHERE c.job_id = a.job_id AND c.outcome = 'completed'
+                                      AND c.worker_id <> a.worker_id
+                                    ORDER BY c.attempt DESC LIMIT 1) END AS completed_by,
+                              CASE WHEN a.outcome <> 'completed' THEN
+                                  (SELECT json_agg(f.worker_id) FROM attempts AS f
+                                    WHERE f.job_id = a.job_id AND f.failure = a.failure
+                                      AND f.worker_id <> a.worker_id AND f.outcome IN ('failed', 'lost')) END
+                                  AS failed_by
+                         FROM (SELECT * FROM attempts AS x
+                                WHERE {only("x.worker_id", "asked")} AND x.started_at >= $2
+                                ORDER BY x.worker_id DESC, x.started_at DESC, x.job_id DESC, x.attempt DESC
+                                LIMIT $4) AS a
+                         JOIN jobs ON jobs.id = a.job_id
+                        WHERE jobs.type = $3 AND (a.outcome = 'completed'
+                                                  OR (a.outcome IN ('failed', 'lost') AND a.failure IS NOT NULL))
+                        ORDER BY a.started_at DESC, a.job_id DESC, a.attempt DESC LIMIT $5) AS past)
+          FROM json_array_elements_text($1::json) AS asked""",
     sql.RUNNING_BY_WORKER: f"""
         SELECT asked, held.id FROM json_array_elements_text($1::json) AS asked, LATERAL (
                {running_on("id", "asked")} LIMIT $2) AS held""",

@@ -38,6 +38,7 @@ from blobforge.store.reading import (
     MOST_AHEAD,
     MOST_CONTESTED,
     MOST_LOST_WORKERS,
+    MOST_QUARANTINED,
     MOST_RUNNERS,
     MOST_RUNNING,
     MOST_UNMATCHED,
@@ -192,6 +193,9 @@ class Insights:
         found = self._ask.rows(sql.CONTESTED_WORKERS, (now - HOUR_MS, MOST_CONTESTED))
         return [rows.worker(row) for row in found]
 
+    def quarantined_workers(self) -> list[Worker]:
+        return [rows.worker(row) for row in self._ask.rows(sql.QUARANTINED_WORKERS, (MOST_QUARANTINED,))]
+
     # --- workers
 
     def worker_rates(self, *, now: int) -> dict[str, WorkerRates]:
@@ -233,7 +237,10 @@ class Insights:
         owed = self._ask.row(sql.OWED_OF_TYPE, (job.type,)) if settings.rate_count is not None else None
         load = TypeLoad(running, *owed) if owed else TypeLoad(running)
         ahead = urgent + min(older, MOST_AHEAD)
-        return Surroundings(fleet, ahead, older <= MOST_AHEAD, running, settings, runners, load)
+        held: tuple[str, ...] = ()
+        if fleet.quarantined:
+            held = tuple(row[0] for row in self._ask.rows(sql.QUARANTINED_OF_TYPE, (job.type, MOST_QUARANTINED)))
+        return Surroundings(fleet, ahead, older <= MOST_AHEAD, running, settings, runners, load, held)
 
     def records_about(self, job_id: int, *, before: int, limit: int) -> list[AuditEntry]:
         return [AuditEntry(*row) for row in self._ask.rows(sql.AUDIT_OF_JOB, (str(job_id), before, limit))]
@@ -268,15 +275,17 @@ class Insights:
 def _fleet(counted: Iterable[Row], *, accepted: bool, requires: str | None) -> Fleet:
     """Each worker under the first thing that keeps jobs from it; an offline one that has unregistered is not
     counted. `accepted`: whether all of them heed the job as it is; `requires`: what it requires of their labels."""
-    ready = draining = disabled = offline = deaf = unlabelled = 0
+    ready = draining = disabled = offline = deaf = unlabelled = held = 0
     without: list[str | None] = []
-    for status, enabled, drain, registered, accepts, labels, n in counted:
+    for status, enabled, drain, registered, accepts, labels, quarantined, n in counted:
         if not enabled:
             disabled += n
         elif status == WorkerStatus.OFFLINE:
             offline += n if registered else 0
         elif drain:
             draining += n
+        elif quarantined:
+            held += n
         elif not (accepts or accepted):
             deaf += n
         elif requires is not None and not holds(labels, requires):
@@ -285,4 +294,4 @@ def _fleet(counted: Iterable[Row], *, accepted: bool, requires: str | None) -> F
         else:
             ready += n
     missing = lacking(requires, without) if requires is not None else ()
-    return Fleet(ready, draining, disabled, offline, deaf, unlabelled, missing)
+    return Fleet(ready, draining, disabled, offline, deaf, unlabelled, missing, held)

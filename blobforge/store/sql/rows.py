@@ -11,6 +11,8 @@ from blobforge.access import Scope, Token
 from blobforge.job import Attempt, Job, JobStatus, Outcome
 from blobforge.options import digest
 from blobforge.people import Session, User
+from blobforge.quarantine import Quarantine
+from blobforge.store.needs import LatestEnd
 from blobforge.store.sql.running import Row
 from blobforge.worker import Worker, WorkerStatus
 
@@ -18,6 +20,8 @@ from blobforge.worker import Worker, WorkerStatus
 _STATUS = {status.value: status for status in JobStatus}
 _WORKER_STATUS = {status.value: status for status in WorkerStatus}
 _decode_tags = msgspec.json.Decoder(tuple[str, ...]).decode
+_decode_ends = msgspec.json.Decoder(list[LatestEnd]).decode
+_decode_quarantine = msgspec.json.Decoder(Quarantine).decode
 _BEFORE_REST = 12  # columns that are named below
 _TRUTHS = tuple(Job.__struct_fields__.index(name) - _BEFORE_REST for name in ("write_once", "compare", "sourceless"))
 _WRITE_ONCE, _COMPARE, _SOURCELESS = _TRUTHS
@@ -66,15 +70,22 @@ def attempt(row: Sequence[Any]) -> Attempt:
     return Attempt(job_id, number, worker_id, lease, started, ended, known, *rest)
 
 
+def decode_ends(ended: str | None) -> list[LatestEnd]:
+    """How a worker's latest attempts have ended, from a JSON array."""
+    return _decode_ends(ended) if ended else []
+
+
 def worker(row: Sequence[Any]) -> Worker:
     (
         id_, type_, status, created, updated, name, enabled, heartbeat, metadata, labels, version, token_id,
         secret_hash, drain, registered, instance, contested_at, contested_by, bound_type, accepts, converter,
+        quarantine, readmitted_at,
     ) = row  # fmt: skip
     return Worker(
         id_, type_, _WORKER_STATUS[status], created, updated, name, bool(enabled), heartbeat, metadata, labels,
         version, token_id, secret_hash, bool(drain), bool(registered), instance, contested_at, contested_by,
         bound_type, _decode_tags(accepts) if accepts else (), converter,
+        _decode_quarantine(quarantine) if quarantine else None, readmitted_at,
     )  # fmt: skip
 
 
@@ -84,8 +95,12 @@ def worker_values(worker: Worker) -> Row:
         int(worker.enabled), worker.last_heartbeat, worker.metadata, worker.labels, worker.version,
         worker.token_id, worker.secret_hash, int(worker.drain), int(worker.registered), worker.instance,
         worker.contested_at, worker.contested_by, worker.bound_type, encode_tags(worker.accepts),
-        worker.converter,
+        worker.converter, encode_quarantine(worker.quarantine), worker.readmitted_at,
     )  # fmt: skip
+
+
+def encode_quarantine(quarantine: Quarantine | None) -> str | None:
+    return msgspec.json.encode(quarantine).decode() if quarantine is not None else None
 
 
 def token(row: Row) -> Token:

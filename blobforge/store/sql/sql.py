@@ -30,7 +30,7 @@ ATTEMPT_COLUMNS: Final = (
 WORKER_COLUMNS: Final = (
     "id, type, status, created_at, updated_at, name, enabled, last_heartbeat, metadata, labels, version,"
     " token_id, secret_hash, drain, registered, instance, contested_at, contested_by,"
-    " bound_type, accepts, converter"
+    " bound_type, accepts, converter, quarantine, readmitted_at"
 )
 USER_COLUMNS: Final = "id, issuer, subject, email, name, groups, is_admin, created_at, last_login_at"
 SESSION_COLUMNS: Final = (
@@ -63,10 +63,10 @@ READY: Final = "status = 'pending' AND not_before IS NULL AND avoid IS NULL AND 
 def _online(columns: str) -> str:
     whole = ", ".join(f"w.{column}" for column in columns.split(", "))
     return f"""
-    SELECT {columns} FROM workers WHERE status = 'online' AND enabled = 1 AND type = ?1
+    SELECT {columns} FROM workers WHERE status = 'online' AND enabled = 1 AND quarantine IS NULL AND type = ?1
     UNION ALL
     SELECT {whole} FROM worker_types AS t JOIN workers AS w ON w.id = t.worker_id
-     WHERE t.type = ?1 AND w.status = 'online' AND w.enabled = 1
+     WHERE t.type = ?1 AND w.status = 'online' AND w.enabled = 1 AND w.quarantine IS NULL
      LIMIT ?2"""
 
 
@@ -102,6 +102,31 @@ ATTEMPTS_OF_WORKER: Final = """
       FROM attempts AS a INDEXED BY attempts_by_worker JOIN jobs ON jobs.id = a.job_id
      WHERE a.worker_id = ? AND (a.started_at, a.job_id, a.attempt) < (?, ?, ?)
      ORDER BY a.started_at DESC, a.job_id DESC, a.attempt DESC LIMIT ?"""
+# Of each of these workers: its latest attempts, as a JSON array. Of one that has failed, which other worker has
+# completed the job since, and which ones have failed it of the same cause. What has no cause on record was ended by
+# an older release.
+PAST_ATTEMPTS: Final = """
+    SELECT asked.value, (
+           SELECT json_group_array(json_array(job_id, started_at, ended_at, outcome, failure, completed_by,
+                                              json(failed_by)))
+             FROM (SELECT a.job_id, a.started_at, a.ended_at, a.outcome, a.failure,
+                          CASE WHEN a.outcome <> 'completed' THEN
+                              (SELECT c.worker_id FROM attempts AS c
+                                WHERE c.job_id = a.job_id AND c.outcome = 'completed' AND c.worker_id <> a.worker_id
+                                ORDER BY c.attempt DESC LIMIT 1) END AS completed_by,
+                          CASE WHEN a.outcome <> 'completed' THEN
+                              (SELECT json_group_array(f.worker_id) FROM attempts AS f
+                                WHERE f.job_id = a.job_id AND f.failure = a.failure AND f.worker_id <> a.worker_id
+                                  AND f.outcome IN ('failed', 'lost')) END AS failed_by
+                     FROM (SELECT * FROM attempts AS x INDEXED BY attempts_by_worker
+                            WHERE x.worker_id = asked.value AND x.started_at >= ?2
+                            ORDER BY x.started_at DESC, x.job_id DESC, x.attempt DESC LIMIT ?4) AS a
+                     JOIN jobs ON jobs.id = a.job_id
+                    WHERE jobs.type = ?3 AND (a.outcome = 'completed'
+                                              OR (a.outcome IN ('failed', 'lost') AND a.failure IS NOT NULL))
+                    ORDER BY a.started_at DESC, a.job_id DESC, a.attempt DESC LIMIT ?5))
+      FROM json_each(?1) AS asked"""
+CAUSE_IN_WORDS: Final = "SELECT kind, place FROM failures WHERE id = ?"
 # Attempts of a job are added in their order.
 _ORDINAL: Final = (
     "1 + coalesce((SELECT coalesce(ordinal, attempt) FROM attempts WHERE job_id = ?1 "
@@ -349,24 +374,30 @@ LOST_WORKERS: Final = f"""
        AND (EXISTS (SELECT 1 FROM jobs WHERE jobs.status = 'running' AND jobs.worker_id = w.id)
             OR id IN (SELECT worker_id FROM worker_rates WHERE hour > ? AND outcome = 'lost'))
      ORDER BY last_heartbeat DESC NULLS LAST LIMIT ?"""
+QUARANTINED_WORKERS: Final = f"""
+    SELECT {WORKER_COLUMNS} FROM workers WHERE quarantine IS NOT NULL ORDER BY id LIMIT ?"""
+QUARANTINED_OF_TYPE: Final = """
+    SELECT id FROM workers WHERE quarantine IS NOT NULL AND status = 'online' AND enabled = 1
+       AND (type = ?1 OR EXISTS (SELECT 1 FROM worker_types AS t WHERE t.worker_id = workers.id AND t.type = ?1))
+     ORDER BY id LIMIT ?2"""
 CONTESTED_WORKERS: Final = f"""
     SELECT {WORKER_COLUMNS} FROM workers WHERE contested_at > ? ORDER BY contested_at DESC LIMIT ?"""
 _IN_LANE: Final = (
     "jobs.status = 'pending' AND jobs.not_before IS NULL AND jobs.avoid IS NULL AND jobs.type = s.type"
     " AND jobs.lane = {lane}"
 )
-# The last but two: whether its latest claim accepted options; then its labels, where they are asked for.
+# Whether its latest claim accepted options; its labels, where they are asked for; whether it is in quarantine.
 FLEET: Final = """
     SELECT status, enabled, drain, registered, CASE WHEN accepts LIKE '%"options"%' THEN 1 ELSE 0 END,
-           CASE WHEN ?2 = 1 THEN labels END, count(*)
+           CASE WHEN ?2 = 1 THEN labels END, CASE WHEN quarantine IS NULL THEN 0 ELSE 1 END, count(*)
       FROM workers
-     WHERE type = ?1 OR id IN (SELECT worker_id FROM worker_types WHERE type = ?1) GROUP BY 1, 2, 3, 4, 5, 6"""
+     WHERE type = ?1 OR id IN (SELECT worker_id FROM worker_types WHERE type = ?1) GROUP BY 1, 2, 3, 4, 5, 6, 7"""
 # Types and labels of the workers that are there, each once.
 LABELS_THERE: Final = """
-    SELECT type, labels FROM workers WHERE status = 'online' AND enabled = 1
+    SELECT type, labels FROM workers WHERE status = 'online' AND enabled = 1 AND quarantine IS NULL
     UNION
     SELECT t.type, w.labels FROM worker_types AS t JOIN workers AS w ON w.id = t.worker_id
-     WHERE w.status = 'online' AND w.enabled = 1"""
+     WHERE w.status = 'online' AND w.enabled = 1 AND w.quarantine IS NULL"""
 SETS_WAITED_FOR: Final = f"""
     SELECT number, type, requires FROM requirement_sets AS s
      WHERE EXISTS (SELECT 1 FROM jobs WHERE {_IN_LANE.format(lane="2 * s.number")})
@@ -374,12 +405,12 @@ SETS_WAITED_FOR: Final = f"""
      ORDER BY number"""
 READY_IN_LANE: Final = f"SELECT count(*) FROM (SELECT 1 FROM jobs WHERE {READY} LIMIT ?) AS ready"
 TYPES_WITH_WORKERS: Final = """
-    SELECT type FROM workers WHERE status = 'online' AND enabled = 1
+    SELECT type FROM workers WHERE status = 'online' AND enabled = 1 AND quarantine IS NULL
     UNION
     SELECT t.type FROM worker_types AS t JOIN workers AS w ON w.id = t.worker_id
-     WHERE w.status = 'online' AND w.enabled = 1"""
+     WHERE w.status = 'online' AND w.enabled = 1 AND w.quarantine IS NULL"""
 _STAFF: Final = """
-    SELECT id, status = 'online',
+    SELECT id, status = 'online' AND quarantine IS NULL,
            EXISTS (SELECT 1 FROM jobs WHERE jobs.status = 'running' AND jobs.worker_id = workers.id)
       FROM workers WHERE enabled = 1 AND status IN ('online', 'draining')"""
 STAFF: Final = f"{_STAFF} ORDER BY id"
@@ -387,10 +418,11 @@ STAFF_OF_TYPE: Final = f"""{_STAFF}
        AND (type = ?1 OR EXISTS (SELECT 1 FROM worker_types AS t WHERE t.worker_id = workers.id AND t.type = ?1))
      ORDER BY id"""
 TYPES_ACCEPTED: Final = """
-    SELECT type FROM workers WHERE status = 'online' AND enabled = 1 AND accepts LIKE '%"options"%'
+    SELECT type FROM workers
+     WHERE status = 'online' AND enabled = 1 AND quarantine IS NULL AND accepts LIKE '%"options"%'
     UNION
     SELECT t.type FROM worker_types AS t JOIN workers AS w ON w.id = t.worker_id
-     WHERE w.status = 'online' AND w.enabled = 1 AND w.accepts LIKE '%"options"%'"""
+     WHERE w.status = 'online' AND w.enabled = 1 AND w.quarantine IS NULL AND w.accepts LIKE '%"options"%'"""
 ANY_READY: Final = f"SELECT 1 FROM jobs INDEXED BY jobs_ready WHERE {READY} LIMIT 1"
 AHEAD: Final = f"""
     SELECT count(*)

@@ -20,6 +20,7 @@ from blobforge.store.sql.doomed import Doomed
 from blobforge.store.sql.lookups import CredentialLookups
 from blobforge.store.sql.operations import Operations
 from blobforge.store.sql.outputs import Outputs
+from blobforge.store.sql.pastattempts import PastAttempts
 from blobforge.store.sql.recovery import Recovery
 from blobforge.store.sql.requirementsets import Requirements
 from blobforge.store.sql.rollups import Rollups
@@ -46,6 +47,7 @@ class SqlStore(CredentialLookups, WorkingSet):
         self.arrivals = Arrivals(self._do, self, self.requirements)
         self.outputs = Outputs(self._do)
         self.superseded = Superseded(self._do, self)
+        self.past = PastAttempts(self._do, self)
         self.types = Types(self._do, bulk, self)
         self.searches = Searches(self._do)
         self._installation = ""  # read when needed; it never changes

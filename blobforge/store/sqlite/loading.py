@@ -15,6 +15,7 @@ from blobforge.options import PLAIN, WITH_OPTIONS, QueueLine
 from blobforge.store.files import Doom, FileRecord
 from blobforge.store.needs import Found, Needs
 from blobforge.store.sql import rows
+from blobforge.store.sql.rows import decode_ends
 from blobforge.store.sqlite import sql
 from blobforge.store.sqlite.sets import as_json
 from blobforge.store.sqlite.statements import Statements
@@ -144,6 +145,11 @@ def _take_causes(found: Found, told: Rows) -> None:
     found.causes.update((fingerprint, number) for fingerprint, number in told)
 
 
+def _take_latest(found: Found, told: Rows) -> None:
+    for worker_id, ended in told:
+        found.latest[worker_id] = decode_ends(ended)
+
+
 def _take_loads(found: Found, told: Rows) -> None:
     for type_, running, owed, owed_at in told:
         found.loads[type_] = TypeLoad(running, owed, owed_at)
@@ -169,6 +175,7 @@ NAMED: Final[tuple[tuple[str, sql.LoadPart, Take], ...]] = (
     ("claim_keys", sql.NEEDED_CLAIM_KEYS, _take_claim_keys),
     ("causes", sql.NEEDED_CAUSES, _take_causes),
     ("loads", sql.NEEDED_LOADS, _take_loads),
+    ("latest", sql.NEEDED_LATEST, _take_latest),
 )
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 from functools import lru_cache
 from typing import Final, NamedTuple
 
+from blobforge.store.needs import LATEST_ENDS
 from blobforge.store.sql.sql import ATTEMPT_COLUMNS, FILE_COLUMNS, JOB_COLUMNS, READY, WORKER_COLUMNS
 
 
@@ -116,6 +117,16 @@ NEEDED_FAILED: Final = _rows_of(
           WHERE back <= ? AND (outcome = 'failed' OR (outcome = 'released' AND kind = 'trouble'))
           ORDER BY job_id, worker_id)""",
 )
+# (worker, JSON array of how its latest attempts have ended).
+_LATEST: Final = f"""
+    (SELECT '' || json_group_array(json_array(a.job_id, jobs.type, a.started_at, a.ended_at, a.outcome))
+       FROM (SELECT * FROM attempts INDEXED BY attempts_by_worker WHERE worker_id = asked.value
+              ORDER BY started_at DESC, job_id DESC, attempt DESC LIMIT {LATEST_ENDS}) AS a
+       JOIN jobs ON jobs.id = a.job_id WHERE a.outcome IN ('completed', 'failed', 'lost'))"""
+NEEDED_LATEST: Final = LoadPart(
+    f"SELECT asked.value, {_LATEST} FROM (SELECT ? AS value) AS asked",
+    f"(SELECT json_group_array(json_array(asked.value, {_LATEST})) FROM json_each(?) AS asked)",
+)
 NEEDED_SETS: Final = _rows_of("number, type, requires", "requirement_sets")
 NEEDED_HIGHEST: Final = _rows_of("n", "(SELECT coalesce(max(seq), 0) AS n FROM sqlite_sequence WHERE name = 'jobs')")
 ANY_KEPT: Final = """
@@ -165,12 +176,12 @@ START_ATTEMPTS: Final = f"""
 # the one way to tell the planner what comes first.
 END_ATTEMPTS: Final = f"""
     INSERT INTO attempts (job_id, attempt, worker_id, lease, started_at, ended_at, outcome, kind, error, traceback,
-                          log_tail, converter)
-    SELECT a.job_id, a.attempt, a.worker_id, a.lease, a.started_at, {_values(2, 9)}
+                          log_tail, converter, failure)
+    SELECT a.job_id, a.attempt, a.worker_id, a.lease, a.started_at, {_values(2, 10)}
       {{each_and}} attempts AS a WHERE a.job_id = {{0}} AND a.attempt = {{1}}
     ON CONFLICT (job_id, attempt) DO UPDATE SET ended_at = excluded.ended_at, outcome = excluded.outcome,
         kind = excluded.kind, error = excluded.error, traceback = excluded.traceback, log_tail = excluded.log_tail,
-        converter = excluded.converter"""
+        converter = excluded.converter, failure = excluded.failure"""
 DROP_RESULTS: Final = "DELETE FROM results WHERE (job_id, attempt) IN ({row} {0}, {1} {each})"
 DROP_RESULTS_BUT: Final = """
     DELETE FROM results WHERE (job_id, attempt) IN (
@@ -184,14 +195,14 @@ RECORD_FILES: Final = f"""
         etag = excluded.etag, version = excluded.version, keeping = excluded.keeping"""
 KEEP_FILES: Final = "UPDATE files SET kept = {1}, keeping = 0 {set_from} WHERE files.key = {0}"
 SAVE_WORKERS: Final = f"""
-    INSERT INTO workers ({WORKER_COLUMNS}) {{row}} {_values(0, 21)} {{each}}
+    INSERT INTO workers ({WORKER_COLUMNS}) {{row}} {_values(0, 23)} {{each}}
     ON CONFLICT (id) DO UPDATE SET type = excluded.type, status = excluded.status,
         updated_at = excluded.updated_at, name = excluded.name, enabled = excluded.enabled,
         last_heartbeat = excluded.last_heartbeat, metadata = excluded.metadata, labels = excluded.labels,
         version = excluded.version, token_id = excluded.token_id, secret_hash = excluded.secret_hash,
         drain = excluded.drain, registered = excluded.registered, instance = excluded.instance,
         contested_at = excluded.contested_at, contested_by = excluded.contested_by, accepts = excluded.accepts,
-        converter = excluded.converter"""
+        converter = excluded.converter, quarantine = excluded.quarantine, readmitted_at = excluded.readmitted_at"""
 BEAT_WORKERS: Final = """
     INSERT INTO workers (id, type, status, created_at, last_heartbeat, updated_at)
     SELECT w.id, w.type, w.status, w.created_at, {1}, {2} {each_and} workers AS w WHERE w.id = {0}
@@ -269,7 +280,7 @@ NOTE_HOURS: Final = f"""
 OF_ONE: Final = {
     END_ATTEMPTS: """
         UPDATE attempts SET ended_at = {2}, outcome = {3}, kind = {4}, error = {5}, traceback = {6}, log_tail = {7},
-                            converter = {8}
+                            converter = {8}, failure = {9}
          WHERE job_id = {0} AND attempt = {1}""",
     BEAT_WORKERS: "UPDATE workers SET last_heartbeat = {1}, updated_at = {2} WHERE id = {0}",
 }

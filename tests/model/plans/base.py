@@ -33,12 +33,13 @@ REQUESTS = (
     m.Submit, m.Claim, m.Complete, m.Fail, m.Release, m.Register, m.Heartbeat, m.Unregister, m.Drain, m.CreateWorker,
     m.ReplaceSecret, m.EnableWorker, m.DisableWorker, m.Retry, m.Cancel, m.SetPriority, m.Retype,
     m.SetRequirements, m.ChangeTags, m.Undo,
-    m.Batch, m.RecordBulk, m.EndSessions, m.ChangeType,
+    m.Batch, m.RecordBulk, m.EndSessions, m.ChangeType, m.QuarantineWorker, m.ReadmitWorker,
 )  # fmt: skip
 ON_RECORD = (
     m.Drain, m.RemoveWorker, m.CreateWorker, m.ReplaceSecret, m.EnableWorker, m.DisableWorker, m.Retry, m.Cancel,
     m.SetPriority, m.Retype, m.SetRequirements, m.ChangeTags, m.Undo, m.Batch, m.DeleteJob, m.CreateToken,
     m.DeleteToken, m.SignIn, m.EndSession, m.EndSessions, m.Note, m.ChangeType,
+    m.QuarantineWorker, m.ReadmitWorker,
 )  # fmt: skip
 WHOSE = "token:1"
 LONG_AGO = -1  # as of so many revocations was the caller let in: each request is judged when it is its turn

@@ -30,6 +30,7 @@ RULES = Rules(
     beat=LIMITS.beat_ms / 1000,
     worker_timeout=LIMITS.timeout_ms / 1000,
     compare_for=LIMITS.compare_ms / 1000,
+    quarantine=False,  # by itself: for that tests/model/test_quarantine.py has fleets that are large enough
 )
 WORKERS = ("w1", "w2", "w3")
 TOKENS = ("admin", "two", "three")

@@ -70,7 +70,7 @@ class Fleet(Base):
         self.do(Asked(m.Unregister(real, worker, instance), lambda _: self.world.unregister(who, worker, self.now)))
 
     @seldom
-    @rule(worker=UNLUCKY, verb=st.sampled_from(["drain", "enable", "disable", "remove", "create"]))
+    @rule(worker=UNLUCKY, verb=st.sampled_from(["drain", "enable", "disable", "remove", "create", "hold", "readmit"]))
     def an_operator(self, worker: str, verb: str) -> None:
         worker = self.unlucky(worker)
         match verb:
@@ -78,6 +78,12 @@ class Fleet(Base):
                 self.do(Asked(m.Drain(worker), lambda _: self.world.drain(worker)))
             case "enable":
                 self.do(Asked(m.EnableWorker(worker), lambda _: self.world.enable(worker)))
+            case "hold":
+                message = m.QuarantineWorker(worker, "token:1", "odd" if self.steps % 2 else None)
+                held = (worker, "token:1", message.reason)
+                self.do(Asked(message, lambda _: self.world.quarantine(*held, self.now)))
+            case "readmit":
+                self.do(Asked(m.ReadmitWorker(worker, "token:1"), lambda _: self.world.readmit(worker, self.now)))
             case "disable":
                 self.do(Asked(m.DisableWorker(worker), lambda _: self.world.disable(worker, self.now)))
             case "remove":

@@ -53,6 +53,8 @@ class Attempts(Access, Labels, Kinds):
         if tuple(types) != (worker.type,):
             known = {job.type for job in self.jobs.values()}
             worker.asks |= {type_ for type_ in types if type_ in known and type_ != worker.type}
+        if worker.held is not None:
+            return self.granted([], idle=True)
         left = {each: room for each in types if (room := self.room(each, now)) is not None}
         open_ = [each for each in types if left.get(each) != 0]
         waiting = [job for job in self.jobs.values() if job.status == "pending" and job.type in open_]
@@ -93,6 +95,7 @@ class Attempts(Access, Labels, Kinds):
         return any(
             each.status == "online"
             and each.enabled
+            and each.held is None
             and type_ in {each.type, *each.asks}
             and each.id not in but
             and self.fits(each, requires)

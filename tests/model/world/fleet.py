@@ -105,6 +105,22 @@ class Fleet(Attempts):
             worker.status = "online"
         return self.changed(worker, 0)
 
+    def quarantine(self, worker_id: str, by: str, reason: str | None, now: int) -> Any:
+        worker = self.workers.get(worker_id)
+        if worker is None:
+            return No("no-such-worker")
+        why = reason or "put there by hand"
+        if worker.held is None or worker.held[1:] != (why, by):
+            worker.held = (now, why, by)
+        return self.changed(worker, 0)
+
+    def readmit(self, worker_id: str, now: int) -> Any:
+        worker = self.workers.get(worker_id)
+        if worker is None:
+            return No("no-such-worker")
+        worker.held, worker.readmitted_at = None, now
+        return self.changed(worker, 0)
+
     def disable(self, worker_id: str, now: int) -> Any:
         worker = self.workers.get(worker_id)
         if worker is None:

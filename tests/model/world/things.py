@@ -119,6 +119,8 @@ class Worker:
     accepts: tuple[str, ...] = ()
     converter: str | None = None
     labels: str | None = None
+    held: tuple[int, str, str] | None = None  # in quarantine, by hand: since when, why, by which caller
+    readmitted_at: int | None = None
 
 
 @dataclass

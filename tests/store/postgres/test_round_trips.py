@@ -87,7 +87,8 @@ def test_a_group_commit_is_two_round_trips_whatever_its_size(book: Book, what: s
         messages = MESSAGES[what](book, size)
         assert len(messages) == size
         trips, statements, _ = cost(book, *messages)
-        assert trips == 2
+        # A worker that fails so many may stand out: it is asked which others are there.
+        assert trips == 2 + (what == "failures" and size > 1)
         most = most or statements + 4
         assert statements <= most  # those that are prepared for the first time are not counted
     book.counts_are_right()
@@ -101,7 +102,7 @@ def test_all_at_once_is_two_round_trips(book: Book) -> None:
     messages += [Heartbeat(ADMIN, "w", (JobBeat(job.id, job.lease),)) for job in first[150:200]]
     messages += [Claim(ADMIN, "w", ("pdf",), claim_key=str(job.id)) for job in first[200:250]]
     trips, statements, answers = cost(book, *messages)
-    assert trips == 2
+    assert trips == 3, "the worker that fails so many may stand out: it is asked which others are there"
     assert statements < 40
     assert isinstance(answers[0], Submitted)
     assert isinstance(answers[-1], Granted)

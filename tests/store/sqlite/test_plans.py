@@ -99,6 +99,12 @@ SETS: list[tuple[str, str, str]] = [
     (sql.NEEDED_REPEATED, '[["s", "k"]]', "idempotency USING PRIMARY KEY"),
     (sql.JOB_STATES, "[1]", "jobs USING INTEGER PRIMARY KEY"),
 ]
+# How workers' latest attempts have ended: what they are judged by.
+LATEST: list[tuple[str, tuple[object, ...]]] = [
+    (sql.NEEDED_LATEST.one, ("w",)),
+    (f"SELECT {sql.NEEDED_LATEST.many}", ('["w"]',)),
+    (shared.PAST_ATTEMPTS, ('["w"]', 1, "pdf", 200, 50)),
+]
 # What is written of a set of rows, see sets.py.
 WRITTEN: list[tuple[str, str]] = [
     (sql.move_jobs(("status", "lease")), "jobs USING INTEGER PRIMARY KEY"),
@@ -131,6 +137,19 @@ def by_an_index(plan: list[str], index: str) -> None:
     assert any(f"SEARCH {index}" in step for step in plan), plan
     assert not [step for step in plan if step.startswith("SCAN") and not step.startswith(("SCAN each", "SCAN json"))
                 and "(subquery" not in step and "CONSTANT" not in step], plan  # fmt: skip
+
+
+@pytest.mark.parametrize("analyzed", [False, True])
+@pytest.mark.parametrize(("statement", "values"), LATEST)
+def test_what_a_worker_is_judged_by_is_found_by_indexes(
+    book: Book, statement: str, values: tuple[object, ...], analyzed: bool
+) -> None:
+    if analyzed:
+        few_rows(book)
+    plan = [row[3] for row in book.rows(f"EXPLAIN QUERY PLAN {statement}", values)]
+    assert any("USING INDEX attempts_by_worker (worker_id=?" in step for step in plan), plan
+    scanned = {step.split()[1] for step in plan if step.startswith("SCAN") and step != "SCAN CONSTANT ROW"}
+    assert scanned <= {"asked", "a", "(subquery-4)"}, plan  # what was read by the index
 
 
 @pytest.mark.parametrize("analyzed", [False, True])
