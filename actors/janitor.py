@@ -290,7 +290,7 @@ class Janitor:
         if taken is None:
             self._delete_at = trio.current_time() + TRY_AGAIN
             return
-        self._first = False
+        self._first = taken.doubtful
         if not taken.keys:
             # By the wall clock, which may jump: look after an hour at the latest.
             wait = LONGEST_SLEEP if taken.next_at is None else (taken.next_at - self._now()) / 1000

@@ -823,10 +823,12 @@ class Prune(Message[Pruned], frozen=True):
 
 
 class ToDelete(Success, frozen=True):
-    """`next_at`: when there is something to do again (ms), where it is not now."""
+    """`next_at`: when there is something to do again (ms), where it is not now. `doubtful`: there may be more that a
+    former run of the server has left, so the next time is a `first` one, too."""
 
     keys: tuple[str, ...]
     next_at: int | None = None
+    doubtful: bool = False
 
 
 class TakeDoomed(Message[ToDelete], frozen=True):

@@ -54,6 +54,7 @@ EVER = 2**62  # ms: later than all
 DOUBT_MS = 600_000  # no request that looked at an object is still under way after this
 COME_AGAIN_SECONDS = 2
 OUTPUTS_AT_ONCE = 1_000  # records of one attempt's outputs that one transaction forgets
+ENTRIES_AT_ONCE = 500  # of the list, that one transaction moves on by their times
 FORGOTTEN_AT_ONCE = 4  # attempts of which one transaction forgets so many
 
 
@@ -68,16 +69,17 @@ def doom(tx: Transaction, key: str, *, again: bool, due_at: int | None = None) -
 def take_doomed(tx: Transaction, message: TakeDoomed) -> ToDelete:
     """What to delete now; from this commit on the store may be told. What is needed again leaves the list."""
     listed = tx.store.doomed
+    doubtful = False
     if message.first:  # no request is left that saw an object before it was deleted
-        listed.drop_due(GONE, again=True, now=EVER)
-        listed.forget_epochs()
+        dropped = listed.drop_due(GONE, again=True, now=EVER, limit=ENTRIES_AT_ONCE)
+        doubtful = listed.forget_epochs(limit=ENTRIES_AT_ONCE) or dropped
     # A clock that was set back delays nothing until a day that is over.
     soon, late = tx.now + LONGEST_PAUSE_MS, tx.now + max(DOUBT_MS, tx.rules.url_lifetime_ms)
     for state, due_at in ((WAITING, soon), (DELETING, soon), (GONE, late), (LATER, late)):
-        listed.hasten(state, due_at=due_at)
-    listed.drop_due(GONE, again=True, now=tx.now)
-    listed.move_due(GONE, WAITING, again=False, now=tx.now)
-    listed.move_due(LATER, WAITING, again=True, now=tx.now)
+        listed.hasten(state, due_at=due_at, limit=ENTRIES_AT_ONCE)
+    listed.drop_due(GONE, again=True, now=tx.now, limit=ENTRIES_AT_ONCE)
+    listed.move_due(GONE, WAITING, again=False, now=tx.now, limit=ENTRIES_AT_ONCE)
+    listed.move_due(LATER, WAITING, again=True, now=tx.now, limit=ENTRIES_AT_ONCE)
     taken = []
     forgetting = 0
     for key in listed.due(_tried(tx), now=tx.now, limit=message.limit):
@@ -100,7 +102,8 @@ def take_doomed(tx: Transaction, message: TakeDoomed) -> ToDelete:
         listed.put(key, DELETING, due_at=tx.now, tries=entry.tries, epoch=entry.epoch, again=entry.again)
         taken.append(key)
     times = [listed.next_at(state) for state in (_tried(tx), GONE, LATER)]
-    return ToDelete(tuple(taken), min((time for time in times if time is not None), default=None))
+    next_at = tx.now if doubtful else min((time for time in times if time is not None), default=None)
+    return ToDelete(tuple(taken), next_at, doubtful)
 
 
 def _tried(tx: Transaction) -> str:

@@ -19,6 +19,11 @@ from blobforge.events import AccessChanged
 from blobforge.people import Session, User
 from blobforge.refusals import Refusal, RefusalCode
 
+# Sessions of a person, or by a token, that there are at once: the oldest ends when another begins. All of them end in
+# one transaction where the person is signed out everywhere, or the token is deleted.
+MOST_SESSIONS = 1000
+ENDED_AT_ONCE = 100  # of an older database, which may have any number
+
 
 def sign_in(tx: Transaction, message: SignIn) -> SignedIn | Refusal:
     """A new session, under a new id; the one from before, if any, ends. The token may have been deleted meanwhile."""
@@ -45,6 +50,11 @@ def sign_in(tx: Transaction, message: SignIn) -> SignedIn | Refusal:
             agent=new.agent,
         )
     )
+    for hash_ in tx.store.sessions_beyond(
+        MOST_SESSIONS, user_id=user_id, token_id=message.token_id, limit=ENDED_AT_ONCE
+    ):
+        tx.store.delete_session(hash_)
+        tx.revoke(hash_)
     tx.facts.append(AccessChanged())
     return SignedIn(user_id, message.token_id)
 

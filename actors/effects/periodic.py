@@ -9,7 +9,7 @@ from blobforge.job import JobStatus
 from blobforge.store.figures import HOUR_MS, KEPT, WEEK_MS, WEEKS_KEPT, WORKER_HOURS_KEPT, Horizon
 
 MINUTE_MS = 60_000
-# Repeatable requests forgotten in one transaction: some 20 ms. A busy day leaves them by the million.
+# Rows of each kind forgotten in one transaction: some 20 ms. A busy day leaves repeatable requests by the million.
 PURGED_AT_ONCE = 2000
 UNDO_MS = 600_000  # how long an action can be undone
 UNDOS_AT_ONCE = 10_000  # forgotten in one transaction, each minute: some 20 ms
@@ -33,9 +33,10 @@ def purge(tx: Transaction, message: Purge) -> Purged:
     before = tx.now - round(tx.rules.idempotency_window * 1000)
     if tx.store.purge(before=before, limit=PURGED_AT_ONCE):
         return Purged(more=True)
-    tx.store.rollups.purge(_horizon(tx.now))
-    tx.store.purge_sessions(seen_before=tx.now - round(message.idle * 1000), now=tx.now)
-    return Purged(more=False)
+    more = tx.store.rollups.purge(_horizon(tx.now), limit=PURGED_AT_ONCE)
+    seen_before = tx.now - round(message.idle * 1000)
+    more = tx.store.purge_sessions(seen_before=seen_before, now=tx.now, limit=PURGED_AT_ONCE) or more
+    return Purged(more=more)
 
 
 def _horizon(now: int) -> Horizon:

@@ -63,8 +63,8 @@ class Rollups(Protocol):
 
     # --- upkeep
 
-    def purge(self, kept: Horizon) -> None:
-        """Forget older figures, and causes beyond so many."""
+    def purge(self, kept: Horizon, *, limit: int) -> bool:
+        """Forget older figures, so many of each kind, and causes beyond so many. Whether there may be more."""
 
 
 class Recovery(Protocol):
@@ -105,14 +105,19 @@ class Doomed(Protocol):
     def next_at(self, state: str) -> int | None:
         """When the first entry of a state is due."""
 
-    def hasten(self, state: str, *, due_at: int) -> None:
+    # Of all that follow, at most so many entries at a time.
+
+    def hasten(self, state: str, *, due_at: int, limit: int) -> None:
         """No entry of that state is due later than this."""
 
-    def drop_due(self, state: str, *, again: bool, now: int) -> None: ...
-    def move_due(self, state: str, to: str, *, again: bool, now: int) -> None:
+    def drop_due(self, state: str, *, again: bool, now: int, limit: int) -> bool:
+        """Whether there may be more."""
+
+    def move_due(self, state: str, to: str, *, again: bool, now: int, limit: int) -> None:
         """Entries of a state that are due get the other one, and none has been tried in it; as with `again`."""
 
-    def forget_epochs(self) -> None: ...
+    def forget_epochs(self, *, limit: int) -> bool:
+        """Whether there may be more."""
 
 
 class Outputs(Protocol):
@@ -563,7 +568,12 @@ class Store(Lookups, InHistory, Protocol):
     def delete_sessions_of(self, user_id: int) -> int:
         """Returns how many there were."""
 
-    def purge_sessions(self, *, seen_before: int, now: int) -> None: ...
+    def sessions_beyond(self, most: int, *, user_id: int | None, token_id: int | None, limit: int) -> list[str]:
+        """Of the sessions of a user, or by a token, `limit` of those that began before the latest `most`."""
+
+    def purge_sessions(self, *, seen_before: int, now: int, limit: int) -> bool:
+        """Forget those that are idle or over, at most so many of each; whether there may be more."""
+
     def insert_audit(self, entry: AuditEntry) -> None:
         """Append to the audit log (`id` is ignored)."""
 

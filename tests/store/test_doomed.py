@@ -42,12 +42,13 @@ def test_what_is_due_is_dropped_moved_or_listed_by_state_and_kind(book: Book, da
         assert (doomed.next_at(WAITING), doomed.next_at(GONE), doomed.next_at(DELETING)) == (3, 5, None)
         assert doomed.due(WAITING, now=4, limit=9) == ["f", "e"]
         assert doomed.due(WAITING, now=9, limit=1) == ["f"]
-        doomed.drop_due(GONE, again=True, now=5)
+        assert doomed.drop_due(GONE, again=True, now=5, limit=1), "there may be more"
         assert doomed.get("a") is None
-        doomed.move_due(GONE, WAITING, again=False, now=5)
+        doomed.move_due(GONE, WAITING, again=False, now=5, limit=9)
         assert doomed.get("b") == Doom(WAITING, 0, 2, True)
-        doomed.hasten(WAITING, due_at=4)
-        doomed.forget_epochs()
+        doomed.hasten(WAITING, due_at=4, limit=9)
+        while doomed.forget_epochs(limit=4):
+            pass
         assert doomed.get("c") == Doom(GONE, 3, 0, True)
     assert listed(database) == {
         "b": (WAITING, 4, 0, 0, 1),

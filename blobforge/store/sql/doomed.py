@@ -41,18 +41,18 @@ class Doomed:
         row = self._do.row(sql.NEXT_DOOM, (state,))
         return row[0] if row else None
 
-    def hasten(self, state: str, *, due_at: int) -> None:
+    def hasten(self, state: str, *, due_at: int, limit: int) -> None:
         self._working.doom_changed()
-        self._do.rows(sql.HASTEN_DOOMS, (due_at, state, due_at))
+        self._do.rows(sql.HASTEN_DOOMS, (due_at, state, due_at, limit))
 
-    def drop_due(self, state: str, *, again: bool, now: int) -> None:
+    def drop_due(self, state: str, *, again: bool, now: int, limit: int) -> bool:
         self._working.doom_changed()
-        self._do.rows(sql.DROP_DUE_DOOMS, (state, int(again), now))
+        return self._do.change(sql.DROP_DUE_DOOMS, (state, int(again), now, limit)) == limit
 
-    def move_due(self, state: str, to: str, *, again: bool, now: int) -> None:
+    def move_due(self, state: str, to: str, *, again: bool, now: int, limit: int) -> None:
         self._working.doom_changed()
-        self._do.rows(sql.MOVE_DUE_DOOMS, (to, state, int(again), now))
+        self._do.rows(sql.MOVE_DUE_DOOMS, (to, state, int(again), now, limit))
 
-    def forget_epochs(self) -> None:
+    def forget_epochs(self, *, limit: int) -> bool:
         self._working.doom_changed()
-        self._do.rows(sql.FORGET_EPOCHS)
+        return self._do.change(sql.FORGET_EPOCHS, (limit,)) == limit

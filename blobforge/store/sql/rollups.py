@@ -14,6 +14,8 @@ from blobforge.store.sql import sql
 from blobforge.store.sql.running import Statements
 from blobforge.store.workingset import WorkingSet
 
+ROWS_OF_TYPE = 35  # counters: one for each status and priority
+
 
 class Rollups:
     """Used inside the transaction that the Store has open."""
@@ -64,18 +66,18 @@ class Rollups:
 
     # --- upkeep
 
-    def purge(self, kept: Horizon) -> None:
+    def purge(self, kept: Horizon, *, limit: int) -> bool:
         self._working.forget()
+        pages: list[tuple[str, tuple[int, ...]]] = []
         for step, slot in kept.slots.items():
-            self._do.rows(sql.PURGE_HAPPENINGS, (step, slot))
-            self._do.rows(sql.PURGE_DEPTHS, (step, slot))
-        self._do.rows(sql.PURGE_DURATIONS, (kept.week,))
-        self._do.rows(sql.PURGE_WORKER_RATES, (kept.hour,))
-        self._do.rows(sql.FORGET_TYPES)
-        self._do.rows(sql.FORGET_TAGS)
-        self._do.rows(sql.FORGET_CONVERTERS)
-        self._do.rows(sql.FORGET_DEFERRED)
+            pages += [(sql.PURGE_HAPPENINGS, (step, slot)), (sql.PURGE_DEPTHS, (step, slot))]
+        pages += [(sql.PURGE_DURATIONS, (kept.week,)), (sql.PURGE_WORKER_RATES, (kept.hour,))]
+        pages += [(sql.FORGET_TAGS, ()), (sql.FORGET_CONVERTERS, ()), (sql.FORGET_DEFERRED, ())]
+        more = [self._do.change(statement, (*values, limit)) == limit for statement, values in pages]
+        types = max(1, limit // ROWS_OF_TYPE)
+        more.append(self._do.change(sql.FORGET_TYPES, (types,)) >= types)
         self._do.rows(sql.PURGE_FAILURES, (kept.causes_seen_at,))
         if self._do.number(sql.COUNT_FAILURES) >= kept.causes:
             self._do.rows(sql.FORGET_FAILURES, (kept.room,))
         self._do.rows(sql.FORGET_FAILURE_COUNTS)
+        return any(more)

@@ -39,6 +39,17 @@ SESSION_COLUMNS: Final = (
 FILE_COLUMNS: Final = "size, sha256, checked_at, etag, version, kept, keeping"
 TOKEN_COLUMNS: Final = "id, name, hash, prefix, scopes, created_at, expires_at, last_used_at"
 
+
+def _delete_page(table: str, key: str, where: str) -> str:
+    """Rows are deleted some at a time: the last parameter says how many."""
+    return f"DELETE FROM {table} WHERE ({key}) IN (SELECT {key} FROM {table} WHERE {where} LIMIT ?)"
+
+
+def _update_page(table: str, key: str, change: str, where: str) -> str:
+    """The same of a change."""
+    return f"UPDATE {table} SET {change} WHERE ({key}) IN (SELECT {key} FROM {table} WHERE {where} LIMIT ?)"
+
+
 # --- jobs
 JOB: Final = f"SELECT {JOB_COLUMNS} FROM jobs WHERE id = ?"
 # So many at once; of fewer, the last stands there again. Of the texts that may be long, only the result is read.
@@ -251,12 +262,8 @@ RUNNING_BY_WORKER: Final = """
 
 # --- claims and requests that may be repeated
 IDEMPOTENT: Final = "SELECT fingerprint, outcome FROM idempotency WHERE subject = ? AND key = ? AND created_at >= ?"
-PURGE_CLAIM_KEYS: Final = """
-    DELETE FROM claim_keys WHERE (worker_id, claim_key) IN (
-        SELECT worker_id, claim_key FROM claim_keys WHERE created_at < ? ORDER BY created_at LIMIT ?)"""
-PURGE_IDEMPOTENT: Final = """
-    DELETE FROM idempotency WHERE (subject, key) IN (
-        SELECT subject, key FROM idempotency WHERE created_at < ? ORDER BY created_at LIMIT ?)"""
+PURGE_CLAIM_KEYS: Final = _delete_page("claim_keys", "worker_id, claim_key", "created_at < ? ORDER BY created_at")
+PURGE_IDEMPOTENT: Final = _delete_page("idempotency", "subject, key", "created_at < ? ORDER BY created_at")
 
 # --- tokens
 TOKEN: Final = f"SELECT {TOKEN_COLUMNS} FROM tokens WHERE id = ?"
@@ -306,7 +313,12 @@ CHECK_SESSION: Final = "UPDATE sessions SET checked_at = ?, seen_at = ?, sealed 
 TOUCH_SESSION: Final = "UPDATE sessions SET seen_at = ? WHERE hash = ?"
 DELETE_SESSION: Final = "DELETE FROM sessions WHERE hash = ?"
 DELETE_SESSIONS_OF_USER: Final = "DELETE FROM sessions WHERE user_id = ?"
-PURGE_SESSIONS: Final = "DELETE FROM sessions WHERE seen_at < ? OR expires_at <= ?"
+SESSIONS_BEYOND: Final = """
+    SELECT hash FROM sessions WHERE user_id = ? ORDER BY created_at DESC, hash LIMIT ? OFFSET ?"""
+SESSIONS_OF_TOKEN_BEYOND: Final = """
+    SELECT hash FROM sessions WHERE token_id = ? ORDER BY created_at DESC, hash LIMIT ? OFFSET ?"""
+PURGE_IDLE_SESSIONS: Final = _delete_page("sessions", "hash", "seen_at < ? ORDER BY seen_at")
+PURGE_EXPIRED_SESSIONS: Final = _delete_page("sessions", "hash", "expires_at <= ?")
 
 # --- the audit log
 _AUDIT: Final = "SELECT id, at, actor, name, address, action, subject, detail FROM audit"
@@ -318,18 +330,19 @@ AUDIT_OF_JOB: Final = (
 )
 
 # --- counters
-PURGE_HAPPENINGS: Final = "DELETE FROM happenings WHERE step = ? AND slot < ?"
+PURGE_HAPPENINGS: Final = _delete_page("happenings", "step, slot, type, what", "step = ? AND slot < ?")
 SAVE_DEPTH: Final = """
     INSERT INTO depths (step, slot, type, status, n) VALUES (?, ?, ?, ?, ?)
     ON CONFLICT (step, slot, type, status) DO UPDATE SET n = excluded.n"""
 CLEAR_DEPTHS: Final = "DELETE FROM depths WHERE step = ? AND slot = ?"
-PURGE_DEPTHS: Final = "DELETE FROM depths WHERE step = ? AND slot < ?"
-PURGE_DURATIONS: Final = "DELETE FROM durations WHERE week < ?"
-PURGE_WORKER_RATES: Final = "DELETE FROM worker_rates WHERE hour < ?"
+PURGE_DEPTHS: Final = _delete_page("depths", "step, slot, type, status", "step = ? AND slot < ?")
+PURGE_DURATIONS: Final = _delete_page("durations", "week, type, bucket", "week < ?")
+PURGE_WORKER_RATES: Final = _delete_page("worker_rates", "hour, worker_id, outcome", "hour < ?")
+# A type has a few rows.
 FORGET_TYPES: Final = """
-    DELETE FROM job_counts WHERE type IN (SELECT type FROM job_counts GROUP BY type HAVING sum(n) = 0)"""
-FORGET_CONVERTERS: Final = "DELETE FROM converter_counts WHERE n = 0"
-FORGET_DEFERRED: Final = "DELETE FROM deferred_counts WHERE n = 0"
+    DELETE FROM job_counts WHERE type IN (SELECT type FROM job_counts GROUP BY type HAVING sum(n) = 0 LIMIT ?)"""
+FORGET_CONVERTERS: Final = _delete_page("converter_counts", "made_by, status, type, priority", "n = 0")
+FORGET_DEFERRED: Final = _delete_page("deferred_counts", "type, priority", "n = 0")
 DEFERRED_COUNTS: Final = "SELECT type, priority, n FROM deferred_counts WHERE n > 0"
 # See blobforge/store/tallies.py.
 SOURCE_BYTES: Final = f"""(CASE WHEN status = 'uploading' OR source_size IS NULL THEN 0
@@ -343,7 +356,10 @@ TAG_WEIGHTS: Final = """
     SELECT tag, n, source_bytes, output_bytes FROM tag_counts
      WHERE source_bytes + output_bytes <= ?1 AND (source_bytes + output_bytes < ?1 OR tag > ?2) AND n > 0
      ORDER BY source_bytes + output_bytes DESC, tag LIMIT ?3"""
-FORGET_TAGS: Final = "DELETE FROM tag_counts WHERE n = 0"
+# What nothing has weighs nothing: by the index of weights.
+FORGET_TAGS: Final = _delete_page(
+    "tag_counts", "tag", "source_bytes + output_bytes >= 0 AND source_bytes + output_bytes <= 0 AND n = 0"
+)
 ALL_JOB_COUNTS: Final = "SELECT status, type, priority, n FROM job_counts"
 WORKER_COUNTS: Final = "SELECT status, n FROM worker_counts"
 RATES_SINCE: Final = """
@@ -461,8 +477,7 @@ JOBS_BETWEEN: Final = f"SELECT {JOB_COLUMNS} FROM jobs WHERE id BETWEEN ? AND ? 
 UNDOS: Final = """
     SELECT job_id, was, became, at FROM undos WHERE token = ? AND at >= ? ORDER BY job_id LIMIT ?"""
 DELETE_UNDO: Final = "DELETE FROM undos WHERE token = ? AND job_id = ?"
-PURGE_UNDOS: Final = """
-    DELETE FROM undos WHERE (token, job_id) IN (SELECT token, job_id FROM undos WHERE at < ? ORDER BY at LIMIT ?)"""
+PURGE_UNDOS: Final = _delete_page("undos", "token, job_id", "at < ? ORDER BY at")
 
 # --- operations
 _OPERATION: Final = (
@@ -591,7 +606,7 @@ DUE_STARTS: Final = f"""
     SELECT {JOB_COLUMNS} FROM {_TO_START} AND not_before <= ? ORDER BY not_before, id LIMIT ?"""
 NEXT_START: Final = f"SELECT not_before FROM {_TO_START} AND not_before IS NOT NULL ORDER BY not_before, id LIMIT 1"
 HAS_SOURCE: Final = "SELECT 1 FROM jobs WHERE source_hash = ? LIMIT 1"
-PRUNE_AUDIT: Final = "DELETE FROM audit WHERE id IN (SELECT id FROM audit WHERE at < ? ORDER BY at, id LIMIT ?)"
+PRUNE_AUDIT: Final = _delete_page("audit", "id", "at < ? ORDER BY at, id")
 DOOM: Final = "SELECT state, tries, epoch, again FROM doomed_objects WHERE key = ?"
 ADD_DOOM: Final = """
     INSERT INTO doomed_objects (key, state, due_at, again) VALUES (?, ?, ?, ?)
@@ -602,11 +617,12 @@ DUE_DOOMS: Final = "SELECT key FROM doomed_objects WHERE state = ? AND due_at <=
 NEXT_DOOM: Final = "SELECT min(due_at) FROM doomed_objects WHERE state = ?"
 PUT_DOOM: Final = "UPDATE doomed_objects SET state = ?, due_at = ?, tries = ?, epoch = ?, again = ? WHERE key = ?"
 DROP_DOOM: Final = "DELETE FROM doomed_objects WHERE key = ?"
-HASTEN_DOOMS: Final = "UPDATE doomed_objects SET due_at = ? WHERE state = ? AND due_at > ?"
-DROP_DUE_DOOMS: Final = "DELETE FROM doomed_objects WHERE state = ? AND again = ? AND due_at <= ?"
-MOVE_DUE_DOOMS: Final = """
-    UPDATE doomed_objects SET state = ?, again = 1, tries = 0 WHERE state = ? AND again = ? AND due_at <= ?"""
-FORGET_EPOCHS: Final = "UPDATE doomed_objects SET epoch = 0 WHERE epoch > 0"
+HASTEN_DOOMS: Final = _update_page("doomed_objects", "key", "due_at = ?", "state = ? AND due_at > ?")
+DROP_DUE_DOOMS: Final = _delete_page("doomed_objects", "key", "state = ? AND again = ? AND due_at <= ?")
+MOVE_DUE_DOOMS: Final = _update_page(
+    "doomed_objects", "key", "state = ?, again = 1, tries = 0", "state = ? AND again = ? AND due_at <= ?"
+)
+FORGET_EPOCHS: Final = _update_page("doomed_objects", "key", "epoch = 0", "epoch > 0")
 
 # --- what comes with its past from another database
 JOB_SEQUENCE: Final = "SELECT coalesce(max(seq), 0) FROM sqlite_sequence WHERE name = 'jobs'"

@@ -237,8 +237,16 @@ class SqlStore(CredentialLookups, WorkingSet):
     def delete_sessions_of(self, user_id: int) -> int:
         return self._do.change(sql.DELETE_SESSIONS_OF_USER, (user_id,))
 
-    def purge_sessions(self, *, seen_before: int, now: int) -> None:
-        self._do.rows(sql.PURGE_SESSIONS, (seen_before, now))
+    def sessions_beyond(self, most: int, *, user_id: int | None, token_id: int | None, limit: int) -> list[str]:
+        of_user = user_id is not None
+        statement = sql.SESSIONS_BEYOND if of_user else sql.SESSIONS_OF_TOKEN_BEYOND
+        found = self._do.rows(statement, (user_id if of_user else token_id, limit, most))
+        return [row[0] for row in found]
+
+    def purge_sessions(self, *, seen_before: int, now: int, limit: int) -> bool:
+        idle = self._do.change(sql.PURGE_IDLE_SESSIONS, (seen_before, limit))
+        over = self._do.change(sql.PURGE_EXPIRED_SESSIONS, (now, limit))
+        return limit in (idle, over)
 
     def prune_audit(self, before: int, *, limit: int) -> bool:
         self.settle()

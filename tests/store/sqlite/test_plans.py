@@ -25,8 +25,6 @@ PLANS: list[tuple[str, tuple[Any, ...], str]] = [
     (shared.UNDOS, ("t", 1, 10), "PRIMARY KEY"),
     (shared.HAPPENINGS, (60, 1), "PRIMARY KEY"),
     (shared.DEPTHS, (60, 1), "PRIMARY KEY"),
-    (shared.PURGE_HAPPENINGS, (60, 1), "PRIMARY KEY"),
-    (shared.PURGE_WORKER_RATES, (1,), "PRIMARY KEY"),
     (shared.WORKER_RATE, (1, "w"), "PRIMARY KEY"),
     (shared.FAILURE_BY_FINGERPRINT, ("x",), "sqlite_autoindex_failures_1"),
     (shared.FIRST_PENDING, ("pdf", 3), "jobs_"),  # either index has them in order
