@@ -14,7 +14,6 @@ from blobforge.store.postgres import schema_sql as sql
 from blobforge.store.postgres.connecting import connect
 from blobforge.store.postgres.database import damage_told, migrations, prepare, refuse_others
 from blobforge.store.postgres.texts import without_nul
-from blobforge.store.sql.sql import FORGET_EPOCHS
 from blobforge.store.tables import NUMBERED, TABLES, TableRow
 
 AT_ONCE: Final = 5_000  # rows of a server-side cursor
@@ -83,7 +82,7 @@ class NewDatabase(DatabaseTables):
                 n = numbers[table]
                 self._db.execute("SELECT setval(%s, %s, %s)", (f"{table}_id_seq", max(n, 1), n > 0))
             # Turns begin anew here. No server is left that looked before the deletions that these numbers tell of.
-            self._db.execute(FORGET_EPOCHS.encode())
+            self._db.execute(sql.FORGET_ALL_EPOCHS.encode())
             self._db.execute("DROP TABLE copying")
         self._db.execute("ANALYZE")
 

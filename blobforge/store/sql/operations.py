@@ -60,8 +60,9 @@ class Operations:
         self._do.rows(sql.KEEP_CHANGES, (kept, operation_id, page))
 
     def prune(self, *, undo_before: int, ended_before: int, limit: int) -> int:
-        gone = self._do.change(sql.PRUNE_OPERATION_PAGES, (undo_before, limit))
-        if gone == limit:
-            return gone
-        self._do.rows(sql.END_UNDO, (undo_before,))
+        # The pages first: an operation that can be undone no longer has none.
+        for statement in (sql.PRUNE_OPERATION_PAGES, sql.END_UNDO):
+            gone = self._do.change(statement, (undo_before, limit))
+            if gone == limit:
+                return gone
         return self._do.change(sql.PRUNE_OPERATIONS, (ended_before, limit))

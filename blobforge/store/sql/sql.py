@@ -499,7 +499,7 @@ PRUNE_OPERATION_PAGES: Final = """
     DELETE FROM operation_pages WHERE (operation_id, page) IN (
         SELECT p.operation_id, p.page FROM operations AS o JOIN operation_pages AS p ON p.operation_id = o.id
          WHERE o.undo_until <= ? LIMIT ?)"""
-END_UNDO: Final = "UPDATE operations SET undo_until = NULL WHERE undo_until <= ?"
+END_UNDO: Final = _update_page("operations", "id", "undo_until = NULL", "undo_until <= ?")
 PRUNE_OPERATIONS: Final = """
     DELETE FROM operations WHERE id IN (
         SELECT id FROM operations WHERE ended_at < ? AND undo_until IS NULL ORDER BY ended_at LIMIT ?)"""
