@@ -132,7 +132,14 @@ def test_each_reason_is_needed(schema: apsw.Connection) -> None:
 
 
 # What is few, and looked through.
-FEW = {"FORGET_CONVERTERS", "PURGE_EXPIRED_SESSIONS", "FORGET_EPOCHS", "FORGET_TYPES", "TRIM_DRILLS"}
+FEW = {
+    "FORGET_CONVERTERS",
+    "FORGET_DEFERRED",
+    "PURGE_EXPIRED_SESSIONS",
+    "FORGET_EPOCHS",
+    "FORGET_TYPES",
+    "TRIM_DRILLS",
+}
 PAGES = [name for name, text in SQLITE.items() if re.search(r"IN \(SELECT .* LIMIT \?\)$", text)]
 
 
