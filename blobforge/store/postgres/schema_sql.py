@@ -37,5 +37,5 @@ LIVE: Final = """
     SELECT DISTINCT name FROM presences
      WHERE seen_at > (extract(epoch FROM clock_timestamp()) * 1000)::bigint - %s::bigint ORDER BY name"""
 SIZE: Final = "SELECT pg_database_size(current_database())"
-# Of a copy, to which nobody has come yet.
+# Of a copy that no server has opened yet.
 FORGET_ALL_EPOCHS: Final = "UPDATE doomed_objects SET epoch = 0 WHERE epoch > 0"

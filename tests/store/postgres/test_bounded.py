@@ -42,7 +42,7 @@ REASONS = {
     "CHOOSE_NO_OUTPUTS": "the outputs of one attempt: 10,000 at most",
     "DELETE_SESSIONS_OF_USER": "MOST_SESSIONS at most",
     "FORGET_SEARCH_NAMES": "MOST_NAMED keys at most",
-    # --- what servers have in common: in no turn, so that nobody waits for it
+    # --- what servers have in common: in no turn, so that no caller waits for it
     "FORGET_GUESSES": "addresses and names that were guessed from",
     "FORGET_SILENT": "servers that are gone",
     "FORGET_WRITERS": "servers that are gone",
@@ -52,7 +52,7 @@ REASONS = {
     "SKIP_TURNS": "one row",
     "FORGET_LOG": "with all servers stopped",
     "INSERT_WHOLE_JOB": "one row",
-    "FORGET_ALL_EPOCHS": "of a copy, to which nobody has come yet",
+    "FORGET_ALL_EPOCHS": "of a copy that no server has opened yet",
 }
 _WRITES = re.compile(r"\b(INSERT\s+(OR \w+ )?INTO|UPDATE|DELETE\s+FROM)\s+(\w+)", re.IGNORECASE)
 _GIVEN = (
