@@ -43,7 +43,7 @@ class Several(Plan, frozen=True, kw_only=True):
     revision: Annotated[str, Meta(description="what to compare with: anything that git knows")] = "27f53d8"
     workers: Annotated[int, Meta(description="number of workers")] = 64
     delay: Annotated[float, Meta(description="ms that a far round trip takes longer")] = 0.5
-    commit: Annotated[float, Meta(description="ms that a slow commit takes longer")] = 2.0
+    commit: Annotated[float, Meta(description="ms that a slow commit takes longer; 0: no slow ones")] = 2.0
     jobs: Annotated[int, Meta(description="jobs to lay in; the run ends with an error when they run out")] = 250_000
     what: Annotated[tuple[str, ...], Meta(description=f"what is measured: {', '.join(WHAT)}")] = WHAT
     s3: Annotated[bool, Meta(description="sign for a real S3 server (yes) or the embedded store (no)")] = True
@@ -118,7 +118,7 @@ async def _beside(plan: Several, place: Path, variables: dict[str, str]) -> list
 
 async def _far(plan: Several, place: Path, variables: dict[str, str]) -> list[dict[str, Any]]:
     rows: list[dict[str, Any]] = []
-    for commit_ms in (0.0, plan.commit):
+    for commit_ms in sorted({0.0, plan.commit}):
         with ExitStack() as stack:
             cluster = stack.enter_context(clusters.running(commit_ms))
             port = stack.enter_context(clusters.cable(cluster.port, plan.delay))

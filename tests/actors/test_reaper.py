@@ -87,9 +87,9 @@ async def test_a_worker_that_has_beaten_before_it_fell_silent_is_lost(
     assert "TIMEOUT" not in (attempt.error or "")
 
 
-async def test_a_worker_that_beats_keeps_its_job_for_days(autojump_clock: Any, local: LocalServer) -> None:
+async def test_a_worker_that_beats_keeps_its_job_for_a_day(autojump_clock: Any, local: LocalServer) -> None:
     job = await running_job(local)
-    until = trio.current_time() + 2 * DAY
+    until = trio.current_time() + DAY
     while trio.current_time() < until:
         await trio.sleep(TIMEOUT - 1)
         seen = await local.ask(Heartbeat(ADMIN, "w1", (JobBeat(job.id, job.lease),)))

@@ -58,7 +58,7 @@ async def test_each_status_has_its_own_time(tmp_path: Path, autojump_clock: Any)
 async def test_nothing_is_pruned_by_default(tmp_path: Path, autojump_clock: Any) -> None:
     async with keeping(tmp_path) as kept:
         job = await kept.done("a")
-        await trio.sleep(20 * DAY)
+        await trio.sleep(10 * DAY)
         assert kept.jobs() == [job]
 
 
