@@ -66,7 +66,7 @@ TINY = {
     "commit": commit.Commits(sizes=(4,), cycles=16, runs=1),
     "alone": alone.Alone(revision="HEAD", sizes=(2,), cycles=20, rest=0.0001, runs=1),
     "turns": turns.Turning(sizes=(4,), cycles=16, runs=1),
-    "several": several.Several(seconds=0.1, warmup=0, runs=1, workers=2, jobs=3000, revision="HEAD", commit=0),
+    "several": several.Several(seconds=0.2, warmup=0, runs=1, workers=2, jobs=3000, revision="HEAD", commit=0),
     "churn": churn.Churn(few=20, many=40, churned=100, rounds=1),
     "elsewhere": elsewhere.Elsewhere(polls=(2,), jobs=3, runs=1, warmup=0.1, servers=2),
     "pages": pages.Pages(few=600, many=700, rounds=2, warm=0),
