@@ -189,21 +189,22 @@ async def test_a_former_result_is_kept_for_its_time_and_no_longer(virtual: Both,
 
 
 async def test_a_large_result_of_the_worker_is_kept_beside_the_next_and_goes_with_it(
-    virtual: Both, autojump_clock: Any
+    tmp_path: Any, autojump_clock: Any
 ) -> None:
-    local = virtual.local
-    job_id = await local.submit()
-    await convert(virtual, {}, job_id=job_id, by="m 1", more="x" * 100_000)
-    await again(virtual, job_id)
-    await convert(virtual, {}, job_id=job_id, by="m 2", more="y" * 100_000)
-    assert (await comparison(local, job_id))["change"] == "changed"
-    for query, letter in {"": "y", "?former=true": "x"}.items():
-        status, result = await local.call("GET", f"/api/jobs/{job_id}/result{query}")
-        assert (status, result["by"][-1]) == (200, letter)
-    await trio.sleep(WEEK + 3600)
-    assert (await local.call("GET", f"/api/jobs/{job_id}/result"))[1]["by"][-1] == "y"
-    with looked_into(local.parts.services.settings.database) as found:
-        assert found.probe.column("results", "attempt") == [2]
+    async with open_local(tmp_path / "data", retention_compared=600) as local:
+        virtual = Both(local, None)  # type: ignore[arg-type]
+        job_id = await local.submit()
+        await convert(virtual, {}, job_id=job_id, by="m 1", more="x" * 100_000)
+        await again(virtual, job_id)
+        await convert(virtual, {}, job_id=job_id, by="m 2", more="y" * 100_000)
+        assert (await comparison(local, job_id))["change"] == "changed"
+        for query, letter in {"": "y", "?former=true": "x"}.items():
+            status, result = await local.call("GET", f"/api/jobs/{job_id}/result{query}")
+            assert (status, result["by"][-1]) == (200, letter)
+        await trio.sleep(3600)
+        assert (await local.call("GET", f"/api/jobs/{job_id}/result"))[1]["by"][-1] == "y"
+        with looked_into(local.parts.services.settings.database) as found:
+            assert found.probe.column("results", "attempt") == [2]
 
 
 @pytest.mark.parametrize("names", [["output"], ["a", "b/c"]])
