@@ -15,11 +15,12 @@ import pytest
 import structlog
 
 pytest_plugins = [
+    "tests.fixtures.once",
+    "tests.fixtures.postgres",  # before others import it: its asserts are told in full, too
     "tests.fixtures.litestream",
     "tests.fixtures.seaweed",
     "tests.fixtures.server",
     "tests.fixtures.local",
-    "tests.fixtures.postgres",
 ]
 
 # Which process a worker was is kept in the user's state folder: not in that of the user who runs the tests.
