@@ -14,11 +14,11 @@ from pathlib import Path
 import pytest
 import structlog
 
-pytest_plugins = [
+pytest_plugins = [  # each before another imports it: only then are its asserts told in full
     "tests.fixtures.once",
-    "tests.fixtures.postgres",  # before others import it: its asserts are told in full, too
     "tests.fixtures.litestream",
     "tests.fixtures.seaweed",
+    "tests.fixtures.postgres",
     "tests.fixtures.server",
     "tests.fixtures.local",
 ]
