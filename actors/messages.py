@@ -61,6 +61,7 @@ class NewJob(msgspec.Struct, frozen=True):
     options: str | None = None  # canonical
     requires: str | None = None  # canonical
     not_before: int | None = None  # ms since the epoch; a time that is over says nothing
+    group: str | None = None  # whose job it is: within a priority groups take turns
 
 
 class Seen(StrEnum):
@@ -150,8 +151,9 @@ class Granted(Success, frozen=True):
     worker drains, the request waits no longer, or it is the answer of an earlier request). `repeated`: it is that,
     and final. `withheld_lines`: those in which there are jobs that are kept from this worker. `rooms`: how many more
     jobs may be given of those of its types that are paused or have limits. `patience`: with the leases of those types
-    for which it is not the one of all. `group`: the lines of jobs with requirements that it was given none of, though
-    its worker's `labels` hold them. `again`: in so many seconds it may be given one, whatever else happens."""
+    for which it is not the one of all. `group`: the lines of jobs with requirements or groups that it was given none
+    of, though its worker's `labels` hold them. `again`: in so many seconds it may be given one, whatever else
+    happens."""
 
     jobs: tuple[Job, ...] = ()
     idle: bool = False

@@ -167,6 +167,7 @@ class JobReady(Fact, frozen=True):
     job_id: int
     priority: int
     lane: Lane = PLAIN
+    turn: int = 0
 
     @property
     def line(self) -> QueueLine:

@@ -16,6 +16,7 @@ import msgspec
 from blobforge.options import PLAIN, Lane, QueueLine
 from blobforge.refusals import Refusal, RefusalCode
 
+PRIORITIES = range(1, 6)  # 1 is urgent
 LARGEST_RESULT = 64 * 1024  # bytes of JSON that stand in the job itself; a larger result is kept aside
 MOST_PATHS = 1000  # of a job's source, the first one included
 MOST_TAGS = 100  # that a job gets by being tagged; one that was submitted with more keeps them
@@ -76,8 +77,9 @@ class Job(msgspec.Struct, frozen=True):
     never change. `converter` is that of the latest attempt, `made_by` that of the result's. `compare`: the result is
     to be compared with the one that it takes the place of, which is kept until `compare_until` (ms). `requires`: what
     it requires of a worker, as canonical JSON (`requirements.py`); `lane` is that of the queue in which it stands, by
-    its options and requirements. `sourceless`: it ended while its source was awaited, and `source_size` is only what
-    was announced.
+    its options and requirements, and by whether it has a group. `of_group`: whose job it is; jobs of different groups
+    take turns (`fairness.py`), and `turn` is its place by that, 0 where it has none. `sourceless`: it ended
+    while its source was awaited, and `source_size` is only what was announced.
     """
 
     id: int
@@ -126,6 +128,8 @@ class Job(msgspec.Struct, frozen=True):
     requires: str | None = None
     lane: Lane = PLAIN
     sourceless: bool = False
+    of_group: str | None = None
+    turn: int = 0
 
     @property
     def line(self) -> QueueLine:

@@ -6,12 +6,14 @@ milliseconds.
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Final
 
 import msgspec
 from msgspec import UNSET, UnsetType
 from msgspec.structs import replace
 
+from blobforge.fairness import MOST_WEIGHTS, Weights
 from blobforge.job import RetryPolicy
 from blobforge.refusals import Refusal, RefusalCode
 
@@ -21,7 +23,7 @@ class TypeSettings(msgspec.Struct, frozen=True):
     jobs. `max_attempts` is for jobs that are submitted from then on without a number of their own; `retry_backoff`
     the wait after the first failed attempt. At most `max_running` of its jobs run at once. Jobs that are started are
     taken out of a bucket of `rate_count` that fills evenly within `rate_ms`. `worker_timeout`: how long a lease lasts
-    that no heartbeat renews."""
+    that no heartbeat renews. `group_weights`: how much of the turns groups get (`fairness.py`), as JSON."""
 
     paused_at: int | None = None
     paused_by: str | None = None
@@ -32,6 +34,12 @@ class TypeSettings(msgspec.Struct, frozen=True):
     rate_count: int | None = None
     rate_ms: int | None = None
     worker_timeout: int | None = None
+    group_weights: str | None = None
+
+    @property
+    def weights(self) -> Weights:
+        """Of groups; those that are not there have 1."""
+        return _weights(self.group_weights) if self.group_weights is not None else {}
 
     @property
     def paused(self) -> bool:
@@ -45,6 +53,16 @@ class TypeSettings(msgspec.Struct, frozen=True):
     @property
     def limited(self) -> bool:
         return self.max_running is not None or self.rate_count is not None
+
+
+@lru_cache(maxsize=256)
+def _weights(text: str) -> Weights:
+    return msgspec.json.decode(text, type=dict[str, int])
+
+
+def _weighed(before: Weights, changes: Weights | None) -> dict[str, int]:
+    """The weights that are not 1 after a change; None: all are."""
+    return {group: n for group, n in {**before, **changes}.items() if n != 1} if changes is not None else {}
 
 
 NOTHING_SET = TypeSettings()
@@ -63,6 +81,7 @@ class TypeChanges(msgspec.Struct, frozen=True):
     max_running: int | UnsetType | None = UNSET
     rate: tuple[int, int] | UnsetType | None = UNSET  # count, ms
     worker_timeout: int | UnsetType | None = UNSET
+    weights: dict[str, int] | UnsetType | None = UNSET  # of these groups; the others keep theirs. 1: as if not set
 
 
 class Patience(msgspec.Struct, frozen=True):
@@ -99,6 +118,16 @@ def changed(before: TypeSettings, changes: TypeChanges, *, by: str, now: int) ->
     for name in ("max_attempts", "retry_backoff", "max_running", "worker_timeout"):
         if (value := getattr(changes, name)) is not UNSET:
             after = replace(after, **{name: value})
+    if changes.weights is not UNSET:
+        weights = _weighed(before.weights, changes.weights)
+        if len(weights) > MOST_WEIGHTS:
+            return Refusal(
+                RefusalCode.INVALID,
+                f"{len(weights):,} groups would have a weight, and {MOST_WEIGHTS:,} may. Set some to 1.",
+                field="weights",
+            )
+        text = msgspec.json.encode(weights, order="sorted").decode() if weights else None
+        after = replace(after, group_weights=text)
     if changes.rate is UNSET:
         return after
     count, ms = changes.rate or (None, None)

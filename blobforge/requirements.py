@@ -17,7 +17,7 @@ from typing import Any, Final, NamedTuple
 import msgspec
 from packaging.version import Version
 
-from blobforge.options import PLAIN, WITH_OPTIONS, Lane, QueueLine
+from blobforge.options import PLAIN, WITH_OPTIONS, Lane, LineGroup, QueueLine
 
 MOST_REQUIREMENTS: Final = 16  # of one job
 LONGEST: Final = 200  # characters of one requirement
@@ -182,13 +182,24 @@ def lane_beside(set_number: int, lane: Lane) -> Lane:
     return 2 * set_number + lane
 
 
+def in_groups(requires: str | None) -> str:
+    """What the set of jobs with these requirements (canonical) that have a group is called: they stand in lanes of
+    their own, in the order of their turns. It is the same JSON, behind a space: a server that knows nothing of groups
+    reads it as the requirements that it is."""
+    return f" {requires or '[]'}"
+
+
+def _is_in_groups(called: str) -> bool:
+    return called.startswith(" ")
+
+
 def set_of(lane: Lane) -> int:
     """The set of requirements that jobs of a lane have; 0: none."""
     return lane // 2
 
 
 class RequirementSet(NamedTuple):
-    """`number` is never 0; `requires` is canonical."""
+    """`number` is never 0; `requires` is canonical, or what `in_groups` makes of that."""
 
     number: int
     type: str
@@ -200,21 +211,30 @@ class RequirementSets:
 
     def __init__(self, sets: Iterable[RequirementSet] = ()) -> None:
         self._by_type: dict[str, dict[str, int]] = {}
+        self._in_groups: dict[str, dict[str, int]] = {}
         self._numbers: set[int] = set()
         for each in sets:
-            self._by_type.setdefault(each.type, {})[each.requires] = each.number
+            by_type = self._in_groups if _is_in_groups(each.requires) else self._by_type
+            by_type.setdefault(each.type, {})[each.requires] = each.number
             self._numbers.add(each.number)
 
     def __len__(self) -> int:
         return len(self._numbers)
 
     def __iter__(self) -> Iterator[RequirementSet]:
-        for type_, sets in self._by_type.items():
-            for requires, number in sets.items():
-                yield RequirementSet(number, type_, requires)
+        for by_type in (self._by_type, self._in_groups):
+            for type_, sets in by_type.items():
+                for requires, number in sets.items():
+                    yield RequirementSet(number, type_, requires)
 
     def number(self, type_: str, requires: str) -> int | None:
-        return self._by_type.get(type_, {}).get(requires)
+        by_type = self._in_groups if _is_in_groups(requires) else self._by_type
+        return by_type.get(type_, {}).get(requires)
+
+    @property
+    def any_in_groups(self) -> bool:
+        """Whether jobs of any type have groups."""
+        return bool(self._in_groups)
 
     def free_number(self) -> int:
         """The lowest one that no set has."""
@@ -224,17 +244,28 @@ class RequirementSets:
         return RequirementSets([*self, new])
 
     def lines(self, types: Iterable[str], labels: str | None, accepted: Iterable[Lane]) -> tuple[QueueLine, ...]:
-        """The lines of jobs with requirements that a worker with these labels may have jobs from; `accepted` are the
-        lanes without requirements that it takes jobs from."""
-        if not self._numbers:
-            return ()
-        return tuple([
-            QueueLine(type_, lane_beside(number, lane))
-            for type_ in types
-            for requires, number in self._by_type.get(type_, {}).items()
-            if holds(labels, requires)
-            for lane in accepted
-        ])  # fmt: skip
+        """The lines of jobs with requirements, and without a group, that a worker with these labels may have jobs
+        from; `accepted` are the lanes without requirements that it takes jobs from."""
+        return _lines(self._by_type, types, labels, accepted) if self._by_type else ()
+
+    def lines_in_turns(
+        self, types: Iterable[str], labels: str | None, accepted: Iterable[Lane]
+    ) -> tuple[LineGroup, ...]:
+        """The same of jobs that have a group, the lines of each type together."""
+        each = (_lines(self._in_groups, (type_,), labels, accepted) for type_ in types if type_ in self._in_groups)
+        return tuple([lines for lines in each if lines])
+
+
+def _lines(
+    sets: Mapping[str, Mapping[str, int]], types: Iterable[str], labels: str | None, accepted: Iterable[Lane]
+) -> LineGroup:
+    return tuple([
+        QueueLine(type_, lane_beside(number, lane))
+        for type_ in types
+        for requires, number in sets.get(type_, {}).items()
+        if holds(labels, requires)
+        for lane in accepted
+    ])  # fmt: skip
 
 
 NO_SETS: Final = RequirementSets()

@@ -29,6 +29,7 @@ class Reason(StrEnum):
     ALL_DISABLED = "all-disabled"
     ALL_DRAINING = "all-draining"
     ALL_QUARANTINED = "all-quarantined"  # those that are there have failed too much, and get no jobs but trials
+    TURN = "turn"  # jobs of groups take turns, and others come first
     QUEUED = "queued"  # others are before it
     NEXT = "next"  # the next that is asked for is this one
 
@@ -57,6 +58,8 @@ class Surroundings(msgspec.Struct, frozen=True):
 
     `running` are those of its type that run now, `runners` the first of them where no more may; `settings` are what
     is set for the type, `load` what is taken of its rate. `quarantined` are the first workers of the fleet that are.
+    `own` are those of `ahead` that are of the job's own group; `others_in_groups`: there are jobs of groups that take
+    turns with one that has none.
     """
 
     fleet: Fleet = Fleet()
@@ -67,6 +70,8 @@ class Surroundings(msgspec.Struct, frozen=True):
     runners: tuple[int, ...] = ()
     load: TypeLoad = TypeLoad()
     quarantined: tuple[str, ...] = ()
+    own: int = 0
+    others_in_groups: bool = False
 
 
 class Waiting(msgspec.Struct, frozen=True):
@@ -202,23 +207,47 @@ def _slowed(job: Job, around: Surroundings, now: int) -> Waiting | None:
     )
 
 
+def _its_turn(job: Job, around: Surroundings, now: int) -> Waiting | None:
+    """Of a job with a group: by turn, and not by age."""
+    if job.of_group is None or around.ahead == 0:
+        return None
+    ahead = f"{around.ahead:,}" if around.ahead_exact else f"more than {around.ahead:,}"
+    own = f"{around.own:,}" if around.ahead_exact else f"at least {around.own:,}"
+    change = (f"blobforge jobs priority {job.id} 1",) if job.priority > 1 else ()
+    return Waiting(
+        Reason.TURN,
+        f"Groups take turns, and {ahead} {'job' if ahead == '1' else 'jobs'} of type {job.type} (more urgent, or "
+        f"with an earlier turn) come before it, {own} of them of its own group {job.of_group}. Jobs without a group "
+        f"take turns with these, too. {_machines(around)}",
+        change=change,
+        ahead=around.ahead,
+    )
+
+
+def _machines(around: Surroundings) -> str:
+    workers = "One worker is" if around.fleet.ready == 1 else f"{around.fleet.ready:,} workers are"
+    return f"{workers} there, and {around.running:,} {'job runs' if around.running == 1 else 'jobs run'} now."
+
+
 def _in_line(job: Job, around: Surroundings, now: int) -> Waiting | None:
     fleet = around.fleet
     workers = "one worker is" if fleet.ready == 1 else f"{fleet.ready:,} workers are"
     run = f"{around.running:,} {'job runs' if around.running == 1 else 'jobs run'} now"
     if around.quarantined:
         run += f"; in quarantine: {_named(around)}"
+    taking_turns = ", in turns with jobs that have a group" if around.others_in_groups else ""
     if around.ahead == 0:
         return Waiting(
             Reason.NEXT,
-            f"It is the next of type {job.type}; {workers} there for it, and {run}.",
+            f"It is the next of type {job.type}{taking_turns}; {workers} there for it, and {run}.",
             ahead=0,
         )
     ahead = f"{around.ahead:,}" if around.ahead_exact else f"more than {around.ahead:,}"
     jobs = "job of its type is" if around.ahead_exact and around.ahead == 1 else "jobs of its type are"
     return Waiting(
         Reason.QUEUED,
-        f"{ahead} {jobs} before it (more urgent, or older at priority {job.priority}); {workers} there, and {run}.",
+        f"{ahead} {jobs} before it (more urgent, or older at priority {job.priority}){taking_turns}; {workers} "
+        f"there, and {run}.",
         change=(f"blobforge jobs priority {job.id} 1",) if job.priority > 1 else (),
         ahead=around.ahead,
     )
@@ -279,4 +308,6 @@ def _unlabelled(job: Job, fleet: Fleet) -> str:
 # What keeps a pending job from a worker, in the order in which it is asked: the first that does is the reason. A rule
 # that is new has its place here; what it goes by stands in Surroundings.
 WaitingRule = Callable[[Job, Surroundings, int], Waiting | None]
-RULES: tuple[WaitingRule, ...] = (_not_before, _given_back, _paused, _full, _kept, _without_worker, _slowed, _in_line)
+RULES: tuple[WaitingRule, ...] = (
+    _not_before, _given_back, _paused, _full, _kept, _without_worker, _slowed, _its_turn, _in_line,
+)  # fmt: skip

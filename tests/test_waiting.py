@@ -40,6 +40,7 @@ def job(status: JobStatus = JobStatus.PENDING, **fields: object) -> Job:
         ),
         (Surroundings(Fleet(ready=1, draining=9)), Reason.NEXT, "next of type pdf; one worker is there"),
         (Surroundings(Fleet(ready=2), ahead=1, running=2), Reason.QUEUED, "1 job of its type is before it"),
+        (Surroundings(Fleet(ready=2), others_in_groups=True), Reason.NEXT, "in turns with jobs that have a group"),
         (Surroundings(Fleet(ready=2), ahead=1000, ahead_exact=False), Reason.QUEUED, "more than 1,000 jobs"),
     ],
 )
@@ -149,3 +150,12 @@ def test_a_command_can_be_pasted_whatever_a_type_is_called() -> None:
     found = waiting(named, Surroundings(THERE, settings=PAUSED), upload_timeout_ms=HOUR, now=NOW)
     assert found is not None
     assert found.change == ("blobforge types resume 'a; rm -rf b'",)
+
+
+def test_a_job_of_a_group_waits_for_its_groups_turn() -> None:
+    around = Surroundings(THERE, ahead=12, own=3)
+    found = waiting(replace(job(JobStatus.PENDING), of_group="acme", turn=5), around, upload_timeout_ms=HOUR, now=NOW)
+    assert found is not None
+    assert (found.reason, found.ahead, found.change) == (Reason.TURN, 12, ("blobforge jobs priority 7 1",))
+    assert "12 jobs of type pdf" in found.text
+    assert "3 of them of its own group acme" in found.text

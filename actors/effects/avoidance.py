@@ -6,6 +6,7 @@ it would eat all the attempts of a queue.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from heapq import merge
 from itertools import chain
 
@@ -13,6 +14,7 @@ from actors.effects.transaction import Transaction
 from blobforge.events import JobReady
 from blobforge.job import Job
 from blobforge.options import LineGroup, QueueLine
+from blobforge.store.claim_order import place
 
 LOOKED_AT = 50  # of a job's latest attempts, to see which workers have failed it
 # Jobs of one line that a claim looks at, of those that are kept from some workers. All of them may be kept from this
@@ -28,7 +30,7 @@ def kept_from(tx: Transaction, job: Job) -> tuple[str, ...]:
 
 def claimable(tx: Transaction, job: Job) -> None:
     """Tell that the job, as it is saved, may be claimed: by any worker, or by all but those that have failed it."""
-    tx.facts.append(JobReady(job.type, job.id, job.priority, job.lane))
+    tx.facts.append(JobReady(job.type, job.id, job.priority, job.lane, job.turn))
     if job.avoid_until is not None:
         tx.waits(job)
 
@@ -42,12 +44,27 @@ def pick(
     The only worker there gets what is kept from it, too: those for which it was kept have gone meanwhile.
     """
     jobs = tx.store.pick_ready(lines, limit, group)
-    mine: list[Job] = []
-    withheld: set[QueueLine] = set()
-    others: dict[tuple[str, tuple[str, ...], str | None], bool] = {}
     kept = [tx.store.pick_kept(line, KEPT_LOOKED_AT) for line in dict.fromkeys(lines)]
     if group:
         kept.append(tx.store.pick_kept_of(group, KEPT_LOOKED_AT))
+    return _with_kept(tx, jobs, kept, limit, worker_id)
+
+
+def pick_in_turn(
+    tx: Transaction, lines: LineGroup, limit: int, worker_id: str
+) -> tuple[list[Job], tuple[QueueLine, ...]]:
+    """The same of lines whose jobs have turns, by these."""
+    jobs = tx.store.pick_in_turn(lines, limit)
+    return _with_kept(tx, jobs, [tx.store.pick_kept_of(lines, KEPT_LOOKED_AT, turned=True)], limit, worker_id)
+
+
+def _with_kept(
+    tx: Transaction, jobs: list[Job], kept: Iterable[list[Job]], limit: int, worker_id: str
+) -> tuple[list[Job], tuple[QueueLine, ...]]:
+    """Those that every worker may have, and of those that are kept from some workers the ones for this one."""
+    mine: list[Job] = []
+    withheld: set[QueueLine] = set()
+    others: dict[tuple[str, tuple[str, ...], str | None], bool] = {}
     for job in chain.from_iterable(kept):
         key = (job.type, job.avoid, job.requires)
         if worker_id in job.avoid and key not in others:
@@ -59,10 +76,6 @@ def pick(
     if not mine and not withheld:
         return jobs, ()
     if mine:
-        mine.sort(key=_order)
-        jobs = list(merge(jobs, mine, key=_order))[:limit]
+        mine.sort(key=place)
+        jobs = list(merge(jobs, mine, key=place))[:limit]
     return jobs, tuple(sorted(withheld))
-
-
-def _order(job: Job) -> tuple[int, int]:
-    return job.priority, job.id

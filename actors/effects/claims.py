@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable
-from itertools import accumulate
+from itertools import accumulate, chain
 
 from msgspec.structs import replace
 
@@ -13,8 +13,9 @@ from actors.effects.acting import acting
 from actors.effects.converters import one_too_many
 from actors.effects.fleet import renewed, show_life
 from actors.effects.jobtypes import pick_within, rooms, started
-from actors.effects.requirements import group_for
+from actors.effects.requirements import groups_for
 from actors.effects.transaction import Transaction
+from actors.effects.turns import turns_taken, with_groups
 from actors.messages import Claim, Granted
 from blobforge import life
 from blobforge.events import JobTaken, JobUpdated
@@ -71,17 +72,22 @@ def _trial(tx: Transaction, message: Claim, after: str | None, worker: Worker) -
 
 
 def _next(tx: Transaction, message: Claim, after: str | None, worker: Worker) -> Granted:
-    limited, group = rooms(tx, message.types), group_for(tx, message, worker)
+    limited, (group, in_turn) = rooms(tx, message.types), groups_for(tx, message, worker)
     picked, withheld = pick_within(tx, message, limited, group)
+    if in_turn:
+        picked, more = with_groups(tx, message, picked, in_turn, limited)
+        withheld = tuple(sorted((*withheld, *more)))
     picked = _fitting(picked)
+    if in_turn:
+        turns_taken(tx, picked, in_turn)
     granted = [_grant(tx, job, message, after, worker) for job in picked]
     if granted and message.claim_key is not None:
         tx.store.remember_claim(message.worker_id, message.claim_key, granted, now=tx.now)
     if granted and limited:
         started(tx, granted)
         limited = rooms(tx, message.types)
-    if granted:
-        group = ()  # a claim that waits no longer has no use for it
+    # A claim that waits no longer has no use for them.
+    group = () if granted else (*group, *chain.from_iterable(in_turn))
     return Granted(
         tuple(granted),
         withheld_lines=withheld,

@@ -41,6 +41,7 @@ from blobforge.job import (
 from blobforge.objects.keys import source_key
 from blobforge.operation import KeptChange
 from blobforge.refusals import Refusal, RefusalCode
+from blobforge.store.turns import with_turn
 
 RETAGGED = "tags"  # what became of a job whose tags were changed
 
@@ -80,6 +81,7 @@ def _again(
     if isinstance(again, Refusal):
         return again
     again = life.not_started_before(again, start, now=tx.now)
+    again = with_turn(tx.store, again)
     _save(tx, job, again)
     if again.status is JobStatus.PENDING:
         ready_or_waits(tx, again)
@@ -123,7 +125,7 @@ def prioritised(tx: Transaction, message: SetPriority) -> KeptChange | Refusal |
         return no_such_job(message.job_id)
     if job.priority == message.priority:
         return None
-    _save(tx, job, replace(job, priority=message.priority, updated_at=tx.now))
+    _save(tx, job, with_turn(tx.store, replace(job, priority=message.priority, updated_at=tx.now)))
     return KeptChange(job.id, str(job.priority), str(message.priority), tx.now)
 
 
@@ -215,7 +217,7 @@ def put_back(tx: Transaction, changed: KeptChange) -> bool:
         return undo_requirements(tx, job, msgspec.json.decode(was, type=RequirementsChanged))
     if str(job.priority) != became:
         return False
-    _save(tx, job, replace(job, priority=int(was), updated_at=tx.now))
+    _save(tx, job, with_turn(tx.store, replace(job, priority=int(was), updated_at=tx.now)))
     return True
 
 
@@ -232,6 +234,8 @@ def _undo_retry(tx: Transaction, job: Job, before: BeforeRetry, retried_at: int)
     restored = life.undo_retry(job, before, retried_at=retried_at, now=tx.now)
     if restored is None:
         return False
+    if restored.priority != job.priority:
+        restored = with_turn(tx.store, restored)
     _save(tx, job, restored)
     if job.status is JobStatus.UPLOADING:
         tx.facts.append(SourceSettled(job.id, job.source_hash))
@@ -251,6 +255,8 @@ def wake(tx: Transaction, message: WakeJobs) -> Expired:
         )
         if awake is None:
             continue
+        if job.waits_to_start:
+            awake = with_turn(tx.store, awake)
         _save(tx, job, awake)
         claimable(tx, awake)
         count += 1

@@ -47,7 +47,7 @@ from actors.messages import (
 from blobforge.failures import cause
 from blobforge.objects.keys import is_sha256, source_key
 from blobforge.options import lanes
-from blobforge.store.needs import Claimant, Needs
+from blobforge.store.needs import Claimant, GroupPlace, Needs
 
 
 def needs_of(messages: Iterable[tuple[Message[Any], Repeatable | None]]) -> Needs:
@@ -102,6 +102,9 @@ def _add(needs: Needs, message: Message[Any]) -> None:  # noqa: PLR0912, PLR0915
             needs.jobs.update(beat.job_id for beat in message.jobs)
         case Submit():
             needs.new_jobs += 1
+            if message.job.group is not None and _is_writable(message.job.group):
+                needs.clocks.add(message.job.type)
+                needs.turns.add(GroupPlace(message.job.type, message.job.priority, message.job.group))
             _source(needs, message.job.source_hash)
             if message.job.source_path and _is_writable(message.job.source_path):
                 needs.paths.add((message.job.source_hash, message.job.source_path))

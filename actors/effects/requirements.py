@@ -7,18 +7,27 @@ from actors.messages import Claim
 from blobforge.events import RequirementSetMade, RequirementSetsForgotten
 from blobforge.options import Lane, LineGroup, lanes
 from blobforge.refusals import Refusal, RefusalCode
-from blobforge.requirements import lane_of
+from blobforge.requirements import in_groups, lane_of
 from blobforge.worker import Worker
 
 
-def group_for(tx: Transaction, message: Claim, worker: Worker) -> LineGroup:
-    """The lines of jobs with requirements that this worker's labels hold; none where no job has any."""
+def groups_for(tx: Transaction, message: Claim, worker: Worker) -> tuple[LineGroup, tuple[LineGroup, ...]]:
+    """The lines of jobs with requirements that this worker's labels hold, together; and those of jobs that have a
+    group, those of each type together. None where no job has any."""
     sets = tx.store.requirements.sets()
-    return sets.lines(message.types, worker.labels, lanes(message.accepts)) if len(sets) else ()
+    if not len(sets):
+        return (), ()
+    asked = (message.types, worker.labels, lanes(message.accepts))
+    return sets.lines(*asked), sets.lines_in_turns(*asked) if sets.any_in_groups else ()
 
 
-def lane_for(tx: Transaction, type_: str, requires: str | None, options: str | None) -> Lane | Refusal:
-    """The lane of a job of this type that requires this (canonical), made where there is none yet."""
+def lane_for(
+    tx: Transaction, type_: str, requires: str | None, options: str | None, group: str | None
+) -> Lane | Refusal:
+    """The lane of a job of this type that requires this (canonical), and has a group or none; made where there is
+    none yet."""
+    if group is not None:
+        requires = in_groups(requires)
     if requires is None:
         return lane_of(0, options)
     sets = tx.store.requirements.sets()

@@ -31,7 +31,7 @@ def required(tx: Transaction, job_id: int, requires: str | None) -> KeptChange |
         return no_such_job(job_id)
     if job.requires == requires:
         return None
-    lane = lane_for(tx, job.type, requires, job.options)
+    lane = lane_for(tx, job.type, requires, job.options, job.of_group)
     if isinstance(lane, Refusal):
         return lane
     moved = replace(job, requires=requires, lane=lane, updated_at=tx.now)

@@ -49,6 +49,6 @@ def tell_return(tx: Transaction, job: Job, *, worker_id: str | None = None) -> N
         return
     tx.events.append(JobUpdated(job.id, job.type, job.status))
     if job.not_before is None:
-        tx.facts.append(JobReady(job.type, job.id, job.priority, job.lane))
+        tx.facts.append(JobReady(job.type, job.id, job.priority, job.lane, job.turn))
     else:
         tx.waits(job)

@@ -15,6 +15,7 @@ from blobforge.events import JobUpdated
 from blobforge.job import Job, JobStatus, Retyped, no_such_job
 from blobforge.operation import KeptChange
 from blobforge.refusals import Refusal, RefusalCode
+from blobforge.store.turns import with_turn
 
 RETYPED = "type"  # what became of a job that got another type
 
@@ -53,10 +54,10 @@ def _as_type(tx: Transaction, job: Job, type_: str) -> Job | Refusal:
         )
     if (refusal := one_type_too_many(tx, type_, field="to")) is not None:
         return refusal
-    lane = lane_for(tx, type_, job.requires, job.options)
+    lane = lane_for(tx, type_, job.requires, job.options, job.of_group)
     if isinstance(lane, Refusal):
         return lane
-    changed = replace(changed, lane=lane)
+    changed = with_turn(tx.store, replace(changed, lane=lane))
     tx.store.save_job(job, changed)
     tx.events.append(JobUpdated(changed.id, changed.type, changed.status))
     if changed.status is JobStatus.PENDING and changed.not_before is None:

@@ -8,6 +8,7 @@ from actors.messages import Started, StartJobs
 from blobforge import life
 from blobforge.events import JobUpdated
 from blobforge.job import Job
+from blobforge.store.turns import with_turn
 
 
 def ready_or_waits(tx: Transaction, job: Job) -> None:
@@ -31,6 +32,7 @@ def _start(tx: Transaction, job: Job) -> bool:
     ready = life.due(job, until=job.not_before, avoid=kept_from(tx, job), policy=policy, now=tx.now)
     if ready is None:
         return False
+    ready = with_turn(tx.store, ready)
     tx.store.save_job(job, ready)
     tx.events.append(JobUpdated(ready.id, ready.type, ready.status))
     claimable(tx, ready)

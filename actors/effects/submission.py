@@ -32,6 +32,7 @@ from blobforge.objects.keys import source_key
 from blobforge.options import Lane
 from blobforge.refusals import Refusal
 from blobforge.requirements import words
+from blobforge.store.turns import with_turn
 
 
 def submit(tx: Transaction, message: Submit) -> Submitted | Refusal:
@@ -60,10 +61,10 @@ def submit(tx: Transaction, message: Submit) -> Submitted | Refusal:
         upload = vanished or (missing and existing.status is JobStatus.UPLOADING)
         kept = words(existing.requires) if existing.requires != new.requires else None
         return Submitted(existing.id, True, existing.status, new.source_hash, upload, left_out, kept)
-    lane = lane_for(tx, new.type, new.requires, new.options)
+    lane = lane_for(tx, new.type, new.requires, new.options, new.group)
     if isinstance(lane, Refusal):
         return lane
-    (job,) = tx.store.insert_jobs([_job(tx, new, lane, ready=ready)])
+    (job,) = tx.store.insert_jobs([with_turn(tx.store, _job(tx, new, lane, ready=ready))])
     _tell(tx, job)
     return Submitted(job.id, False, job.status, new.source_hash, missing)
 
@@ -108,6 +109,7 @@ def _job(tx: Transaction, new: NewJob, lane: Lane, *, ready: bool) -> Job:
         requires=new.requires,
         not_before=life.later(new.not_before, now=tx.now),
         lane=lane,
+        of_group=new.group,
     )
 
 
@@ -148,6 +150,7 @@ def _revive(tx: Transaction, job: Job, new: NewJob, *, ready: bool) -> Job:
     )
     assert isinstance(revived, Job)
     revived = life.not_started_before(revived, new.not_before, now=tx.now)
+    revived = with_turn(tx.store, revived)
     tx.store.save_job(job, revived)
     tx.events.append(JobUpdated(job.id, job.type, revived.status))
     _waits(tx, revived)
@@ -181,6 +184,7 @@ def source_arrived(tx: Transaction, message: SourceArrived) -> SourceSettledFor 
             tx.store.save_job(job, arrived)
             tx.events.append(JobUpdated(job.id, job.type, arrived.status))
             continue
+        arrived = with_turn(tx.store, arrived)
         tx.store.save_job(job, arrived)
         tx.events.append(JobUpdated(job.id, job.type, arrived.status))
         tx.facts.append(SourceSettled(job.id, job.source_hash))

@@ -211,6 +211,7 @@ def _show_job(job: Job) -> None:
             ("tags", ", ".join(job.tags or [])),
             ("metadata", job.metadata),
             ("requires", ", ".join(job.requires or [])),
+            ("group", job.group),
             ("worker", job.worker_id),
             ("tries", _tries(job, " of ")),
             ("last error", job.last_error),

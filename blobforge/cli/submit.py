@@ -123,6 +123,7 @@ def _job_options(command: Any) -> Any:
             callback=required,
             help="What its worker's labels must hold, as gpu, zone=eu or 'memory_gib>=32'; may be repeated.",
         ),
+        click.option("--group", metavar="NAME", help="Whose jobs they are: those of different groups take turns."),
         click.option(
             "--not-before",
             "not_before",

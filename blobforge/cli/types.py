@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from blobforge.client import AsyncClient, TypeInfo
 
 _TYPE = click.argument("type_", metavar="TYPE", shell_complete=suggest.types)
-SETTINGS = ("max-attempts", "retry-backoff", "max-running", "rate", "worker-timeout")
+SETTINGS = ("max-attempts", "retry-backoff", "max-running", "rate", "worker-timeout", "weights")
 
 
 class _Rate(click.ParamType):  # type: ignore[type-arg]  # generic only in its stubs
@@ -31,6 +31,17 @@ class _Rate(click.ParamType):  # type: ignore[type-arg]  # generic only in its s
 
 
 _rate = _Rate()
+
+
+def _weights(ctx: click.Context, param: click.Parameter, said: tuple[str, ...]) -> dict[str, int] | None:
+    """`acme=4`; `=4` is for jobs without a group."""
+    found: dict[str, int] = {}
+    for each in said:
+        group, is_weight, weight = each.rpartition("=")
+        if not is_weight or not weight.isascii() or not weight.isdigit():
+            raise click.BadParameter(f"{each!r} is no weight: a group, an equals sign and a number, as acme=4.")
+        found[group] = int(weight)
+    return found or None
 
 
 @click.group(cls=CommandGroup)
@@ -75,6 +86,10 @@ def show_type(session: CliSession, type_: str) -> None:
     "--worker-timeout", type=common.duration, metavar="TIME", help="How long a lease lasts without a heartbeat (20h)."
 )
 @click.option(
+    "--weight", "weights", multiple=True, metavar="GROUP=N", callback=_weights,
+    help="How much of the turns a group gets, where others have 1; =N: jobs without a group. Repeatable.",
+)  # fmt: skip
+@click.option(
     "--unset", type=click.Choice(SETTINGS), multiple=True, help="As the server's settings say again. Repeatable."
 )
 @session_options
@@ -86,6 +101,7 @@ def set_type(session: CliSession, /, *, type_: str, unset: tuple[str, ...], **gi
       blobforge types set pdf --max-attempts 5 --retry-backoff 2m
       blobforge types set gpu-ocr --max-running 4 --rate 100/1m
       blobforge types set film --worker-timeout 20h
+      blobforge types set pdf --weight acme=4 --weight trial=1
       blobforge types set pdf --unset max-attempts
     """
     if not unset and all(value is None for value in given.values()):
@@ -149,10 +165,18 @@ def _show(session: CliSession, found: TypeInfo) -> None:
             ("retry backoff", _held(f"{found.in_force.retry_backoff:g} s", own=found.retry_backoff is not None)),
             ("worker timeout", _timeout(found)),
             ("max running", found.max_running),
+            (
+                "weights",
+                ", ".join(f"{_group(group)}={n}" for group, n in sorted((found.weights or {}).items())) or None,
+            ),
             ("rate", f"{found.rate.count} in {found.rate.seconds:g} s" if found.rate is not None else None),
             *((status, n) for status, n in sorted(found.jobs.items())),
         ]
     )
+
+
+def _group(name: str) -> str:
+    return name or "(no group)"
 
 
 def _timeout(found: TypeInfo) -> str | None:

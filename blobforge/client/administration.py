@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from blobforge.client.connection import IN_BULK, ClientConnection, flag_text, path_part, without_none
 from blobforge.client.types import (
@@ -145,10 +145,12 @@ class AdminEndpoints(ClientConnection):
         max_running: int | None = None,
         rate: tuple[int, float] | None = None,
         worker_timeout: float | None = None,
+        weights: Mapping[str, int] | None = None,
         unset: Sequence[str] = (),
     ) -> TypeInfo:
         """Set something for a type; what is named in `unset` is as the server's settings say again. `rate`: so many
-        jobs may be started in so many seconds; `worker_timeout`: how many a lease lasts that no heartbeat renews."""
+        jobs may be started in so many seconds; `worker_timeout`: how many a lease lasts that no heartbeat renews;
+        `weights`: how much of the turns these groups get, where others have 1 ("": jobs without a group)."""
         given = {"count": rate[0], "seconds": rate[1]} if rate is not None else None
         body = without_none(
             max_attempts=max_attempts,
@@ -156,6 +158,7 @@ class AdminEndpoints(ClientConnection):
             max_running=max_running,
             rate=given,
             worker_timeout=worker_timeout,
+            weights=weights,
         ) | dict.fromkeys(unset)
         return await self._call("PATCH", f"/api/types/{path_part(type)}", TypeInfo, body=body)
 

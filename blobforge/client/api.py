@@ -66,10 +66,12 @@ class Endpoints(FileEndpoints, AttemptEndpoints, AdminEndpoints):
         options: Mapping[str, Any] | None = None,
         requires: Sequence[str] | None = None,
         not_before: datetime | None = None,
+        group: str | None = None,
     ) -> Submission:
         """Submit a job; one of the same source, type and options that is there already is answered instead. `options`
-        are what the converter is to do, `requires` what the labels of its worker must hold (`gpu`, `memory_gib>=32`).
-        No worker is given it before `not_before` (without a zone: of this machine's).
+        are what the converter is to do, `requires` what the labels of its worker must hold (`gpu`, `memory_gib>=32`),
+        `group` whose job it is: within a priority jobs of different groups take turns. No worker is given it before
+        `not_before` (without a zone: of this machine's).
         """
         body = without_none(
             type=type,
@@ -83,6 +85,7 @@ class Endpoints(FileEndpoints, AttemptEndpoints, AdminEndpoints):
             options=dict(options) if options else None,
             requires=list(requires) if requires else None,
             not_before=not_before.astimezone().isoformat() if not_before is not None else None,
+            group=group,
             # The store then checks the bytes as they come in, so that the server need not read them again to verify
             # them.
             bind_checksum=True,

@@ -97,12 +97,14 @@ class AsyncClient(Endpoints):
         options: Mapping[str, Any] | None = None,
         requires: Sequence[str] | None = None,
         not_before: datetime | None = None,
+        group: str | None = None,
     ) -> SubmittedFile:
         """Submit a file, or bytes under a `name`, as a job, and upload what the server does not have yet.
 
         `type` is the job's, by default what the suffix says; `options` are what the converter is to do, `requires`
-        what the labels of its worker must hold; no worker is given the job before `not_before` (without a zone: of
-        this machine's). The same bytes submitted twice with the same type and options are one job (`existing`).
+        what the labels of its worker must hold, `group` whose job it is: groups take turns; no worker is given the
+        job before `not_before` (without a zone: of this machine's). The same bytes submitted twice with the same type
+        and options are one job (`existing`).
         Raises ValueError (no suffix that tells the type), OSError, ChecksumMismatch (the file changed meanwhile) and
         what all calls raise.
         """
@@ -120,6 +122,7 @@ class AsyncClient(Endpoints):
             "options": options,
             "requires": requires,
             "not_before": not_before,
+            "group": group,
             "name": name,
         }
         if not isinstance(file, bytes):

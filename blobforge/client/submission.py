@@ -41,6 +41,7 @@ async def submit_file(
     options: Mapping[str, Any] | None = None,
     requires: Sequence[str] | None = None,
     not_before: datetime | None = None,
+    group: str | None = None,
     name: str | None = None,
     on_bytes: OnBytes | None = None,
 ) -> SubmittedFile:
@@ -66,6 +67,7 @@ async def submit_file(
         options=options,
         requires=requires,
         not_before=not_before,
+        group=group,
     )
     status = answer.status or "pending"
     if answer.upload_url is not None:

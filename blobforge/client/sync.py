@@ -84,12 +84,14 @@ class Client(BlockingClient):
         options: Mapping[str, Any] | None = None,
         requires: Sequence[str] | None = None,
         not_before: datetime | None = None,
+        group: str | None = None,
     ) -> SubmittedFile:
         """Submit a file, or bytes under a `name`, as a job, and upload what the server does not have yet.
 
         `type` is the job's, by default what the suffix says; `options` are what the converter is to do, `requires`
-        what the labels of its worker must hold; no worker is given the job before `not_before` (without a zone: of
-        this machine's). The same bytes submitted twice with the same type and options are one job (`existing`).
+        what the labels of its worker must hold, `group` whose job it is: groups take turns; no worker is given the
+        job before `not_before` (without a zone: of this machine's). The same bytes submitted twice with the same type
+        and options are one job (`existing`).
         Raises ValueError (no suffix that tells the type), OSError, ChecksumMismatch (the file changed meanwhile) and
         what all calls raise.
         """
@@ -106,6 +108,7 @@ class Client(BlockingClient):
                 options=options,
                 requires=requires,
                 not_before=not_before,
+                group=group,
             )
         )
 
@@ -189,10 +192,12 @@ class Client(BlockingClient):
         options: Mapping[str, Any] | None = None,
         requires: Sequence[str] | None = None,
         not_before: datetime | None = None,
+        group: str | None = None,
     ) -> Submission:
         """Submit a job; one of the same source, type and options that is there already is answered instead. `options`
-        are what the converter is to do, `requires` what the labels of its worker must hold (`gpu`, `memory_gib>=32`).
-        No worker is given it before `not_before` (without a zone: of this machine's).
+        are what the converter is to do, `requires` what the labels of its worker must hold (`gpu`, `memory_gib>=32`),
+        `group` whose job it is: within a priority jobs of different groups take turns. No worker is given it before
+        `not_before` (without a zone: of this machine's).
         """
         return self._run(
             partial(
@@ -208,6 +213,7 @@ class Client(BlockingClient):
                 options=options,
                 requires=requires,
                 not_before=not_before,
+                group=group,
             )
         )
 
@@ -567,10 +573,12 @@ class Client(BlockingClient):
         max_running: int | None = None,
         rate: tuple[int, float] | None = None,
         worker_timeout: float | None = None,
+        weights: Mapping[str, int] | None = None,
         unset: Sequence[str] = (),
     ) -> TypeInfo:
         """Set something for a type; what is named in `unset` is as the server's settings say again. `rate`: so many
-        jobs may be started in so many seconds; `worker_timeout`: how many a lease lasts that no heartbeat renews."""
+        jobs may be started in so many seconds; `worker_timeout`: how many a lease lasts that no heartbeat renews;
+        `weights`: how much of the turns these groups get, where others have 1 ("": jobs without a group)."""
         return self._run(
             partial(
                 self._client.change_type,
@@ -580,6 +588,7 @@ class Client(BlockingClient):
                 max_running=max_running,
                 rate=rate,
                 worker_timeout=worker_timeout,
+                weights=weights,
                 unset=unset,
             )
         )

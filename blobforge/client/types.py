@@ -51,6 +51,7 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
     metadata: Any = None
     options: dict[str, Any] | None = None
     requires: list[str] | None = None
+    group: str | None = None
     made_by: str | None = None
     compared_until: datetime | None = None
     result: Any = None
@@ -779,6 +780,7 @@ class TypeInfo(msgspec.Struct, frozen=True, kw_only=True):
     max_running: int | None = None
     rate: TypeRate | None = None
     worker_timeout: float | None = None
+    weights: dict[str, int] | None = None
 
 
 class TypesPage(msgspec.Struct, frozen=True, kw_only=True):

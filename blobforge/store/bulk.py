@@ -80,6 +80,8 @@ class Changes(msgspec.Struct):
     `beats` are. `types_forgotten`: workers that have asked for nothing yet; `types_asked`: (worker, type).
     `claim_keys` are (worker, key, (job, attempt) pairs, now); `repeated` (subject, key, fingerprint, outcome, now);
     `undos` (token, job, what it was, what it became, now); `owed` (type, owed, at).
+    `clocks` (type, priority, now, alone); `turns` (type, priority, group, turn); `turns_past` (type, priority, turn,
+    how many): so many turns of groups up to that one may go.
     """
 
     made: Sequence[Job] = ()
@@ -108,6 +110,9 @@ class Changes(msgspec.Struct):
     repeated: Sequence[tuple[str, str, bytes, bytes, int]] = ()
     undos: Sequence[tuple[str, int, str, str, int]] = ()
     owed: Sequence[tuple[str, int, int]] = ()
+    clocks: Sequence[tuple[str, int, int, int]] = ()
+    turns: Sequence[tuple[str, int, str, int]] = ()
+    turns_past: Sequence[tuple[str, int, int, int]] = ()
     audit: Sequence[AuditEntry] = ()
 
 

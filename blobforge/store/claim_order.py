@@ -1,7 +1,8 @@
 """The claim order in memory: the next jobs of one line, or of several, as they were read, and as the transaction has
 changed them.
 
-State owned here: the places (priority, id) of candidates. Which of them may still be had, the jobs themselves say.
+State owned here: the places (priority, turn, id) of candidates. Which of them may still be had, the jobs themselves
+say.
 """
 
 from __future__ import annotations
@@ -12,11 +13,11 @@ from collections.abc import Callable, Collection, Iterator, Mapping
 from blobforge.job import Job, JobStatus
 from blobforge.options import QueueLine
 
-ClaimPlace = tuple[int, int]  # priority, id
+ClaimPlace = tuple[int, int, int]  # priority, turn (0: it has no group), id
 
 
 def place(job: Job) -> ClaimPlace:
-    return job.priority, job.id
+    return job.priority, job.turn, job.id
 
 
 def is_ready(job: Job) -> bool:
@@ -79,9 +80,9 @@ class ClaimOrder:
         """Those that may be had, in claim order."""
         passed = True
         for index in range(self._at, len(self._places)):
-            priority, job_id = self._places[index]
-            job = self._jobs.get(job_id)
-            if job is not None and job.priority == priority and job.line in self._lines and self._may_be_had(job):
+            at = self._places[index]
+            job = self._jobs.get(at[2])
+            if job is not None and place(job) == at and job.line in self._lines and self._may_be_had(job):
                 passed = False
                 yield job
             elif passed:

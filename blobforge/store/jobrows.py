@@ -11,13 +11,14 @@ from itertools import islice
 
 from msgspec.structs import replace
 
-from blobforge.job import Job, JobStatus
+from blobforge.fairness import STEP, GroupClock
+from blobforge.job import PRIORITIES, Job, JobStatus
 from blobforge.jobtype import NOTHING_SET, TypeLoad, TypeSettings
 from blobforge.options import WITH_OPTIONS, LineGroup, QueueLine
 from blobforge.store.claim_order import ClaimOrder, is_kept, is_ready, place
 from blobforge.store.errors import StaleState
 from blobforge.store.knownrows import MOST_AHEAD
-from blobforge.store.needs import Needs
+from blobforge.store.needs import GroupPlace, Needs
 from blobforge.store.opentransaction import OpenTransaction
 
 
@@ -117,19 +118,58 @@ class JobRows(OpenTransaction):
             except _Short:
                 del self._rows.kept[line]
 
-    def pick_kept_of(self, group: LineGroup, limit: int) -> list[Job]:
-        """The same of a group of lines."""
+    def pick_kept_of(self, group: LineGroup, limit: int, *, turned: bool = False) -> list[Job]:
+        """The same of a group of lines. `turned`: their jobs have turns."""
         if not self._open:
             self._read_anew()
         while True:
             if _is_empty(order := self._rows.kept_of.get(group)):
                 return []
             if order is None:
-                self._ask(Needs(groups={group: self._ahead_of(group, 1)}, kept=limit), pending=True)
+                lines = {group: self._ahead_of(group, 1)}
+                needs = Needs(turned=lines, kept=limit) if turned else Needs(groups=lines, kept=limit)
+                self._ask(needs, pending=True)
             try:
                 return list(islice(_to_the_end_of(self._rows.kept_of[group]), limit))
             except _Short:
                 del self._rows.kept_of[group]
+
+    def pick_in_turn(self, group: LineGroup, limit: int) -> list[Job]:
+        """The next ready jobs of a group of lines whose jobs have turns, by these."""
+        if not self._open:
+            self._read_anew()
+        while True:
+            if (order := self._rows.ready_of.get(group)) is None:
+                most = self._ahead_of(group, limit)
+                self._ask(Needs(turned={group: most}, clocks={group[0].type}), pending=True)
+                order = self._rows.ready_of[group]
+            try:
+                return list(islice(_to_the_end_of(order), limit))
+            except _Short:
+                del self._rows.ready_of[group]
+
+    def group_clocks(self, type_: str) -> dict[int, GroupClock]:
+        """The virtual times of a type, by priority: those of its jobs that have a group."""
+        if not self._open or (type_, PRIORITIES[0]) not in self._rows.clocks:
+            self._ask(Needs(clocks={type_}))
+        found = {priority: self._rows.clocks[type_, priority] for priority in PRIORITIES}
+        return {priority: clock for priority, clock in found.items() if clock is not None}
+
+    def last_turn(self, place: GroupPlace) -> int | None:
+        """The turn of the last job of the group that entered the queue; None: it is long past."""
+        if not self._open or place not in self._rows.turns:
+            self._ask(Needs(clocks={place.type}, turns={place}))
+        return self._rows.turns[place]
+
+    def save_clock(self, type_: str, priority: int, clock: GroupClock) -> None:
+        self._journal.put(self._rows.clocks, (type_, priority), clock)
+        self._journal.put(self._pending.clocks, (type_, priority), clock)
+
+    def save_turn(self, place: GroupPlace, turn: int, *, now: int) -> None:
+        """That of a job that enters the queue at this virtual time."""
+        self._journal.put(self._rows.turns, place, turn)
+        self._journal.put(self._pending.turns, place, turn)
+        self._journal.put(self._pending.past, (place.type, place.priority), now - STEP)
 
     def knows_type(self, type_: str) -> bool:
         """Whether there is a job of this type (or was, until a moment ago)."""

@@ -7,15 +7,17 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from itertools import chain
 from typing import Any, TypeVar
 
-from blobforge.job import Attempt, Job, JobStatus
+from blobforge.fairness import GroupClock
+from blobforge.job import PRIORITIES, Attempt, Job, JobStatus
 from blobforge.jobtype import TypeLoad
 from blobforge.options import LineGroup, QueueLine
 from blobforge.store.bulk import BulkAccess
 from blobforge.store.claim_order import ClaimOrder, is_kept, is_ready
 from blobforge.store.files import Doom, FileRecord
-from blobforge.store.needs import Claimant, Found, LatestEnd, Needs
+from blobforge.store.needs import Claimant, Found, GroupPlace, LatestEnd, Needs
 from blobforge.worker import Worker
 
 K = TypeVar("K")
@@ -51,6 +53,8 @@ class KnownRows:
         self.repeated: dict[tuple[str, str], tuple[bytes, bytes, int] | None] = {}
         self.causes: dict[str, int | None] = {}
         self.loads: dict[str, TypeLoad] = {}  # of types with limits, as their jobs stand in the transaction
+        self.clocks: dict[tuple[str, int], GroupClock | None] = {}
+        self.turns: dict[GroupPlace, int | None] = {}
         self.converters: set[str] = set()  # those that are surely there
         self.converters_less: set[str] = set()  # those that a job or a worker has no longer
         self.latest: dict[str, list[LatestEnd]] = {}  # by worker: as they were when it was asked
@@ -61,7 +65,7 @@ class KnownRows:
             self.jobs, self.by_hash, self.running_of, self.ready, self.kept, self.ahead, self.workers,
             self.attempts, self.failed, self.online, self.files, self.dooms, self.paths, self.claim_keys,
             self.repeated, self.causes, self.loads, self.new_ids, self.ids_given, self.ready_of, self.kept_of,
-            self.converters, self.converters_less, self.latest,
+            self.converters, self.converters_less, self.latest, self.clocks, self.turns,
         )  # fmt: skip
 
     def forget(self) -> None:
@@ -108,7 +112,7 @@ class KnownRows:
             wanted.update(lines)
         needs.ready = {line: min(most, MOST_AHEAD) for line, most in wanted.items()}
         if needs.claimants and len(self._bulk.known_sets):
-            needs.groups = self._groups_of(needs.claimants, self._guessed)
+            self._add_groups(needs, needs.claimants, self._guessed)
         found = self._bulk.load(needs)
         jobs = {job.id: job for job in found.jobs}
         wanted.update(QueueLine(jobs[job_id].type, lane) for job_id, lane in needs.next_of if job_id in jobs)
@@ -120,23 +124,33 @@ class KnownRows:
         self.take_in(needs, found)
 
     def _load_groups_ahead(self, claimants: Iterable[Claimant], kept: int) -> None:
-        groups = self._groups_of(claimants, self._known)
-        if groups:
-            needs = Needs(groups=groups, kept=kept)
+        self._add_groups(needs := Needs(kept=kept), claimants, self._known)
+        if needs.groups or needs.turned:
             self.take_in(needs, self._bulk.load(needs))
 
-    def _groups_of(
-        self, claimants: Iterable[Claimant], worker: Callable[[Claimant], tuple[tuple[str, ...], str | None] | None]
-    ) -> dict[LineGroup, int]:
-        """The lines of jobs with requirements that these may be given, by what is known of their workers: of which
-        types, and with which labels."""
+    def _add_groups(
+        self,
+        needs: Needs,
+        claimants: Iterable[Claimant],
+        worker: Callable[[Claimant], tuple[tuple[str, ...], str | None] | None],
+    ) -> None:
+        """The lines of jobs with requirements or groups that these may be given, by what is known of their workers:
+        of which types, and with which labels."""
+        sets = self._bulk.known_sets
         wanted: Counter[LineGroup] = Counter()
+        turned: Counter[LineGroup] = Counter()
         for each in claimants:
             if (found := worker(each)) is not None:
-                wanted[self._bulk.known_sets.lines(*found, each.accepted)] += each.limit
+                wanted[sets.lines(*found, each.accepted)] += each.limit
+                for lines in sets.lines_in_turns(*found, each.accepted) if sets.any_in_groups else ():
+                    turned[lines] += each.limit
         wanted.pop((), None)
         self.ahead.update(wanted)
-        return {group: min(most, MOST_AHEAD) for group, most in wanted.items()}
+        self.ahead.update(turned)
+        needs.groups, needs.turned = (
+            {group: min(most, MOST_AHEAD) for group, most in each.items()} for each in (wanted, turned)
+        )
+        needs.clocks |= {lines[0].type for lines in turned}
 
     def _known(self, claimant: Claimant) -> tuple[tuple[str, ...], str | None] | None:
         worker = self.workers.get(claimant.worker_id)
@@ -174,8 +188,10 @@ class KnownRows:
             self._take_in_worker(worker)
         for worker_id in needs.workers:
             workers.setdefault(worker_id, None)
-        if needs.ready or needs.groups:
+        if needs.ready or needs.groups or needs.turned:
             self._take_in_lines(needs, found)
+        if needs.clocks:
+            self._take_in_clocks(needs, found)
         self.new_ids += found.new_ids
         for type_, load in found.loads.items():
             self.loads.setdefault(type_, load)
@@ -231,11 +247,17 @@ class KnownRows:
                 self.ready[line] = self.order((line,), is_ready, found.ready[line], most)
             if needs.kept and line not in self.kept:
                 self.kept[line] = self.order((line,), is_kept, found.kept[line], needs.kept)
-        for group, most in needs.groups.items():
+        for group, most in chain(needs.groups.items(), needs.turned.items()):
             if group not in self.ready_of:
                 self.ready_of[group] = self.order(group, is_ready, found.ready_of[group], most)
             if needs.kept and group not in self.kept_of:
                 self.kept_of[group] = self.order(group, is_kept, found.kept_of[group], needs.kept)
+
+    def _take_in_clocks(self, needs: Needs, found: Found) -> None:
+        for type_ in needs.clocks:
+            for priority in PRIORITIES:
+                self.clocks.setdefault((type_, priority), found.clocks.get((type_, priority)))
+        _take_in_all(self.turns, found.turns, needs.turns)
 
     def order(
         self, lines: Collection[QueueLine], may_be_had: Callable[[Job], bool], read: list[Job], most: int

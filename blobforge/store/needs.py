@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 import msgspec
 
+from blobforge.fairness import GroupClock
 from blobforge.job import Attempt, Job
 from blobforge.jobtype import TypeLoad
 from blobforge.options import Lane, LineGroup, QueueLine
@@ -26,6 +27,14 @@ class LatestEnd(NamedTuple):
     started_at: int
     ended_at: int
     outcome: str
+
+
+class GroupPlace(NamedTuple):
+    """Where the jobs of a group stand one behind the other."""
+
+    type: str
+    priority: int
+    group: str
 
 
 class Claimant(NamedTuple):
@@ -55,8 +64,10 @@ class Needs(msgspec.Struct):
     pairs; `ready_for`: what is to be ready, by line, for the claim with that key, if it is a new one. `repeated` are
     (subject, idempotency key) pairs, `attempts` (job, number) pairs, `causes` fingerprints of causes of
     failures. `loads`: types of which is asked how much of their limits is taken, beside those of `ready` that have
-    any. `claimants`: those that may have jobs with requirements, where there are any; of which lines is known with
-    their rows, and asked for by `groups`: the lines that are read as one, and how many ready jobs of them.
+    any. `claimants`: those that may have jobs with requirements or groups, where there are any; of which lines is
+    known with their rows, and asked for by `groups`: the lines that are read as one, and how many ready jobs of them;
+    and by `turned`, those whose jobs have groups, which are read by turn. `clocks`: types whose virtual times are
+    needed; `turns`: (type, priority, group) of which the last turn is.
     `new_jobs`: how many jobs may be made, at most. `latest`: workers of which is asked how their latest attempts have
     ended.
     """
@@ -83,6 +94,9 @@ class Needs(msgspec.Struct):
     loads: set[str] = set()
     claimants: list[Claimant] = []
     groups: dict[LineGroup, int] = {}
+    turned: dict[LineGroup, int] = {}
+    clocks: set[str] = set()
+    turns: set[GroupPlace] = set()
     new_jobs: int = 0
     latest: set[str] = set()
 
@@ -92,7 +106,8 @@ class Found(msgspec.Struct):
     which nothing is known.
 
     `ready` and `kept` are in claim order (priority, then id), as many as were asked for unless there are fewer;
-    `ready_of` and `kept_of` are the first ones of groups of lines, in any order.
+    `ready_of` and `kept_of` are the first ones of groups of lines, by turn where they have turns, in any order.
+    `clocks` are by type and priority.
     `dooms` are by key of the object; `paths` hold ids of jobs; `claim_keys` hold (job, attempt) pairs; `repeated`
     (fingerprint, outcome, made at in ms); `causes` numbers by fingerprint. `new_ids` are numbers of jobs that were
     never given, as many as `new_jobs` asked for: neither consecutive nor, beyond this transaction, in the order of
@@ -114,5 +129,7 @@ class Found(msgspec.Struct):
     repeated: dict[tuple[str, str], tuple[bytes, bytes, int]] = {}
     causes: dict[str, int] = {}
     loads: dict[str, TypeLoad] = {}
+    clocks: dict[tuple[str, int], GroupClock] = {}
+    turns: dict[GroupPlace, int] = {}
     new_ids: list[int] = []
     latest: dict[str, list[LatestEnd]] = {}

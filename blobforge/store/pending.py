@@ -11,11 +11,15 @@ from collections.abc import Mapping
 from msgspec.structs import replace
 
 from blobforge.failures import Cause
+from blobforge.fairness import GroupClock
 from blobforge.job import Job
 from blobforge.people import AuditEntry
 from blobforge.store.bulk import AttemptEnd, CauseSeen, Changes, FileSeen
+from blobforge.store.needs import GroupPlace
 from blobforge.store.tallies import Ended, Tallies
 from blobforge.worker import Worker
+
+MOST_FORGOTTEN = 1_000  # turns of groups that are long past, at once
 
 
 class Pending:
@@ -42,6 +46,9 @@ class Pending:
         self.claims_kept: list[tuple[str, str, list[tuple[int, int]], int]] = []
         self.answers_kept: list[tuple[str, str, bytes, bytes, int]] = []
         self.owed: dict[str, tuple[int, int]] = {}  # by type
+        self.clocks: dict[tuple[str, int], GroupClock] = {}
+        self.turns: dict[GroupPlace, int] = {}
+        self.past: dict[tuple[str, int], int] = {}  # turns of groups up to that one say nothing any more
         self.undos: list[tuple[str, int, str, str, int]] = []
         self.audit: list[AuditEntry] = []
         self.arrived: list[Job] = []
@@ -50,7 +57,7 @@ class Pending:
             self.paths_new, self.results_dropped, self.results_but, self.results, self.files_forgotten,
             self.files_seen, self.files_kept, self.types_forgotten, self.types_asked, self.causes_seen,
             self.causes_new, self.claims_kept, self.answers_kept, self.undos, self.owed,
-            self.audit,
+            self.clocks, self.turns, self.past, self.audit,
         )  # fmt: skip
         self._all = (
             self.jobs_were, self.workers_were, self.made, self.started, self.endings, self.ended,
@@ -103,6 +110,9 @@ class Pending:
         changes.repeated = self.answers_kept
         changes.undos = self.undos
         changes.owed = [(type_, *owed) for type_, owed in sorted(self.owed.items())]
+        changes.clocks = [(*key, *clock) for key, clock in sorted(self.clocks.items())]
+        changes.turns = [(*place, turn) for place, turn in sorted(self.turns.items())]
+        changes.turns_past = [(*of, turn, MOST_FORGOTTEN) for of, turn in sorted(self.past.items())]
         changes.audit = self.audit
 
     def _sorted_jobs(self, jobs: Mapping[int, Job | None]) -> tuple[list[Job], list[tuple[Job, Job]], list[Job]]:

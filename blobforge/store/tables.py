@@ -56,6 +56,8 @@ TABLES: Final[Mapping[str, tuple[str, ...]]] = {
     "searches": ("name",),
     "search_names": ("search", "n"),
     "requirement_sets": ("number",),
+    "group_clocks": ("type", "priority"),
+    "group_turns": ("type", "priority", "of_group"),
 }
 # Those whose numbers are never given twice.
 NUMBERED: Final = ("jobs", "tokens", "users", "audit", "backup_drills", "operations")

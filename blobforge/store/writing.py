@@ -12,6 +12,7 @@ from typing import Protocol
 
 from blobforge.access import Token
 from blobforge.failures import Cause
+from blobforge.fairness import GroupClock
 from blobforge.installation import SigningKey
 from blobforge.job import Attempt, Job, JobStatus, Outcome
 from blobforge.jobtype import TypeLoad, TypeSettings
@@ -27,7 +28,7 @@ from blobforge.store.figures import Backfilling, Drill, Horizon
 from blobforge.store.files import Doom, SupersededResult
 from blobforge.store.following import InHistory
 from blobforge.store.keeping import DatabaseFile
-from blobforge.store.needs import LatestEnd, Needs
+from blobforge.store.needs import GroupPlace, LatestEnd, Needs
 from blobforge.store.opentransaction import Mark
 from blobforge.store.reading import Lookups
 from blobforge.store.tallies import Tallies
@@ -344,8 +345,22 @@ class Store(Lookups, InHistory, Protocol):
     def another_worker(self, type_: str, but: tuple[str, ...], requires: str | None = None) -> bool:
         """Whether a worker that is online takes jobs of this type, and is none of those."""
 
-    def pick_kept_of(self, group: LineGroup, limit: int) -> list[Job]:
-        """The same of a group of lines."""
+    def pick_kept_of(self, group: LineGroup, limit: int, *, turned: bool = False) -> list[Job]:
+        """The same of a group of lines. `turned`: their jobs have turns."""
+
+    def pick_in_turn(self, group: LineGroup, limit: int) -> list[Job]:
+        """The next jobs that every worker may have of a group of lines whose jobs have turns, by these."""
+
+    def group_clocks(self, type_: str) -> dict[int, GroupClock]:
+        """The virtual times of a type, by priority: those of its jobs that have, or had, a group."""
+
+    def last_turn(self, place: GroupPlace) -> int | None:
+        """The turn of the last job of the group that entered the queue; None: it is long past."""
+
+    def save_clock(self, type_: str, priority: int, clock: GroupClock) -> None: ...
+    def save_turn(self, place: GroupPlace, turn: int, *, now: int) -> None:
+        """That of a job that enters the queue at this virtual time. Turns that are long past by then are
+        forgotten."""
 
     def knows_type(self, type_: str) -> bool:
         """Whether there is a job of this type (or was, until a moment ago)."""

@@ -16,8 +16,9 @@ def test_from_a_submission_to_the_worker_that_has_it(running: Running) -> None:
     assert "1 completed" not in done.stderr
     done = running.blobforge(*command, "--label", "memory_gib=64", "--label", "gpu")
     assert "1 completed" in done.stderr
-    number = running.json("ingest", ".", "--requires", "zone=eu", "--include", "b.pdf")["job_id"]
-    assert running.json("jobs", "show", str(number))["requires"] == ["zone=eu"]
+    number = running.json("ingest", ".", "--requires", "zone=eu", "--include", "b.pdf", "--group", "acme")["job_id"]
+    shown = running.json("jobs", "show", str(number))
+    assert (shown["requires"], shown["group"]) == (["zone=eu"], "acme")
     assert "1 job of type pdf requires zone=eu" in running.blobforge("doctor").stdout
     running.ok("jobs", "require", str(number), "--requires", "gpu")
     assert running.json("jobs", "show", str(number))["requires"] == ["gpu"]

@@ -55,6 +55,7 @@ COMMITTED = {
     "0028_starts.sql": "8d77566823605be1",
     "0029_sourceless.sql": "7fb2f7e10de58774",
     "0030_quarantine.sql": "24df88754e91a3c7",
+    "0031_groups.sql": "795d6a102f0f5978",
 }
 NUMBERS = {
     "<type:type>": "pdf",

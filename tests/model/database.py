@@ -17,7 +17,7 @@ _JOBS = (
     "id", "type", "source_hash", "status", "priority", "max_attempts", "source_size", "attempt", "attempts", "losses",
     "worker_id", "lease", "completed_at", "not_before", "last_error", "output_key", "result", "progress",
     "heartbeat_at", "kept_attempt", "replaced", "releases", "avoid", "avoid_until", "options", "made_by", "compare",
-    "compare_until", "requires", "lane", "output_bytes", "sourceless",
+    "compare_until", "requires", "lane", "output_bytes", "sourceless", "of_group", "turn",
 )  # fmt: skip
 
 
@@ -46,9 +46,11 @@ def held(probe: Probe) -> dict[str, Any]:
         },
         "type settings": set(probe.rows(
             "type_settings", "type", "paused_at", "paused_by", "reason", "max_attempts", "retry_backoff",
-            "max_running", "rate_count", "rate_ms", "worker_timeout",
+            "max_running", "rate_count", "rate_ms", "worker_timeout", "group_weights",
         )),
         "requirement sets": set(probe.rows("requirement_sets", "number", "type", "requires")),
+        "group clocks": set(probe.rows("group_clocks", "type", "priority", "now", "alone")),
+        "group turns": set(probe.rows("group_turns", "type", "priority", "of_group", "turn")),
         "doomed": set(probe.rows("doomed_objects", "key", "state", "due_at", "tries", "epoch", "again")),
         "undos": {
             (token, job_id, "{" if was.startswith("{") else was, became, at)
@@ -136,6 +138,8 @@ def should_hold(world: World) -> dict[str, Any]:
         },
         "type settings": {(type_, *each) for type_, each in world.set_for.items()},
         "requirement sets": {(number, *each) for number, each in world.sets.items()},
+        "group clocks": {(*key, *clock) for key, clock in world.clocks.items()},
+        "group turns": {(*key, turn) for key, turn in world.turns.items()},
         "doomed": {
             (key, each.state, each.due_at, each.tries, each.epoch, int(each.again))
             for key, each in world.doomed.items()
@@ -177,7 +181,7 @@ def _job(world: World, job: Job) -> Row:
         job.result, job.progress, job.beat if job.status == "running" else None, job.kept_attempt, _replaced(job),
         job.releases, json.dumps(job.avoid, separators=(",", ":")) if job.avoid else None, job.avoid_until,
         job.options, job.made_by, int(job.compare), job.compare_until,
-        job.requires, world.lane(job), job.bytes, int(job.source_never_came),
+        job.requires, world.lane(job), job.bytes, int(job.source_never_came), job.group, job.turn,
     )  # fmt: skip
 
 

@@ -41,11 +41,19 @@ class Job(NamedTuple):
     avoid: str | None
     requires: str | None = None
     updated: int = 0
+    priority: int = 3
+    lane: int = 0
+    group: str | None = None
+    turn: int = 0
 
     @property
     def deferred(self) -> bool:
         """It waits, with its source or for it, for the time that its submission said."""
         return self.not_before is not None and self.releases == 0 and self.status in ("pending", "uploading")
+
+    @property
+    def ready(self) -> bool:
+        return self.status == "pending" and self.not_before is None and self.avoid is None
 
     def kept_from(self, worker: str) -> bool:
         return worker in json.loads(self.avoid or "[]")
@@ -157,7 +165,7 @@ class Oracle:
         jobs = probe.rows(
             "jobs", "id", "type", "source_hash", "status", "attempt", "attempts", "losses", "max_attempts",
             "worker_id", "lease", "heartbeat_at", "not_before", "output_key", "releases", "avoid", "requires",
-            "updated_at", order="id",
+            "updated_at", "priority", "lane", "of_group", "turn", order="id",
         )  # fmt: skip
         attempts = probe.rows(
             "attempts", "job_id", "attempt", "worker_id", "lease", "outcome", "kind", "started_at",
@@ -209,6 +217,20 @@ class Oracle:
             if earlier != attempt:
                 self._attempt(was, earlier, attempt)
         self._types(was, now)
+        self._turns(was, now)
+
+    def _turns(self, was: Look, now: Look) -> None:
+        """Of jobs that the same workers may have, none of a group is given out before one that had an earlier turn
+        and could have been."""
+        waiting = [job for job in now.jobs.values() if job.group is not None and job.ready]
+        for job in now.jobs.values() if waiting else ():
+            before = was.jobs.get(job.id)
+            if job.group is None or before is None or not before.ready or job.status != "running":
+                continue
+            for other in waiting:
+                same = (other.type, other.lane, other.priority) == (before.type, before.lane, before.priority)
+                if same and was.jobs.get(other.id) == other and (other.turn, other.id) < (before.turn, before.id):
+                    self._broken("groups take turns", f"job {job.id} was given out before job {other.id}")
 
     def _types(self, was: Look, now: Look) -> None:
         began = [

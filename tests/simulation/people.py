@@ -20,6 +20,7 @@ from tests.simulation.workers import TRIES, Worker, whole
 
 RATES = ({"count": 1, "seconds": 15}, {"count": 1, "seconds": 40}, {"count": 2, "seconds": 30})
 REQUIRES: tuple[tuple[str, ...], ...] = ((), (), ("gpu",), ("memory_gib>=32",), ("gpu", "memory_gib>=32"))
+GROUPS = (None, "a", "a", "b")
 NATURES = (GOOD, GOOD, GOOD, GOOD, FLAKY, BROKEN, POISON)
 
 
@@ -36,9 +37,11 @@ class Submitter:
         type_: str,
         requires: tuple[str, ...] = (),
         later: str | None = None,
+        group: str | None = None,
     ) -> None:
         """`later`: not to be started before, as the API takes it."""
         self._dice = dice
+        self._group = group
         self._requires = requires
         self._later = later
         self._network = network
@@ -75,6 +78,8 @@ class Submitter:
             body["requires"] = list(self._requires)
         if self._later is not None:
             body["not_before"] = self._later
+        if self._group is not None:
+            body["group"] = self._group
         if dice.random() < 0.3:
             body["max_attempts"] = dice.randint(1, 2)
         key = f"submit {number} {dice.random()}" if dice.random() < 0.6 else None

@@ -26,7 +26,7 @@ from tests.simulation.history import History, Violation
 from tests.simulation.machine import Machine, template
 from tests.simulation.network import Network
 from tests.simulation.oracle import Limits, Oracle
-from tests.simulation.people import REQUIRES, Dispatcher, Operator, Revoker, Submitter
+from tests.simulation.people import GROUPS, REQUIRES, Dispatcher, Operator, Revoker, Submitter
 from tests.simulation.watch import Watch
 from tests.simulation.workers import Habits, Worker
 
@@ -81,6 +81,7 @@ class Play:
         self._labelled = dice(seed, "labels").random() < 0.5
         # Where somebody sets the clock back, a time to start may be hours off.
         self._timed = dice(seed, "times").random() < 0.4 and "clock" not in self._chaos().kinds
+        self._in_groups = dice(seed, "groups").random() < 0.5
 
     async def run(self) -> None:
         cast = self._cast
@@ -101,6 +102,7 @@ class Play:
                 type_=cast.choice(types),
                 requires=dice(self._seed, f"requires {number}").choice(REQUIRES) if self._labelled else (),
                 later=self._later(number) if self._timed else None,
+                group=self._group_of(number),
             )
             self._nursery.start_soon(self._submit, submitter, number, cast.choice((0.1, cast.uniform(0.0, 50.0))))
         operator = self._operator(names, cast)
@@ -141,8 +143,12 @@ class Play:
                 objects=self._machine.objects,
                 history=self.history,
                 type_=crowd.choice(types),
+                group=self._group_of(number),
             )
             self._nursery.start_soon(self._submit, submitter, number, crowd.uniform(0.0, 40.0))
+
+    def _group_of(self, number: int) -> str | None:
+        return dice(self._seed, f"group {number}").choice(GROUPS) if self._in_groups else None
 
     def _worker(self, name: str, types: tuple[str, ...]) -> Worker:
         who = dice(self._seed, name)

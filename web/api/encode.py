@@ -220,6 +220,7 @@ def job_wire(
         waiting=waiting_wire(waiting) if waiting is not None else None,
         options=raw(job.options),
         requires=requirements.words(job.requires) or None,
+        group=job.of_group,
         made_by=job.made_by,
         compared_until=time_or_none(job.compare_until),
         attempt_history=_history(attempts) if attempts is not None else msgspec.UNSET,

@@ -49,6 +49,7 @@ async def change(call: Call, body: wire_types.TypeBody) -> wire_types.TypeWire |
         max_running=body.max_running,
         rate=(rate.count, round(rate.seconds * 1000)) if isinstance(rate, wire_types.RateWire) else rate,
         worker_timeout=_ms(body.worker_timeout),
+        weights=body.weights,
     )
     detail = msgspec.json.encode(body).decode()[:LONGEST_DETAIL]
     outcome = await _change(call, changes, detail)
@@ -99,6 +100,7 @@ def _wire(call: Call, type_: str, settings: TypeSettings, jobs: Mapping[str, int
         max_running=settings.max_running,
         rate=_rate(settings),
         worker_timeout=_seconds(settings.worker_timeout),
+        weights=dict(settings.weights) or None,
     )
 
 

@@ -95,6 +95,7 @@ def _new_job(call: Call, body: wire_jobs.SubmitBody) -> NewJob:
         encode.options_text(body.options),
         encode.requires_text(body.requires),
         encode.start_ms(body.not_before, now=call.services.now()),
+        body.group,
     )
 
 

@@ -12,6 +12,7 @@ import msgspec
 from msgspec import Meta
 
 from blobforge import converters, requirements
+from blobforge.fairness import LONGEST_GROUP
 from web.decode import LENIENT
 
 Name = Annotated[str, Meta(min_length=1, max_length=200, pattern=r"^[^\x00-\x1f\x7f]+\Z")]
@@ -44,6 +45,10 @@ Size = Annotated[int, Meta(ge=0, le=2**53, description="bytes")]
 Tag = Annotated[str, Meta(min_length=1, max_length=100, pattern=r"^[^\x00-\x1f\x7f]+\Z")]
 GivenTag = Annotated[
     str, Meta(max_length=100, pattern=r"^[^\x00-\x1f\x7f]*\Z", description='"" and null are left out')
+]
+Group = Annotated[
+    str,
+    Meta(min_length=1, max_length=LONGEST_GROUP, pattern=r"^[^\x00-\x1f\x7f]+\Z", description="a customer, a batch"),
 ]
 SourcePath = Annotated[str, Meta(max_length=4096, pattern=r"^[^\x00]*\Z")]
 ShortText = Annotated[str, Meta(max_length=1000, pattern=r"^[^\x00]*\Z")]

@@ -15,6 +15,7 @@ from blobforge.requirements import MOST_REQUIREMENTS
 from web.api.wire_common import (
     FailureId,
     GivenTag,
+    Group,
     JobType,
     Json,
     MadeBy,
@@ -35,7 +36,8 @@ class SubmitBody(msgspec.Struct, frozen=True):
     """`bind_checksum`: sign the SHA-256 into `upload_url`; the PUT must then carry all of `upload_headers`.
     `options`: what the converter is to do, at most 16 KiB of JSON; `{}` is none. A job is unique by source, type and
     options. `requires`: what the labels of its worker must hold (`gpu`, `zone=eu`, `memory_gib>=32`), 16 at most.
-    `not_before`: no worker is given the job before that time, at most a year ahead; one that is over says nothing."""
+    `not_before`: no worker is given the job before that time, at most a year ahead; one that is over says nothing.
+    `group`: whose job it is; within a priority jobs of different groups take turns."""
 
     type: JobType
     source_hash: Sha256
@@ -49,6 +51,7 @@ class SubmitBody(msgspec.Struct, frozen=True):
     options: Json | None = None
     requires: Annotated[list[Required | None], Meta(max_length=MOST_REQUIREMENTS)] | None = None
     not_before: Moment | None = None
+    group: Group | None = None
 
 
 class SubmitMany(msgspec.Struct, frozen=True):
@@ -57,8 +60,8 @@ class SubmitMany(msgspec.Struct, frozen=True):
 
 class SubmitAnswer(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     """A submission of what is there already adds its path and its tags; `left_out`: the path, or the tags, that the
-    job has no room for. What that job requires stays as it is; `requires` says it where the submission required
-    something else."""
+    job has no room for. What that job requires stays as it is, as its group does; `requires` says it where the
+    submission required something else."""
 
     job_id: int
     existing: bool
@@ -245,6 +248,7 @@ class JobWire(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     waiting: WaitingWire | None = None
     options: msgspec.Raw | None = None
     requires: tuple[str, ...] | None = None
+    group: str | None = None
     made_by: str | None = None
     compared_until: str | None = None
     attempt_history: list[AttemptWire] | msgspec.UnsetType = msgspec.UNSET

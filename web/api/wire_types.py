@@ -7,10 +7,14 @@ from typing import Annotated
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
+from blobforge.fairness import LONGEST_GROUP, MOST_WEIGHT, MOST_WEIGHTS
 from web.api.wire_common import JobType, MaxAttempts, ShortText
 
 Timeout = Annotated[float, Meta(ge=1, le=31_536_000, description="seconds")]
 Backoff = Annotated[float, Meta(ge=0, le=604_800, description="seconds before the second try; it doubles")]
+
+Weighed = Annotated[str, Meta(max_length=LONGEST_GROUP, pattern=r"^[^\x00-\x1f\x7f]*\Z")]
+TurnWeight = Annotated[int, Meta(ge=1, le=MOST_WEIGHT)]
 
 
 class RateWire(msgspec.Struct, frozen=True):
@@ -23,7 +27,8 @@ class RateWire(msgspec.Struct, frozen=True):
 class TypeBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """What is left out stays as it is; null sets it no longer: what the server's settings say is in force then.
     `reason` is that of a pause. At most `max_running` jobs run at once; `rate` limits how many are started. A lease
-    that no heartbeat renews lasts for `worker_timeout`."""
+    that no heartbeat renews lasts for `worker_timeout`. `weights`: how much of the turns these groups get, where
+    others have 1; `""` are the jobs without a group. Groups that are not named keep theirs; null: all have 1."""
 
     reason: ShortText | UnsetType | None = UNSET
     paused: bool | UnsetType | None = UNSET
@@ -32,6 +37,7 @@ class TypeBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     max_running: Annotated[int, Meta(ge=0, le=1_000_000)] | UnsetType | None = UNSET
     rate: RateWire | UnsetType | None = UNSET
     worker_timeout: Timeout | UnsetType | None = UNSET
+    weights: Annotated[dict[Weighed, TurnWeight], Meta(max_length=MOST_WEIGHTS)] | UnsetType | None = UNSET
 
 
 class PauseBody(msgspec.Struct, frozen=True):
@@ -63,6 +69,7 @@ class TypeWire(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     max_running: int | None = None
     rate: RateWire | None = None
     worker_timeout: float | None = None
+    weights: dict[str, int] | None = None
 
 
 class TypesQuery(msgspec.Struct, frozen=True):

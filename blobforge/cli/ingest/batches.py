@@ -44,6 +44,7 @@ class JobOptions(msgspec.Struct, frozen=True, kw_only=True):
     options: dict[str, Any] = {}
     requires: tuple[str, ...] = ()
     not_before: datetime | None = None
+    group: str | None = None
 
 
 class AwaitedUpload(NamedTuple):
@@ -149,6 +150,7 @@ class Batches:
             "options": options.options or None,
             "requires": list(options.requires) or None,
             "not_before": options.not_before,
+            "group": options.group,
         }
         return {
             "type": hashed.file.type,

@@ -29,8 +29,10 @@ from blobforge.store.needs import Found, Needs
 from blobforge.store.postgres import bulk_sql as sql
 from blobforge.store.postgres.connection import WriterTurns
 from blobforge.store.postgres.entries import encode, entry
+from blobforge.store.postgres.floors import number
 from blobforge.store.postgres.loaded import (
     claim_key_of,
+    clock_of,
     doom_of,
     extend,
     file_of,
@@ -38,6 +40,7 @@ from blobforge.store.postgres.loaded import (
     path_of,
     repeated_of,
     take_failed,
+    turn_of,
 )
 from blobforge.store.postgres.parameters import array_of, column_of, json_of, records_of, started_records
 from blobforge.store.postgres.pipeline import SqlAnswer
@@ -210,7 +213,7 @@ class PostgresBulk:
         for each in self._missed:
             for fact in each.facts:
                 if isinstance(fact, JobReady):
-                    self._ready.floors.lower(fact.line, fact.priority, fact.job_id)
+                    self._ready.floors.lower(fact.line, fact.priority, fact.turn or fact.job_id)
 
     # --- loading
 
@@ -220,6 +223,7 @@ class PostgresBulk:
         ask = self._turns.queue
         line = self._load_jobs(needs, found)
         groups = self._ready.ask_groups(needs, found)
+        self._load_clocks(needs, found)
         if needs.workers:
             ask(sql.WORKERS, (json_of(needs.workers),), lambda told: self._take_workers(found, told))
         self._load_attempts(needs, found)
@@ -307,6 +311,13 @@ class PostgresBulk:
 
     def _take_types(self, told: SqlAnswer) -> None:
         self._types = frozenset(row[0] for row in told.rows)
+
+    def _load_clocks(self, needs: Needs, found: Found) -> None:
+        ask = self._turns.queue
+        if needs.clocks:
+            ask(sql.CLOCKS, (json_of(needs.clocks),), lambda told: found.clocks.update(map(clock_of, told.rows)))
+        if needs.turns:
+            ask(sql.TURNS, (records_of(needs.turns),), lambda told: found.turns.update(map(turn_of, told.rows)))
 
     def _load_loads(self, needs: Needs, found: Found) -> None:
         """Of the types that had limits when it was looked last; for those that got some since, it is asked again."""
@@ -456,6 +467,10 @@ class PostgresBulk:
             self._queue(sql.SAVE_REPEATED, repeated)
         write(sql.SAVE_UNDOS, changes.undos)
         write(sql.SAVE_OWED, changes.owed)
+        write(sql.SAVE_CLOCKS, changes.clocks)
+        write(sql.SAVE_TURNS, changes.turns)
+        for past in changes.turns_past:
+            self._queue(sql.FORGET_TURNS, past)
         write(sql.INSERT_AUDIT, [astuple(entry)[1:] for entry in changes.audit])
 
     def _queue(self, statement: str, values: Sequence[Any]) -> None:
@@ -475,6 +490,9 @@ class PostgresBulk:
             self._write(sql.INSERT_JOBS, [rows.new_job(job) for job in changes.made])
             self._write(sql.INSERT_JOB_TAGS, [(tag, job.id) for job in changes.made for tag in job.tags])
             self._queue(sql.GIVE_JOBS, (max(job.id for job in changes.made),))
+            for job in changes.made:
+                if job.turn:  # its number says nothing
+                    self._ready.floors.lower(job.line, job.priority, job.turn)
             if self._types is not None and not self._types.issuperset(job.type for job in changes.made):
                 self._types = None
         moves: dict[tuple[str, str], list[tuple[Job, Job]]] = defaultdict(list)
@@ -483,7 +501,7 @@ class PostgresBulk:
             if before.type != after.type:
                 self._types = None
             if is_ready(after):
-                self._ready.floors.lower(after.line, after.priority, after.id)
+                self._ready.floors.lower(after.line, after.priority, number(after))
         for move in moves.values():
             self._move(move)
         if changes.gone:

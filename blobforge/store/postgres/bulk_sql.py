@@ -7,14 +7,15 @@ from functools import lru_cache
 from typing import Final
 
 from blobforge.store.needs import LATEST_ENDS
-from blobforge.store.postgres.spelling import only, running_on
+from blobforge.store.postgres.spelling import only, running_on, spelled
+from blobforge.store.sql import sql
 from blobforge.store.sql.sql import ATTEMPT_COLUMNS, FILE_COLUMNS, JOB_COLUMNS, WORKER_COLUMNS
 
 # Columns of jobs. What is no text is a number.
 TEXTS: Final = frozenset({
     "type", "status", "source_hash", "source_path", "tags", "avoid", "metadata", "worker_id", "lease", "last_error",
     "output_key", "result", "progress", "replaced", "submitter", "upload_key", "options", "converter", "made_by",
-    "requires",
+    "requires", "of_group",
 })  # fmt: skip
 
 
@@ -94,6 +95,24 @@ KEPT_OF_GROUP: Final = f"""
                     ORDER BY priority, id LIMIT $2::bigint) AS next
              ORDER BY next.priority, next.id LIMIT $2::bigint) AS first
       JOIN jobs ON jobs.id = first.id ORDER BY first.priority, first.id"""
+# The first of lines whose jobs have turns, by these: (type, lane, a floor of turns for each priority).
+READY_IN_TURN: Final = f"""
+    SELECT {_WHOLE}
+      FROM (SELECT next.id, next.priority, next.turn
+              FROM {_FLOORS}, LATERAL (
+                   SELECT each.id, each.priority, each.turn
+                     FROM (VALUES (1, c2), (2, c3), (3, c4), (4, c5), (5, c6)) AS line(at, floor), LATERAL (
+                          SELECT id, priority, turn FROM jobs
+                           WHERE {_READY} AND turn > 0 AND type = f.c0 AND jobs.lane = f.c1
+                             AND {only("priority", "line.at")} AND turn >= coalesce(line.floor, 0)
+                           ORDER BY priority, turn, id LIMIT $2::bigint) AS each
+                    LIMIT $2::bigint) AS next
+             ORDER BY next.priority, next.turn, next.id LIMIT $2::bigint) AS first
+      JOIN jobs ON jobs.id = first.id ORDER BY first.priority, first.turn, first.id"""
+CLOCKS: Final = f"SELECT type, priority, now, alone FROM group_clocks WHERE type {_NAMES}"
+TURNS: Final = f"""
+    SELECT type, priority, of_group, turn FROM {_records("tnt")}
+      JOIN group_turns ON type = c0 AND priority = c1 AND of_group = c2"""
 # The last column: the types that it has asked for beside its own, a JSON array.
 WORKERS: Final = f"""
     SELECT {WORKER_COLUMNS}, (SELECT json_agg(t.type)::text FROM worker_types AS t WHERE t.worker_id = workers.id)
@@ -178,8 +197,8 @@ def _insert(table: str, columns: str, kinds: str, more: str = "") -> str:
 INSERT_JOBS: Final = _insert(
     "jobs",
     "id, type, status, priority, source_hash, created_at, updated_at, max_attempts, source_path, source_size, tags,"
-    " metadata, submitter, output_bytes, options, options_hash, requires, lane, not_before",
-    "nttntnnntntttntttnn",
+    " metadata, submitter, output_bytes, options, options_hash, requires, lane, not_before, of_group, turn",
+    "nttntnnntntttntttnntn",
 )
 INSERT_JOB_TAGS: Final = _insert("job_tags", "tag, job_id", "tn", "ON CONFLICT DO NOTHING")
 DELETE_JOB_TAGS: Final = (
@@ -227,6 +246,19 @@ BEAT_WORKERS: Final = f"""
     UPDATE workers SET last_heartbeat = c1, updated_at = c2 FROM {_records("tnn")} WHERE workers.id = c0"""
 SAVE_OWED: Final = f"""
     UPDATE type_settings SET owed = c1, owed_at = c2 FROM {_records("tnn")} WHERE type_settings.type = c0"""
+SAVE_CLOCKS: Final = _insert(
+    "group_clocks",
+    "type, priority, now, alone",
+    "tnnn",
+    "ON CONFLICT (type, priority) DO UPDATE SET now = excluded.now, alone = excluded.alone",
+)
+SAVE_TURNS: Final = _insert(
+    "group_turns",
+    "type, priority, of_group, turn",
+    "tntn",
+    "ON CONFLICT (type, priority, of_group) DO UPDATE SET turn = excluded.turn",
+)
+FORGET_TURNS: Final = spelled(sql.FORGET_TURNS)
 DELETE_WORKERS: Final = f"DELETE FROM workers WHERE id {_NAMES}"
 FORGET_WORKER_TYPES: Final = f"DELETE FROM worker_types WHERE worker_id {_NAMES}"
 ADD_WORKER_TYPES: Final = _insert("worker_types", "worker_id, type", "tt", "ON CONFLICT DO NOTHING")

@@ -2,7 +2,8 @@
 
 PostgreSQL keeps the index entries of rows that have moved on until it has cleaned up after the oldest snapshot: a
 claim would look at each of them, before the first job that is ready. A line is the ready jobs of one type and
-lane; for each priority its floor is a number below which no job of that is ready, as far as this server knows.
+lane; for each priority its floor is a number below which no job of that is ready, as far as this server knows: the
+job's own, or where jobs have turns, its turn.
 
 State owned here: the floors, and when each line was last read from the beginning. Used by the writer's thread.
 """
@@ -15,13 +16,17 @@ from math import inf
 from operator import lt
 from typing import Final
 
-from blobforge.job import Job
+from blobforge.job import PRIORITIES, Job
 from blobforge.options import QueueLine
 
-PRIORITIES: Final = range(1, 6)
 # What other servers have made ready below a floor is seen after so many seconds at the latest.
 LOOK_EACH: Final = 1.0
 Floors = list[int]  # of the priorities
+
+
+def number(job: Job) -> int:
+    """What its floor is compared with."""
+    return job.turn or job.id
 
 
 class LineFloors:
@@ -54,11 +59,11 @@ class LineFloors:
 
     def learn(self, line: QueueLine, read: list[Job], *, last: int | None, next_job: int, whole: bool) -> None:
         """A line was read into the priority `last`, None: to its end; `whole`: from its beginning. Later jobs have
-        numbers from `next_job` on."""
+        numbers from `next_job` on, or are told of by `lower`."""
         former = [0] * len(PRIORITIES) if whole else self._floors.get(line, [0] * len(PRIORITIES))
         first: dict[int, int] = {}
         for job in read:
-            first.setdefault(job.priority, job.id)
+            first.setdefault(job.priority, number(job))
         self._floors[line] = [
             first.get(priority, next_job if last is None or priority < last else floor)
             for priority, floor in zip(PRIORITIES, former, strict=True)
@@ -68,11 +73,11 @@ class LineFloors:
         else:
             self._looked.setdefault(line, -inf)
 
-    def lower(self, line: QueueLine, priority: int, job_id: int) -> None:
-        """This job is ready again."""
+    def lower(self, line: QueueLine, priority: int, at: int) -> None:
+        """A job with this number, or this turn, is ready."""
         floors = self._floors.get(line)
         if floors is not None and priority in PRIORITIES:
-            floors[priority - 1] = min(floors[priority - 1], job_id)
+            floors[priority - 1] = min(floors[priority - 1], at)
 
     def clear(self) -> None:
         self._floors.clear()

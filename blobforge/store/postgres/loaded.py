@@ -7,9 +7,10 @@ from typing import Any
 
 import msgspec
 
+from blobforge.fairness import GroupClock
 from blobforge.jobtype import TypeLoad
 from blobforge.store.files import Doom, FileRecord
-from blobforge.store.needs import Found
+from blobforge.store.needs import Found, GroupPlace
 from blobforge.store.postgres.pipeline import SqlAnswer
 
 _decode_pairs = msgspec.json.Decoder(list[tuple[int, int]]).decode
@@ -50,6 +51,16 @@ def repeated_of(row: tuple[Any, ...]) -> tuple[tuple[str, str], tuple[bytes, byt
 def load_of(row: tuple[Any, ...]) -> tuple[str, TypeLoad]:
     type_, running, owed, owed_at = row
     return type_, TypeLoad(int(running), owed, owed_at)
+
+
+def clock_of(row: tuple[Any, ...]) -> tuple[tuple[str, int], GroupClock]:
+    type_, priority, now, alone = row
+    return (type_, priority), GroupClock(now, alone)
+
+
+def turn_of(row: tuple[Any, ...]) -> tuple[GroupPlace, int]:
+    *place, turn = row
+    return GroupPlace(*place), turn
 
 
 def path_of(row: tuple[Any, ...]) -> tuple[tuple[str, str], frozenset[int]]:

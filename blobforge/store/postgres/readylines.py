@@ -7,19 +7,21 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
-from blobforge.job import Job
+from blobforge.job import PRIORITIES, Job
 from blobforge.options import PLAIN, WITH_OPTIONS, Lane, LineGroup, QueueLine
 from blobforge.store.knownrows import MOST_AHEAD
 from blobforge.store.needs import Found, Needs
 from blobforge.store.postgres import bulk_sql as sql
 from blobforge.store.postgres.connection import WriterTurns
-from blobforge.store.postgres.floors import PRIORITIES, Floors, LineFloors
+from blobforge.store.postgres.floors import Floors, LineFloors
 from blobforge.store.postgres.loaded import extend
 from blobforge.store.postgres.parameters import array_of, records_of
 from blobforge.store.postgres.pipeline import SqlAnswer
 from blobforge.store.sql import rows
+
+NO_TURN: Final = (1 << 62) - 1  # is as high as this
 
 
 class LineRead(NamedTuple):
@@ -30,8 +32,9 @@ class LineRead(NamedTuple):
 
 
 class GroupRead(NamedTuple):
-    """Ready jobs of a group of lines, `most` at most, and from which floors on they are read."""
+    """Ready jobs of a group of lines, `most` at most: by which question, and from which floors on they are read."""
 
+    question: str
     group: LineGroup
     most: int
     floors: dict[QueueLine, Floors]
@@ -66,10 +69,12 @@ class ReadyLines:
     def ask_groups(self, needs: Needs, found: Found) -> list[GroupRead]:
         """Queue the questions for the groups of lines that are needed."""
         reads = []
-        for group, most in needs.groups.items():
-            read = GroupRead(group, most, self.floors.known(group) if self._turns.begun else {}, [])
+        asked = [(sql.READY_OF_GROUP, *each) for each in needs.groups.items()]
+        asked += [(sql.READY_IN_TURN, *each) for each in needs.turned.items()]
+        for question, group, most in asked:
+            read = GroupRead(question, group, most, self.floors.known(group) if self._turns.begun else {}, [])
             reads.append(read)
-            self._turns.queue(sql.READY_OF_GROUP, (_with_floors(group, read.floors), most), read.take)
+            self._turns.queue(question, (_with_floors(group, read.floors), most), read.take)
             found.kept_of[group] = []
             if needs.kept:
                 take = partial(extend, found.kept_of[group], rows.job)
@@ -85,7 +90,7 @@ class ReadyLines:
         told, floors = read.rows, read.floors
         short = len(told) < read.most
         if any(self.floors.deceived(line, used, short=short) for line, used in floors.items()):
-            told, floors = self._turns.run(sql.READY_OF_GROUP, (_with_floors(read.group, {}), read.most)).rows, {}
+            told, floors = self._turns.run(read.question, (_with_floors(read.group, {}), read.most)).rows, {}
         jobs = found.ready_of[read.group] = list(map(rows.job, told))
         if not self._turns.begun:
             return
@@ -94,7 +99,8 @@ class ReadyLines:
             of_line[job.line].append(job)
         last = jobs[-1].priority if len(jobs) >= read.most else None
         for line, first in of_line.items():
-            self.floors.learn(line, first, last=last, next_job=self._turns.job + 1, whole=line not in floors)
+            later = self._turns.job + 1 if read.question is sql.READY_OF_GROUP else NO_TURN
+            self.floors.learn(line, first, last=last, next_job=later, whole=line not in floors)
 
     def take(self, read: LineRead, ready: Mapping[QueueLine, int], found: Found) -> None:
         """The lines that were read; once more, from its beginning, one whose floor was too high."""

@@ -12,10 +12,11 @@ from msgspec.structs import astuple, replace
 
 from blobforge.job import Job
 from blobforge.options import Lane, digest
-from blobforge.requirements import lane_of
+from blobforge.requirements import in_groups, lane_of
 from blobforge.store.sql import rows, sql
 from blobforge.store.sql.requirementsets import Requirements
 from blobforge.store.sql.running import Statements
+from blobforge.store.turns import with_turn
 from blobforge.store.whole import Kept, Whole
 from blobforge.store.workingset import WorkingSet
 
@@ -35,6 +36,7 @@ class Arrivals:
         if self._do.row(sql.SAME_JOB, (job.source_hash, job.type, digest(job.options))) is not None:
             return None
         job = replace(job, lane=self._lane(job))  # sets of requirements have other numbers here
+        job = with_turn(self._working, job)  # so are their virtual times
         own = job.id if job.id > self._do.number(sql.JOB_SEQUENCE) else None
         number = self._do.insert(sql.INSERT_WHOLE_JOB, (own, *rows.job_values(job)[1:]))
         stored = replace(job, id=number)
@@ -53,10 +55,11 @@ class Arrivals:
 
     def _lane(self, job: Job) -> Lane:
         """Whatever many sets there are: no job is lost for that."""
-        if job.requires is None:
+        called = in_groups(job.requires) if job.of_group is not None else job.requires
+        if called is None:
             return lane_of(0, job.options)
-        number = self._requirements.sets().number(job.type, job.requires)
-        return lane_of(number or self._requirements.add(job.type, job.requires).number, job.options)
+        number = self._requirements.sets().number(job.type, called)
+        return lane_of(number or self._requirements.add(job.type, called).number, job.options)
 
     def to_backfill(self, first: int, last: int) -> None:
         self._do.rows(sql.TO_BACKFILL, (first, last))

@@ -228,8 +228,8 @@ class Insights:
                 urgent += max(0, n - later.get((type_, priority), 0))
             if status == JobStatus.RUNNING:
                 running += n
-        row = self._ask.row(sql.AHEAD, (job.type, job.lane, job.priority, job.id, MOST_AHEAD + 1))
-        older = row[0] if row else 0
+        older, own = self._before(job)
+        in_groups = job.of_group is None and self._ask.row(sql.ANY_IN_TURN, (job.type,)) is not None
         settings = all_settings(self._ask.rows(sql.TYPE_SETTINGS)).get(job.type, NOTHING_SET)
         runners: tuple[int, ...] = ()
         if settings.max_running is not None and running >= settings.max_running:
@@ -240,7 +240,18 @@ class Insights:
         held: tuple[str, ...] = ()
         if fleet.quarantined:
             held = tuple(row[0] for row in self._ask.rows(sql.QUARANTINED_OF_TYPE, (job.type, MOST_QUARANTINED)))
-        return Surroundings(fleet, ahead, older <= MOST_AHEAD, running, settings, runners, load, held)
+        exact = older <= MOST_AHEAD
+        return Surroundings(fleet, ahead, exact, running, settings, runners, load, held, own, in_groups)
+
+    def _before(self, job: Job) -> tuple[int, int]:
+        """How many ready jobs are before it at its priority, and how many of these are of its group; no more than
+        MOST_AHEAD and one are looked at."""
+        if job.of_group is None:
+            row = self._ask.row(sql.AHEAD, (job.type, job.lane, job.priority, job.id, MOST_AHEAD + 1))
+            return (row[0] if row else 0), 0
+        asked = (job.of_group, job.type, job.lane, job.priority, job.turn, MOST_AHEAD + 1)
+        row = self._ask.row(sql.AHEAD_IN_TURN, asked)
+        return (row[0], row[1]) if row else (0, 0)
 
     def records_about(self, job_id: int, *, before: int, limit: int) -> list[AuditEntry]:
         return [AuditEntry(*row) for row in self._ask.rows(sql.AUDIT_OF_JOB, (str(job_id), before, limit))]

@@ -253,10 +253,24 @@ INVARIANTS: Final = (
     ),
     Invariant(
         "jobs with requirements in another lane than that of their set",
-        """SELECT id FROM jobs WHERE (requires IS NULL) <> (lane < 2) OR lane < 0 OR (lane > 1 AND NOT EXISTS (
+        """SELECT id FROM jobs
+            WHERE (requires IS NULL AND of_group IS NULL) <> (lane < 2) OR lane < 0 OR (lane > 1 AND NOT EXISTS (
               SELECT 1 FROM requirement_sets AS s
-               WHERE s.number = jobs.lane / 2 AND s.type = jobs.type AND s.requires = jobs.requires))""",
-        ("jobs", "jobs.requires", "requirement_sets"),
+               WHERE s.number = jobs.lane / 2 AND s.type = jobs.type
+                 AND s.requires = CASE WHEN of_group IS NULL THEN jobs.requires
+                                       ELSE ' ' || coalesce(jobs.requires, '[]') END))""",
+        ("jobs", "jobs.requires", "jobs.of_group", "requirement_sets"),
+    ),
+    Invariant(
+        "jobs with a group and no turn, or with a turn and no group",
+        "SELECT id FROM jobs WHERE (of_group IS NULL) <> (turn = 0) OR turn < 0",
+        ("jobs", "jobs.of_group"),
+    ),
+    Invariant(
+        "types with jobs that have a group, and without a virtual time",
+        """SELECT id FROM jobs WHERE of_group IS NOT NULL AND NOT EXISTS (
+              SELECT 1 FROM group_clocks AS c WHERE c.type = jobs.type AND c.priority = jobs.priority)""",
+        ("jobs", "jobs.of_group", "group_clocks"),
     ),
     # --- never given twice
     Invariant(

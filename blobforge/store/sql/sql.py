@@ -16,7 +16,8 @@ JOB_COLUMNS: Final = (
     " tags, avoid, metadata, attempts, losses, attempt, worker_id, lease, heartbeat_at, started_at, completed_at,"
     " not_before, last_error, output_key, result, progress, failure, progress_at, releases, avoid_until,"
     " kept_attempt, replaced, submitter, upload_key, result_size, write_once, more_paths,"
-    " output_bytes, options, converter, made_by, compare, compare_until, requires, lane, sourceless"
+    " output_bytes, options, converter, made_by, compare, compare_until, requires, lane, sourceless,"
+    " of_group, turn"
 )
 # Of a list that shows no more than these: what submitters and workers write at length stays on the disk.
 _LONG: Final = frozenset({"metadata", "last_error", "result", "replaced", "options"})
@@ -443,6 +444,15 @@ ANY_READY: Final = f"SELECT 1 FROM jobs INDEXED BY jobs_ready WHERE {READY} LIMI
 AHEAD: Final = f"""
     SELECT count(*)
       FROM (SELECT 1 FROM jobs INDEXED BY jobs_ready WHERE {READY} AND priority = ? AND id < ? LIMIT ?) AS ahead"""
+# The same by turn; and how many of them are of a group.
+AHEAD_IN_TURN: Final = """
+    SELECT count(*), count(CASE WHEN of_group = ? THEN 1 END)
+      FROM (SELECT of_group FROM jobs INDEXED BY jobs_in_turn
+             WHERE status = 'pending' AND not_before IS NULL AND avoid IS NULL AND turn > 0
+               AND type = ? AND lane = ? AND priority = ? AND turn < ? ORDER BY turn LIMIT ?) AS ahead"""
+ANY_IN_TURN: Final = """
+    SELECT 1 FROM jobs INDEXED BY jobs_in_turn
+     WHERE status = 'pending' AND not_before IS NULL AND avoid IS NULL AND turn > 0 AND type = ? LIMIT 1"""
 
 # --- causes of failures
 FAILURE_BY_FINGERPRINT: Final = "SELECT id FROM failures WHERE fingerprint = ?"
@@ -551,17 +561,17 @@ TYPES: Final = "SELECT DISTINCT type FROM job_counts WHERE n > 0"
 # --- what is set for types
 TYPE_SETTINGS: Final = """
     SELECT type, paused_at, paused_by, reason, max_attempts, retry_backoff, max_running, rate_count, rate_ms,
-           worker_timeout
+           worker_timeout, group_weights
       FROM type_settings"""
 # Another rate begins with a full bucket.
 SAVE_TYPE_SETTINGS: Final = """
     INSERT INTO type_settings (type, paused_at, paused_by, reason, max_attempts, retry_backoff, max_running,
-                               rate_count, rate_ms, worker_timeout)
-    VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+                               rate_count, rate_ms, worker_timeout, group_weights)
+    VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
     ON CONFLICT (type) DO UPDATE SET paused_at = excluded.paused_at, paused_by = excluded.paused_by,
         reason = excluded.reason, max_attempts = excluded.max_attempts, retry_backoff = excluded.retry_backoff,
         max_running = excluded.max_running, rate_count = excluded.rate_count, rate_ms = excluded.rate_ms,
-        worker_timeout = excluded.worker_timeout,
+        worker_timeout = excluded.worker_timeout, group_weights = excluded.group_weights,
         owed = CASE WHEN type_settings.rate_count = excluded.rate_count AND type_settings.rate_ms = excluded.rate_ms
                     THEN type_settings.owed ELSE 0 END"""
 FORGET_TYPE_SETTINGS: Final = "DELETE FROM type_settings WHERE type = ?"
@@ -582,6 +592,12 @@ SAVE_SEARCH: Final = f"""
 ADD_SEARCH_NAMES: Final = "INSERT INTO search_names (search, n, keys) VALUES (?, ?, ?)"
 SEARCH_NAMES: Final = "SELECT keys FROM search_names WHERE search = ? ORDER BY n"
 FORGET_SEARCH_NAMES: Final = "DELETE FROM search_names WHERE search = ?"
+
+# --- turns of groups
+FORGET_TURNS: Final = """
+    DELETE FROM group_turns WHERE (type, priority, of_group) IN (
+        SELECT type, priority, of_group FROM group_turns
+         WHERE type = ? AND priority = ? AND turn <= ? ORDER BY turn LIMIT ?)"""
 
 # --- sets of requirements that jobs have
 REQUIREMENT_SETS: Final = "SELECT number, type, requires FROM requirement_sets ORDER BY number"

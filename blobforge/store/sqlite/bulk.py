@@ -32,6 +32,7 @@ from blobforge.store.sql.sql import (
     ATTEMPT_FLOOR,
     COUNT_FAILURES,
     FAILURE_BY_FINGERPRINT,
+    FORGET_TURNS,
     HIGHEST_CAUSE,
     KEEP_RESULT,
     LABELLED_WORKERS,
@@ -318,6 +319,10 @@ class Bulk:
             self._do.rows(sql.SAVE_REPEATED, repeated)
         write(sql.SAVE_UNDOS, changes.undos)
         write(sql.SAVE_OWED, changes.owed)
+        write(sql.SAVE_CLOCKS, changes.clocks)
+        write(sql.SAVE_TURNS, changes.turns)
+        for past in changes.turns_past:
+            self._do.rows(FORGET_TURNS, past)
         write(sql.INSERT_AUDIT, [astuple(entry)[1:] for entry in changes.audit])
 
     def _write(self, statement: str, rows: Sequence[Sequence[Any]]) -> None:

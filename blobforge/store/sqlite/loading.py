@@ -9,11 +9,12 @@ from typing import Any, Final
 
 import msgspec
 
+from blobforge.fairness import GroupClock
 from blobforge.job import Job
 from blobforge.jobtype import TypeLoad
 from blobforge.options import PLAIN, WITH_OPTIONS, QueueLine
 from blobforge.store.files import Doom, FileRecord
-from blobforge.store.needs import Found, Needs
+from blobforge.store.needs import Found, GroupPlace, Needs
 from blobforge.store.sql import rows
 from blobforge.store.sql.rows import decode_ends
 from blobforge.store.sqlite import sql
@@ -35,7 +36,7 @@ class OneByOne:
 
     def named(self, part: sql.LoadPart, names: set[Any], take: Take, *more: Any) -> None:
         for name in names:
-            take(self._found, self._rows(part.one, (*name, *more) if type(name) is tuple else (name, *more)))
+            take(self._found, self._rows(part.one, (*name, *more) if isinstance(name, tuple) else (name, *more)))
 
     def ask(self, part: sql.LoadPart, take: Take, *values: Any) -> None:
         take(self._found, self._rows(part.one, values))
@@ -104,6 +105,13 @@ def ask_groups(load: OneByOne | Together, needs: Needs, found: Found, *, may_be_
         if needs.kept and may_be_kept():
             load.ask(sql.NEEDED_KEPT_OF_GROUP, _taking(found.kept_of[group]), lines, needs.kept, needs.kept)
 
+    for group, most in needs.turned.items():
+        found.ready_of[group], found.kept_of[group] = [], []
+        lines = as_json(list(map(list, group)))
+        load.ask(sql.NEEDED_IN_TURN, _taking(found.ready_of[group]), lines, most, most)
+        if needs.kept and may_be_kept():
+            load.ask(sql.NEEDED_KEPT_OF_GROUP, _taking(found.kept_of[group]), lines, needs.kept, needs.kept)
+
 
 def _taking(jobs: list[Job]) -> Take:
     def take(_: Found, told: Rows) -> None:
@@ -155,6 +163,16 @@ def _take_loads(found: Found, told: Rows) -> None:
         found.loads[type_] = TypeLoad(running, owed, owed_at)
 
 
+def _take_clocks(found: Found, told: Rows) -> None:
+    for type_, priority, now, alone in told:
+        found.clocks[type_, priority] = GroupClock(now, alone)
+
+
+def _take_turns(found: Found, told: Rows) -> None:
+    for *place, turn in told:
+        found.turns[GroupPlace(*place)] = turn
+
+
 def take_failed(found: Found, told: Rows) -> None:
     for job_id, worker_id in told:
         found.failed[job_id] = (*found.failed[job_id], worker_id)
@@ -176,6 +194,8 @@ NAMED: Final[tuple[tuple[str, sql.LoadPart, Take], ...]] = (
     ("causes", sql.NEEDED_CAUSES, _take_causes),
     ("loads", sql.NEEDED_LOADS, _take_loads),
     ("latest", sql.NEEDED_LATEST, _take_latest),
+    ("clocks", sql.NEEDED_CLOCKS, _take_clocks),
+    ("turns", sql.NEEDED_TURNS, _take_turns),
 )
 
 

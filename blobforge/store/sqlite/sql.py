@@ -24,13 +24,15 @@ class LoadPart(NamedTuple):
 
 
 def _rows_of(columns: str, rest: str) -> LoadPart:
-    """In `rest`, `{is_one}` is where the names are compared; `{is_pair}` where each is two values."""
+    """In `rest`, `{is_one}` is where the names are compared; `{is_pair}` and `{is_triple}` where each is two or three
+    values."""
     many = rest.format(
         is_one="IN (SELECT value FROM json_each(?))",
         is_pair="IN (SELECT value ->> 0, value ->> 1 FROM json_each(?))",
+        is_triple="IN (SELECT value ->> 0, value ->> 1, value ->> 2 FROM json_each(?))",
     )
     return LoadPart(
-        f"SELECT {columns} FROM {rest.format(is_one='= ?', is_pair='= (?, ?)')}",
+        f"SELECT {columns} FROM {rest.format(is_one='= ?', is_pair='= (?, ?)', is_triple='= (?, ?, ?)')}",
         f"(SELECT json_group_array(json_array({columns})) FROM {many})",
     )
 
@@ -76,6 +78,22 @@ NEEDED_READY_OF_GROUP: Final = _first_of_lines(
     "jobs_ready", "j.status = 'pending' AND j.not_before IS NULL AND j.avoid IS NULL"
 )
 NEEDED_KEPT_OF_GROUP: Final = _first_of_lines("jobs_kept", "j.status = 'pending' AND j.avoid IS NOT NULL")
+# Of lines whose jobs have turns, by these: (type, lane) pairs, how many of each and how many of all.
+NEEDED_IN_TURN: Final = _rows_of(
+    JOB_COLUMNS,
+    """(SELECT jobs.* FROM json_each(?) AS line, json_each((
+          SELECT json_group_array(id) FROM (
+              SELECT j.id FROM jobs AS j INDEXED BY jobs_in_turn
+               WHERE j.status = 'pending' AND j.not_before IS NULL AND j.avoid IS NULL AND j.turn > 0
+                 AND j.type = line.value ->> 0 AND j.lane = line.value ->> 1
+               ORDER BY j.priority, j.turn, j.id LIMIT ?))) AS place CROSS JOIN jobs
+        WHERE jobs.id = place.value ORDER BY jobs.priority, jobs.turn, jobs.id LIMIT ?)""",
+)
+NEEDED_CLOCKS: Final = _rows_of("type, priority, now, alone", "group_clocks WHERE type {is_one}")
+# (type, priority, group) triples.
+NEEDED_TURNS: Final = _rows_of(
+    "type, priority, of_group, turn", "group_turns WHERE (type, priority, of_group) {is_triple}"
+)
 NEEDED_WORKERS: Final = _rows_of(WORKER_COLUMNS, "workers WHERE id {is_one}")
 # (job, attempt) pairs.
 NEEDED_ATTEMPTS: Final = _rows_of(
@@ -155,8 +173,8 @@ JOB_STATES: Final = "SELECT id, status, attempt FROM jobs WHERE id IN (SELECT va
 INSERT_JOBS: Final = f"""
     INSERT INTO jobs (id, type, status, priority, source_hash, created_at, updated_at, max_attempts, source_path,
                       source_size, tags, metadata, submitter, output_bytes, options, options_hash, requires, lane,
-                      not_before)
-    {{row}} {_values(0, 19)} {{each}} {{in_order}}"""
+                      not_before, of_group, turn)
+    {{row}} {_values(0, 21)} {{each}} {{in_order}}"""
 INSERT_JOB_TAGS: Final = "INSERT OR IGNORE INTO job_tags (tag, job_id) {row} {0}, {1} {each}"
 DELETE_JOB_TAGS: Final = "DELETE FROM job_tags WHERE (tag, job_id) IN ({row} {0}, {1} {each})"
 ADD_JOB_PATHS: Final = "INSERT INTO job_paths (job_id, n, path) {row} {0}, {1}, {2} {each}"
@@ -208,6 +226,12 @@ BEAT_WORKERS: Final = """
     SELECT w.id, w.type, w.status, w.created_at, {1}, {2} {each_and} workers AS w WHERE w.id = {0}
     ON CONFLICT (id) DO UPDATE SET last_heartbeat = excluded.last_heartbeat, updated_at = excluded.updated_at"""
 SAVE_OWED: Final = "UPDATE type_settings SET owed = {1}, owed_at = {2} {set_from} WHERE type = {0}"
+SAVE_CLOCKS: Final = """
+    INSERT INTO group_clocks (type, priority, now, alone) {row} {0}, {1}, {2}, {3} {each}
+    ON CONFLICT (type, priority) DO UPDATE SET now = excluded.now, alone = excluded.alone"""
+SAVE_TURNS: Final = """
+    INSERT INTO group_turns (type, priority, of_group, turn) {row} {0}, {1}, {2}, {3} {each}
+    ON CONFLICT (type, priority, of_group) DO UPDATE SET turn = excluded.turn"""
 DELETE_WORKERS: Final = "DELETE FROM workers WHERE id IN ({row} {0} {each})"
 FORGET_WORKER_TYPES: Final = "DELETE FROM worker_types WHERE worker_id IN ({row} {0} {each})"
 ADD_WORKER_TYPES: Final = "INSERT OR IGNORE INTO worker_types (worker_id, type) {row} {0}, {1} {each}"

@@ -54,6 +54,7 @@ STARTS = st.sampled_from([None, None, None, 0, 1000, 100_000])  # ms until a job
 OPTIONS = st.sampled_from([None, None, None, '{"dpi":1}'])
 ACCEPTS = st.sampled_from([("options",), (), ("options", "heartbeat_interval")])
 LABELS = st.sampled_from(list(MEETS))
+GROUPS = st.sampled_from([None, None, "a", "a", "b"])
 REQUIRES = st.sampled_from([None, None, None, GPU, GPU, LARGE, BOTH])
 CONVERTER = st.sampled_from([None, None, "marker 1.2", "marker 1.2", "marker 1.3", "marker 1.4"])
 OUTPUT = st.sampled_from(["none", "right", "right", "former"])

@@ -124,6 +124,7 @@ class Fleet(Base):
                 "any",
                 "slow",
                 "patient",
+                "weights",
                 "hasty",
             ]
         ),
@@ -142,7 +143,8 @@ class Fleet(Base):
             "wait": {"retry_backoff": 90_000},
             "patient": {"worker_timeout": 3_600_000},
             "hasty": {"worker_timeout": 6_000},
-            "as all": {"max_attempts": None, "retry_backoff": None, "worker_timeout": None},
+            "as all": {"max_attempts": None, "retry_backoff": None, "worker_timeout": None, "weights": None},
+            "weights": {"weights": {"a": 3, "": 2}},
         }[what]
         message = m.ChangeType(type_, "token:1", TypeChanges(**wanted))
         self.do(Asked(message, lambda _: self.world.change_type(type_, "token:1", self.now, **wanted)))

@@ -53,7 +53,9 @@ class Many(Sources, Attempts, Decisions, Retention):
                 return self.failure(job, lease=lease)
             case "submit":
                 requires = GPU if lease == "wrong" else None
-                return self.submission(SOURCES[len(job) % 3], "ocr" if lease == "right" else "pdf", requires=requires)
+                group = "b" if lease == "stale" else None
+                type_ = "ocr" if lease == "right" else "pdf"
+                return self.submission(SOURCES[len(job) % 3], type_, requires=requires, group=group)
             case "arrive":
                 return self.arrival(SOURCES[len(job) % 3], 1, verified=lease == "right", behind=0)
             case "retry":

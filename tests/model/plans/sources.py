@@ -10,6 +10,7 @@ from actors import messages as m
 from tests.model.plans.asked import Asked
 from tests.model.plans.base import Base
 from tests.model.plans.choices import (
+    GROUPS,
     HASHES,
     JOBS,
     OPTIONS,
@@ -29,12 +30,13 @@ class Sources(Base):
     def submission(
         self, source_hash: str, type_: str, source: m.ObjectSeen = SOURCE_IS_THERE, *, priority: int = 3,
         size: int | None = None, most: int | None = None, tags: tuple[str, ...] = (), behind: int = 0,
-        options: str | None = None, requires: str | None = None, start: int | None = None,
+        options: str | None = None, requires: str | None = None, group: str | None = None, start: int | None = None,
     ) -> Asked:  # fmt: skip
         """`behind`: somebody looked for the source before the last so many deletions had ended. `start`: in so many
         ms."""
         source = m.ObjectSeen(source.seen, source.size, source.sha256, max(0, self.epoch - behind))
-        new = m.NewJob(type_, source_hash, None, size, priority, most, tags, None, options=options, requires=requires)
+        more = {"options": options, "requires": requires, "group": group}
+        new = m.NewJob(type_, source_hash, None, size, priority, most, tags, **more)
         if start is not None:
             new = msgspec.structs.replace(new, not_before=self.now + start)
 
@@ -55,11 +57,12 @@ class Sources(Base):
     @rule(
         source_hash=HASHES, type_=TYPES, source=SEEN, priority=PRIORITIES, size=SIZES,
         most=st.sampled_from([None, 1, 2]), tags=st.sampled_from([(), ("a", "b", "a")]), behind=st.integers(0, 1),
-        options=OPTIONS, requires=REQUIRES, start=STARTS,
+        options=OPTIONS, requires=REQUIRES, group=GROUPS, start=STARTS,
     )  # fmt: skip
     def submit(
         self, source_hash: str, type_: str, source: m.ObjectSeen, priority: int, size: int | None, most: int | None,
-        tags: tuple[str, ...], behind: int, options: str | None, requires: str | None, start: int | None,
+        tags: tuple[str, ...], behind: int, options: str | None, requires: str | None, group: str | None,
+        start: int | None,
     ) -> None:  # fmt: skip
         self.do(
             self.submission(
@@ -74,6 +77,7 @@ class Sources(Base):
                 options=options,
                 requires=requires,
                 start=start,
+                group=group,
             )
         )
 

@@ -6,7 +6,17 @@ from hypothesis import strategies as st
 from hypothesis.stateful import initialize, rule
 
 from actors import messages as m
-from tests.model.plans.choices import CLAIMERS, HASHES, JOBS, SOURCE_IS_THERE, SOURCES, TOKENS, seldom, when_some
+from tests.model.plans.choices import (
+    CLAIMERS,
+    GROUPS,
+    HASHES,
+    JOBS,
+    SOURCE_IS_THERE,
+    SOURCES,
+    TOKENS,
+    seldom,
+    when_some,
+)
 from tests.model.plans.disasters import Disasters
 from tests.model.plans.fleet import Fleet
 from tests.model.plans.many import Many
@@ -24,15 +34,15 @@ ENDINGS = ["none"] * 4 + [
 
 
 class Stories(Many, Fleet, Disasters):
-    @initialize()
-    def two_workers_and_some_jobs(self) -> None:
+    @initialize(group=GROUPS)
+    def two_workers_and_some_jobs(self, group: str | None) -> None:
         for name in TOKENS:
             self.create_token(name, admin=name == "admin")
         self.register("w1", "two", "pdf")
         self.create_worker("w2")
         self.register("w2", "own", "pdf")
         for number, type_, priority in ((0, "pdf", 3), (1, "pdf", 3), (0, "ocr", 4), (1, "tiff", 2)):
-            self.do(self.submission(SOURCES[number], type_, priority=priority, most=number + 1))
+            self.do(self.submission(SOURCES[number], type_, priority=priority, most=number + 1, group=group))
 
     @rule(worker=CLAIMERS, ending=st.sampled_from(ENDINGS))
     def a_turn_of_work(self, worker: str, ending: str) -> None:
@@ -57,6 +67,35 @@ class Stories(Many, Fleet, Disasters):
         if ending == "follower lost":
             self.leases_expire(["apt", "last apt"], False, False)
             self.do(self.completion(job, seen=seen, claim_next=True))
+
+    @seldom
+    @rule(
+        groups=st.lists(GROUPS, min_size=4, max_size=6), limit=st.integers(1, 3),
+        between=st.sampled_from(["nothing", "retry", "priority", "weights", "fail"]),
+    )  # fmt: skip
+    def groups_take_turns(self, groups: list[str | None], limit: int, between: str) -> None:
+        """Jobs of some, with and without options, of one type that nothing is set for."""
+        for job_id in [job.id for job in self.world.jobs.values() if job.type == "pdf"]:
+            self.cancel(f"#{job_id}", "")
+            self.delete(f"#{job_id}", False)
+        self.a_type_is_set("pdf", "any")
+        self.a_type_is_set("pdf", "resume")
+        self.register("w1", "own", "pdf")
+        if between == "weights":
+            self.a_type_is_set("pdf", "weights")
+        for number, group in enumerate(groups):
+            options = '{"dpi":1}' if number >= len(SOURCES) else None
+            self.do(self.submission(SOURCES[number % len(SOURCES)], "pdf", options=options, group=group))
+        for number in range(4):
+            self.do(self.claiming("w1", "own", self.allowed("w1", ("pdf",)), limit, None, accepts=("options",)))
+            if number == 0 and between == "retry":
+                self.do(self.completion("last apt"))
+                self.do(self.retrying("last apt"))
+            elif number == 0 and between == "priority":
+                self.do(self.moving("last apt", 2, "a"))
+                self.undo("a", 1, True)
+            elif number == 0 and between == "fail":
+                self.do(self.failure("last apt"))
 
     @rule(job=JOBS, then=st.sampled_from(["cancel", "complete"]))
     def somebody_changes_his_mind(self, job: str, then: str) -> None:

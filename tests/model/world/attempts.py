@@ -6,12 +6,11 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from tests.model.world.access import Access
-from tests.model.world.kinds import Kinds
-from tests.model.world.labels import Labels
 from tests.model.world.things import LIFE_MS, Attempt, File, Given, Job, No, Who, Worker, output_of
+from tests.model.world.turns import Turns
 
 
-class Attempts(Access, Labels, Kinds):
+class Attempts(Access, Turns):
     def claim(
         self,
         who: Who,
@@ -66,13 +65,10 @@ class Attempts(Access, Labels, Kinds):
             if worker_id not in job.avoid or not self.another(job.type, job.avoid, job.requires)
         ]
         withheld = {(job.type, self.lane(job)) for job in waiting if job not in ready}
-        ready.sort(key=lambda job: (job.priority, job.id))
-        jobs = []
-        for job in ready:
-            if len(jobs) < limit and left.get(job.type) != 0:
-                jobs.append(job)
-                if job.type in left:
-                    left[job.type] -= 1
+        jobs = self.next_of(ready, limit, left, self.in_turn(worker, types))
+        for job in jobs:
+            if job.type in left:
+                left[job.type] -= 1
         fresh: Iterator[tuple[int, str]] = iter(given)
         for job in jobs:
             attempt, lease = next(fresh, (job.attempt + 1, "?"))

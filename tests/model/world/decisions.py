@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from tests.model.world.labels import Labels
+from tests.model.world.labels import set_called
 from tests.model.world.things import UNDO_MS, Job, No
+from tests.model.world.turns import Turns
 
 BY_RETRY = (
     "status", "priority", "attempt", "attempts", "losses", "worker", "lease", "completed_at", "not_before",
@@ -14,8 +15,17 @@ BY_RETRY = (
 )  # fmt: skip
 
 
-class Decisions(Labels):
-    def again(self, job: Job, now: int, *, reset: bool, priority: int | None, compare: bool = False) -> Any:
+class Decisions(Turns):
+    def again(
+        self,
+        job: Job,
+        now: int,
+        *,
+        reset: bool,
+        priority: int | None,
+        compare: bool = False,
+        start: int | None = None,
+    ) -> Any:
         if job.status in ("uploading", "pending", "running"):
             return No("job-not-retryable")
         asked_before = job.compare and job.status != "completed"
@@ -34,6 +44,8 @@ class Decisions(Labels):
         job.changed_at = now
         if job.status == "pending":
             self.keep(job, now)
+        job.not_started_before(start, now)
+        self.enter(job)
         return ("JobChanged", job.id, job.status, "")
 
     def keep(self, job: Job, now: int) -> None:
@@ -89,6 +101,7 @@ class Decisions(Labels):
         if undo:
             self.undos.setdefault((undo, job_id), (str(job.priority), str(priority), now))
         job.priority = priority
+        self.enter(job)
         job.changed_at = now
         return ("JobChanged", job_id, job.status, undo)
 
@@ -115,9 +128,10 @@ class Decisions(Labels):
             return No("job-exists")
         if to not in (types := {each.type for each in self.jobs.values()}) and len(types) >= self.rules.max_types:
             return No("invalid")
-        if (refused := self.take_set(to, job.requires)) is not None:
+        if (refused := self.take_set(to, set_called(job.requires, job.group))) is not None:
             return refused
         job.type, job.lease, job.avoid, job.avoid_until, job.changed_at = to, None, (), None, now
+        self.enter(job)
         return None
 
     def change_tags(self, job_id: int, add: tuple[str, ...], remove: tuple[str, ...], undo: str, now: int) -> Any:
@@ -162,25 +176,28 @@ class Decisions(Labels):
                 continue
             if became == "requires":
                 was_required, since = self.required.pop((token, job_id))
-                if job.requires == since and self.take_set(job.type, was_required) is None:
+                if job.requires == since and self.take_set(job.type, set_called(was_required, job.group)) is None:
                     job.requires, job.changed_at = was_required, now
                     changed += 1
                 continue
             if became == "cancelled":
                 start = self.started_from.pop((token, job_id))
                 if job.status == "cancelled" and job.completed_at == at:
-                    self.again(job, now, reset=False, priority=None)
-                    job.not_started_before(start, now)
+                    self.again(job, now, reset=False, priority=None, start=start)
                     changed += 1
             elif became in ("pending", "uploading"):
                 before = self.retried[token, job_id]
                 waits = job.status in ("pending", "uploading")
                 if waits and (job.attempt, job.changed_at) == (before["attempt"], at):
+                    moved = job.priority != before["priority"]
                     vars(job).update(before)
+                    if moved:
+                        self.enter(job)
                     job.avoid, job.avoid_until = (), None
                     changed += 1
             elif str(job.priority) == became:
                 job.priority = int(was)
+                self.enter(job)
                 job.changed_at = now
                 changed += 1
         return ("Undone", len(found), changed, len(found) == limit)
@@ -196,8 +213,11 @@ class Decisions(Labels):
             if job is None or job.status not in ("failed", "pending"):
                 continue
             if job.not_before == until:
+                deferred = job.deferred
                 job.status, job.not_before = "pending", None
                 self.keep(job, now)
+                if deferred:
+                    self.enter(job)
                 count += 1
             elif job.not_before is None and job.avoid_until == until:
                 job.avoid, job.avoid_until = (), None

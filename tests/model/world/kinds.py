@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from fractions import Fraction
 from typing import Any
 
@@ -14,8 +15,8 @@ UNCHANGED = ...
 class Kinds(State):
     def change_type(self, type_: str, by: str, now: int, **wanted: Any) -> Any:
         """What is left out stays, None takes away."""
-        was = self.set_for.get(type_, (None,) * 9)
-        since, whose, reason, tries, backoff, running, *rate, timeout = was
+        was = self.set_for.get(type_, (None,) * 10)
+        since, whose, reason, tries, backoff, running, *rate, timeout, weights = was
         paused = wanted.get("paused", since is not None)
         if not paused and wanted.get("reason"):
             return No("invalid")
@@ -30,6 +31,7 @@ class Kinds(State):
         is_now = (
             since, whose, reason, wanted.get("max_attempts", tries), wanted.get("retry_backoff", backoff),
             wanted.get("max_running", running), *rate, wanted.get("worker_timeout", timeout),
+            self.weighed(weights, wanted["weights"]) if "weights" in wanted else weights,
         )  # fmt: skip
         if is_now != was:
             known = type_ in self.set_for or any(job.type == type_ for job in self.jobs.values())
@@ -41,11 +43,15 @@ class Kinds(State):
                 self.buckets.pop(type_, None)
         return ("TypeChanged", type_, is_now)
 
+    def weighed(self, before: str | None, wanted: dict[str, int] | None) -> str | None:
+        held = {} if wanted is None else {**json.loads(before or "{}"), **wanted}
+        return json.dumps(held, separators=(",", ":"), sort_keys=True) if held else None
+
     def room(self, type_: str, now: int) -> int | None:
         """How many more of its jobs may be started now; None: any number."""
         if type_ not in self.set_for:
             return None
-        since, *_, most, count, _, _ = self.set_for[type_]
+        since, most, count = (self.set_for[type_][at] for at in (0, 5, 6))
         if since is not None:
             return 0
         left = []
@@ -58,7 +64,7 @@ class Kinds(State):
 
     def bucket(self, type_: str, now: int) -> Fraction:
         """What is in the bucket of its rate: it fills evenly, and never above its size."""
-        *_, count, ms, _ = self.set_for[type_]
+        count, ms = self.set_for[type_][6:8]
         held, at = self.buckets.get(type_, (Fraction(count), now))
         return min(Fraction(count), held + Fraction(count * max(0, now - at), ms))
 

@@ -19,12 +19,21 @@ MEETS: Final = {
 }
 
 
+def set_called(requires: str | None, group: str | None) -> str | None:
+    """Jobs that have a group stand in lanes of their own."""
+    return requires if group is None else f" {requires or '[]'}"
+
+
+def called(job: Job) -> str | None:
+    return set_called(job.requires, job.group)
+
+
 class Labels(State):
     def fits(self, worker: Worker, requires: str | None) -> bool:
         return requires is None or set(json.loads(requires)) <= MEETS[worker.labels]
 
     def lane(self, job: Job) -> int:
-        number = next((each for each, of in self.sets.items() if of == (job.type, job.requires)), 0)
+        number = next((each for each, of in self.sets.items() if of == (job.type, called(job))), 0)
         return 2 * number + (job.options is not None)
 
     def take_set(self, type_: str, requires: str | None) -> No | None:
@@ -32,7 +41,7 @@ class Labels(State):
         if requires is None or (type_, requires) in self.sets.values():
             return None
         if len(self.sets) >= self.rules.max_sets:
-            used = {(job.type, job.requires) for job in self.jobs.values()}
+            used = {(job.type, called(job)) for job in self.jobs.values()}
             left = {number: each for number, each in self.sets.items() if each in used}
             if len(left) >= self.rules.max_sets:
                 return No("invalid")
@@ -47,7 +56,7 @@ class Labels(State):
         before = job.requires
         if before == requires:
             return ("JobChanged", job_id, job.status, "")
-        if (refused := self.take_set(job.type, requires)) is not None:
+        if (refused := self.take_set(job.type, set_called(requires, job.group))) is not None:
             return refused
         job.requires, job.changed_at = requires, now
         if undo and (undo, job_id) not in self.undos:

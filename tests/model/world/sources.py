@@ -7,11 +7,11 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from tests.model.world.decisions import Decisions
-from tests.model.world.kinds import Kinds
+from tests.model.world.labels import set_called
 from tests.model.world.things import File, Job, No, source_of
 
 
-class Sources(Decisions, Kinds):
+class Sources(Decisions):
     def submit(self, job: Any, source: Any, new_id: int | None, now: int) -> Any:
         key = source_of(job.source_hash)
         seen, size = source.seen, source.size
@@ -26,7 +26,7 @@ class Sources(Decisions, Kinds):
         types = {each.type for each in self.jobs.values()}
         if found is None and job.type not in types and len(types) >= self.rules.max_types:
             return No("invalid")
-        if found is None and (refused := self.take_set(job.type, job.requires)) is not None:
+        if found is None and (refused := self.take_set(job.type, set_called(job.requires, job.group))) is not None:
             return refused
         if seen == "verified":
             self.files[key] = File(size, job.source_hash, True)
@@ -36,8 +36,7 @@ class Sources(Decisions, Kinds):
         missing = not ready and seen != "present"
         if found is not None:
             if found.status == "dead" and (found.source_never_came or seen == "absent"):
-                self.again(found, now, reset=True, priority=None)
-                found.not_started_before(job.not_before, now)
+                self.again(found, now, reset=True, priority=None, start=job.not_before)
             elif seen == "absent" and found.status == "pending" and found.lease is None:
                 found.not_before = None if found.releases else found.not_before
                 found.status, found.changed_at = "uploading", now
@@ -59,8 +58,10 @@ class Sources(Decisions, Kinds):
             tuple(dict.fromkeys(job.tags)),
             job.options,
             job.requires,
+            job.group,
         )  # fmt: skip
         made.not_started_before(job.not_before, now)
+        self.enter(made)
         self.jobs[new_id] = made
         return ("Submitted", new_id, False, made.status, missing, (), None)
 
@@ -79,6 +80,7 @@ class Sources(Decisions, Kinds):
                 job.not_before = None
             if job.not_before is None:
                 self.keep(job, now)
+            self.enter(job)
             count += 1
         return ("SourceSettledFor", count, None)
 
@@ -91,6 +93,7 @@ class Sources(Decisions, Kinds):
             job = self.jobs[job_id]
             job.not_before, job.changed_at = None, now
             self.keep(job, now)
+            self.enter(job)
         left = waiting[len(due) :]
         return ("Started", len(due), max(0, left[0][0] - now) / 1000 if left else None)
 

@@ -27,7 +27,7 @@ DURABLE: Final = (
     "jobs", "workers", "files", "doomed", "claim_keys", "claimed_at", "undos", "retried", "retagged", "retyped",
     "started_from",
     "tokens", "people", "sessions", "audits", "kept", "drills", "outputs", "set_for",
-    "buckets", "searches", "sets", "required",
+    "buckets", "searches", "sets", "required", "clocks", "turns",
 )  # fmt: skip
 
 
@@ -43,6 +43,8 @@ class State:
         self.set_for: dict[str, tuple[Any, ...]] = {}
         self.buckets: dict[str, tuple[Fraction, int]] = {}  # by type: what was in it, and when
         self.sets: dict[int, tuple[str, str]] = {}  # by number: type and requirements that jobs have, or had
+        self.clocks: dict[tuple[str, int], tuple[int, int]] = {}  # by type and priority: virtual time, of those alone
+        self.turns: dict[tuple[str, int, str], int] = {}  # of the last job of each group
         self.required: dict[tuple[str, int], tuple[str | None, str | None]] = {}  # by undo: before, since
         self.doomed: dict[str, Doom] = {}
         self.claim_keys: dict[tuple[str, str], list[tuple[int, int]]] = {}

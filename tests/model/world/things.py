@@ -57,6 +57,8 @@ class Job:
     tags: tuple[str, ...]
     options: str | None = None
     requires: str | None = None
+    group: str | None = None
+    turn: int = 0
     attempt: int = 0
     attempts: int = 0
     losses: int = 0
@@ -220,7 +222,7 @@ class Rules:
     beat_ms: int = 10_000
     timeout_ms: int = 60_000
     max_types: int = 3
-    max_sets: int = 3
+    max_sets: int = 4
     max_converters: int = 2
     backoff_ms: int = 30_000
     backoff_max_ms: int = 50_000

@@ -72,6 +72,8 @@ DAMAGE: list[tuple[str, str]] = [
     ("UPDATE jobs SET compare_until = 1 WHERE id = 1", "1 jobs with a result to be compared, and none to compare it"),
     ("UPDATE jobs SET lane = 0", "without their hash, or in another lane: 3."),
     ("DELETE FROM requirement_sets", "1 jobs with requirements in another lane than that of their set: 7."),
+    ("UPDATE jobs SET turn = 7 WHERE id = 7", "1 jobs with a group and no turn, or with a turn and no group: 7."),
+    ("UPDATE jobs SET of_group = 'x', turn = 1 WHERE id = 7", "1 types with jobs that have a group, and without"),
     ("UPDATE jobs SET options_hash = ''", "1 jobs with options that are no JSON, or without their hash"),
     ("UPDATE worker_counts SET n = 5 WHERE status = 'online'", "online: 5, 1"),
     ("DELETE FROM job_tags", "1 jobs whose tags are missing from the list of tags"),

@@ -1,0 +1,37 @@
+"""The place among the turns of groups that a job gets when it enters the queue."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from msgspec.structs import replace
+
+from blobforge.fairness import GroupClock, next_turn
+from blobforge.job import Job, JobStatus
+from blobforge.jobtype import TypeSettings
+from blobforge.store.needs import GroupPlace
+
+
+class KeepsTurns(Protocol):
+    """What of a store this is about, inside its transaction."""
+
+    def group_clocks(self, type_: str) -> dict[int, GroupClock]: ...
+    def last_turn(self, place: GroupPlace) -> int | None: ...
+    def save_clock(self, type_: str, priority: int, clock: GroupClock) -> None: ...
+    def save_turn(self, place: GroupPlace, turn: int, *, now: int) -> None: ...
+    def type_settings(self, type_: str) -> TypeSettings: ...
+
+
+def with_turn(store: KeepsTurns, job: Job) -> Job:
+    """The job, as it is to be saved, with the turn that it gets by entering the queue now; without a group it has
+    none. One that waits for its source, or for its time to start, takes none from its group: it gets another then."""
+    if job.of_group is None:
+        return job
+    clock = store.group_clocks(job.type).get(job.priority)
+    if clock is None:
+        store.save_clock(job.type, job.priority, clock := GroupClock())
+    place = GroupPlace(job.type, job.priority, job.of_group)
+    turn = next_turn(clock, store.last_turn(place), job.of_group, store.type_settings(job.type).weights)
+    if job.status is not JobStatus.UPLOADING and not job.waits_to_start:
+        store.save_turn(place, turn, now=clock.now)
+    return replace(job, turn=turn)

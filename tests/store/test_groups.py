@@ -1,0 +1,111 @@
+"""Groups: within a priority their jobs take turns, whatever number of them each has."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from actors.messages import ChangeType, Claim, Complete, Fail, Register, Release, Retry, SetPriority, SetRequirements
+from blobforge.job import ReleaseCause
+from blobforge.jobtype import TypeChanges
+from tests.fixtures.engines import ENGINES
+from tests.store.making import ADMIN, Book, submission
+
+
+@pytest.fixture(params=["memory", "postgres"])
+def book(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Book]:
+    opened = Book(ENGINES[request.param](tmp_path / "x.db"))
+    opened.do(Register(ADMIN, "w", "pdf"))
+    yield opened
+    assert opened.database.broken() == []
+    opened.close()
+
+
+def laid_in(book: Book, said: str, **more: Any) -> dict[int, str]:
+    """A job for each letter, in their order: of that group, `.` for none. Their groups by their ids."""
+    groups = [None if letter == "." else letter for letter in said]
+    answers = [book.do(submission((book.now, n), group=group, **more)) for n, group in enumerate(groups)]
+    return {answer.job_id: letter for answer, letter in zip(answers, said, strict=True)}
+
+
+def given(book: Book, of: dict[int, str], limit: int = 1, times: int = 1) -> str:
+    """Whose jobs are given out, in their order; each in its own claim, or so many with each."""
+    found = ""
+    for _ in range(times):
+        found += "".join(of[job.id] for job in book.do(Claim(ADMIN, "w", ("pdf",), limit)).jobs)
+    return found
+
+
+def test_groups_take_turns_whatever_each_has(book: Book) -> None:
+    of = laid_in(book, "aaaaaaaabbc")
+    assert given(book, of, times=11) == "abcabaaaaaa"
+
+
+@pytest.mark.parametrize("limit", [2, 3, 64])
+def test_so_they_do_within_one_claim(book: Book, limit: int) -> None:
+    of = laid_in(book, "aaaaaaaabbc")
+    assert given(book, of, limit, times=6) == "abcabaaaaaa"
+
+
+def test_a_group_that_comes_later_has_saved_nothing_up_and_owes_nothing(book: Book) -> None:
+    of = laid_in(book, "a" * 20)
+    assert given(book, of, times=10) == "a" * 10
+    of |= laid_in(book, "bbb")
+    assert sorted(given(book, of, times=6)) == list("aaabbb")
+    assert given(book, of, times=7) == "a" * 7
+    of |= laid_in(book, "bbbaaa")
+    assert sorted(given(book, of, times=6)) == list("aaabbb")
+
+
+def test_jobs_without_a_group_are_one_more(book: Book) -> None:
+    """Also those that were there before any had one."""
+    of = laid_in(book, "." * 12)
+    assert given(book, of, times=2) == ".."
+    of |= laid_in(book, "aaabbb")
+    found = given(book, of, times=9)
+    assert Counter(found) == {".": 3, "a": 3, "b": 3}
+    assert given(book, of, times=9) == "." * 7
+    of |= laid_in(book, "aaa..")
+    assert Counter(given(book, of, times=5)) == {"a": 3, ".": 2}
+
+
+def test_weights(book: Book) -> None:
+    book.do(ChangeType("pdf", "token:1", TypeChanges(weights={"a": 3, "": 2})))
+    of = laid_in(book, "a" * 30 + "b" * 30 + "." * 30)
+    assert Counter(given(book, of, 6, times=5)) == {"a": 15, ".": 10, "b": 5}
+
+
+def test_within_a_group_the_order_stays(book: Book) -> None:
+    of = laid_in(book, "aabaab")
+    book.do(SetRequirements(1, '["gpu"]'))
+    book.do(Register(ADMIN, "w", "pdf", labels='["gpu"]'))
+    first = book.do(Claim(ADMIN, "w", ("pdf",), 2))
+    assert [job.id for job in first.jobs] == [1, 3]
+    book.do(Release(ADMIN, "w", 1, cause=ReleaseCause.SHUTDOWN))
+    book.do(Fail(ADMIN, "w", 3, "no"))
+    ids = [job.id for job in (book.do(Claim(ADMIN, "w", ("pdf",), 9))).jobs]
+    assert [each for each in ids if of[each] == "a"] == [1, 2, 4, 5]
+
+
+def test_a_job_that_is_retried_by_hand_is_the_last_of_its_group(book: Book) -> None:
+    """Who retries a million has no more turns by that."""
+    of = laid_in(book, "aaaa")
+    for job in (book.do(Claim(ADMIN, "w", ("pdf",), 4))).jobs:
+        book.do(Complete(ADMIN, "w", job.id, lease=job.lease))
+    of |= laid_in(book, "bbbb")
+    assert given(book, of) == "b"
+    for job_id in (1, 2, 3, 4):
+        book.do(Retry(job_id))
+    assert sorted(given(book, of, times=4)) == list("aabb")
+
+
+def test_each_priority_has_turns_of_its_own(book: Book) -> None:
+    of = laid_in(book, "aaab", priority=2)
+    low = laid_in(book, "bbcc")
+    book.do(SetPriority(max(of), 3))  # the last one of its group, then
+    of |= low
+    assert given(book, of, times=7) == "aaabcbc"
