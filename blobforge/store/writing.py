@@ -74,8 +74,8 @@ class Recovery(Protocol):
     def restored_at(self) -> int | None:
         """When (ms) this database was restored, if that has not been settled yet."""
 
-    def running(self) -> list[Job]:
-        """Every job that holds a lease."""
+    def running(self, *, limit: int) -> list[Job]:
+        """Jobs that hold a lease, so many at most, in any order."""
 
     def seconds_lost(self, *, now: int) -> int:
         """How long before `now` (ms) the newest record is: to be asked before anything is written."""

@@ -1,6 +1,7 @@
 """Whether a database is whole: every invariant, on PostgreSQL. For people and tests.
 
-One snapshot, so that a database that is being written to is judged at one moment.
+Each is one statement, and judged at one moment; of a database that is being written to, it is not the same one for
+all, so that no snapshot is held for longer than one of them takes.
 """
 
 from __future__ import annotations
@@ -12,7 +13,6 @@ import psycopg
 
 from blobforge.store.postgres.database import opened
 from blobforge.store.sql.invariants import INVARIANTS, Invariant
-from blobforge.store.sql.running import Row
 
 # For this session: PostgreSQL itself says it from version 16 on.
 JSON_VALID: Final = """
@@ -22,7 +22,9 @@ JSON_VALID: Final = """
         RETURN 1;
     EXCEPTION WHEN data_exception THEN RETURN 0;
     END $$"""
-_BEGIN: Final = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"
+# All offenders are counted, one by one: plans that are good for the first few are none.
+_WHOLE: Final = "SET cursor_tuple_fraction = 1"
+AT_ONCE: Final = 1_000
 _LIST: Final = re.compile(r"json_each\(([\w.]+)\) AS (\w+)")
 # A number may be given again if it is above the one that the turn has.
 _NUMBERS: Final = ("coalesce((SELECT seq FROM sqlite_sequence WHERE name = 'jobs'), 0)", "(SELECT job FROM turn)")
@@ -34,9 +36,11 @@ def spelled(query: str) -> str:
     return listed.replace("json_valid(", "pg_temp.json_valid(")
 
 
-def offenders(connection: psycopg.Connection[Any], invariant: Invariant) -> list[Row]:
+def finding(connection: psycopg.Connection[Any], invariant: Invariant) -> str | None:
     """On a connection that has JSON_VALID."""
-    return connection.execute(spelled(invariant.query).encode()).fetchall()
+    with connection.transaction(), connection.cursor("offenders") as cursor:
+        cursor.itersize = AT_ONCE
+        return invariant.finding(cursor.execute(spelled(invariant.query).encode()))
 
 
 def check(url: str) -> list[str]:
@@ -44,6 +48,6 @@ def check(url: str) -> list[str]:
     DatabaseError."""
     with opened(url) as connection:
         connection.execute(JSON_VALID)
-        connection.execute(_BEGIN)
-        found = (each.finding(offenders(connection, each)) for each in INVARIANTS)
-        return [finding for finding in found if finding is not None]
+        connection.execute(_WHOLE)
+        found = (finding(connection, each) for each in INVARIANTS)
+        return [each for each in found if each is not None]

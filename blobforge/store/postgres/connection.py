@@ -12,8 +12,8 @@ from __future__ import annotations
 import math
 import secrets
 import time
-from collections.abc import Callable, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from typing import Any, Final
 
 import psycopg
@@ -42,6 +42,8 @@ LOCK_WAIT: Final = 5.0
 IDLE_WAIT: Final = 2.0
 # For an answer. Longer than the wait for a lock, which says more.
 ANSWER_WAIT: Final = 10.0
+# For the answer to what looks through all jobs, which is asked after a restore or a fork alone.
+LONG_WAIT: Final = 900.0
 LEAVE_WAIT: Final = 2.0
 # How long it is tried to find out what became of a commit, before its callers are told that it is not known.
 FINDING_OUT: Final = 10.0
@@ -76,6 +78,7 @@ class WriterTurns:
         self._pipe: Pipeline | None = None
         self._incarnation = 0
         self._clock = clock
+        self._answer_wait = ANSWER_WAIT
         self._tried_at = -math.inf  # without success
         self.begun = False  # BEGIN has been sent, or waits to be
         self._taken: tuple[int, int, int, int] | None = None  # n, at, job, type_settings
@@ -177,13 +180,22 @@ class WriterTurns:
         """The same of all that was queued."""
         waits, began = self.begun and self._taken is None, time.perf_counter()
         try:
-            self._there().flush(within=ANSWER_WAIT)
+            self._there().flush(within=self._answer_wait)
             if waits:
                 self.turn_seconds.add(time.perf_counter() - began)
         except psycopg.errors.DivisionByZero as error:
             raise Unwritable from StaleState("a row was no longer as it was read: " + str(error.diag.context or ""))
         except psycopg.Error as error:
             raise Unwritable from error
+
+    @contextmanager
+    def patience(self) -> Iterator[None]:
+        """What is asked within may take long; other servers wait for the turn, and answer 503 meanwhile."""
+        self._answer_wait = LONG_WAIT
+        try:
+            yield
+        finally:
+            self._answer_wait = ANSWER_WAIT
 
     def commit(self, told: str) -> float:
         """Returns how long it took, in seconds. Raises StoreUnavailable when nothing of it happened, OutcomeUnknown

@@ -151,9 +151,11 @@ OTHERWISE: Final = {
         ON CONFLICT (id) DO UPDATE SET next_job = least(backfill.next_job, excluded.next_job),
                                        last_job = greatest(backfill.last_job, excluded.last_job)""",
     sql.RAISE_FLOOR: "UPDATE recovery SET attempt_floor = greatest(attempt_floor, $1) WHERE id = 1",
+    # The turn before; jobs are looked through where there is none, as in a copy.
     sql.NEWEST_RECORD: """
-        SELECT greatest((SELECT max(updated_at) FROM jobs), (SELECT max(at) FROM audit),
-                        (SELECT max(updated_at) FROM workers), (SELECT max(at) FROM pulse), 0)""",
+        SELECT coalesce((SELECT at FROM log ORDER BY n DESC LIMIT 1),
+                        greatest((SELECT max(updated_at) FROM jobs), (SELECT max(at) FROM audit),
+                                 (SELECT max(updated_at) FROM workers), (SELECT max(at) FROM pulse), 0))""",
 }
 
 _PARAMETER: Final = re.compile(r"\?(\d+)?")

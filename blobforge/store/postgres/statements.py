@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Generator, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from typing import Final
 
 import psycopg
@@ -55,6 +55,9 @@ class TurnStatements:
 
     def insert(self, statement: str, values: Row) -> int:
         return int(self._run(inserting(statement), values).rows[0][0])
+
+    def patience(self) -> AbstractContextManager[None]:
+        return self._turns.patience()
 
     def close(self) -> None:
         self._turns.close()

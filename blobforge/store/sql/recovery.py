@@ -23,20 +23,22 @@ class Recovery:
     def restored_at(self) -> int | None:
         return self._state()[0]
 
-    def running(self) -> list[Job]:
+    def running(self, *, limit: int) -> list[Job]:
         self._working.settle()
-        return self._working.known([rows.job(row) for row in self._do.rows(sql.ALL_RUNNING)])
+        return self._working.known([rows.job(row) for row in self._do.rows(sql.SOME_RUNNING, (limit,))])
 
     def seconds_lost(self, *, now: int) -> int:
-        return max(0, now - self._number(sql.NEWEST_RECORD)) // 1000
+        with self._do.patience():
+            return max(0, now - self._number(sql.NEWEST_RECORD)) // 1000
 
     def settle(self, *, ids: int, attempts: int, now: int) -> None:
         self._working.forget()
-        self._do.rows(sql.VOID_LATE_LEASES, (now,))
+        with self._do.patience():  # with all jobs, which are looked through
+            self._do.rows(sql.VOID_LATE_LEASES, (now,))
+            highest = max(self._number(sql.HIGHEST_ATTEMPT), self._state()[1])
         self._do.rows(sql.FORGET_INSTANCES)  # the processes that live may have registered since
         self._do.rows(sql.SEED_IDS, ("jobs", "jobs"))
         self._do.rows(sql.SKIP_IDS, (ids,))
-        highest = max(self._number(sql.HIGHEST_ATTEMPT), self._state()[1])
         self._do.rows(sql.END_RECOVERY, (highest + attempts,))
 
     def record_drill(self, drill: Drill, *, kept: int) -> None:

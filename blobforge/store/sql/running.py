@@ -47,6 +47,10 @@ class Statements(Protocol):
     def insert(self, statement: str, values: Row) -> int:
         """The number that the new row got."""
 
+    def patience(self) -> AbstractContextManager[None]:
+        """Around statements that take as long as there are jobs: else one that takes longer than moments is taken for
+        a lost connection."""
+
     @property
     def written(self) -> int:
         """How many rows have been written so far: it goes up when, and only when, a statement changes one."""

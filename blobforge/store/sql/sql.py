@@ -662,7 +662,7 @@ RECOVERY: Final = "SELECT restored_at, attempt_floor FROM recovery WHERE id = 1"
 ATTEMPT_FLOOR: Final = "SELECT attempt_floor FROM recovery WHERE id = 1"
 MARK_RESTORED: Final = "UPDATE recovery SET restored_at = ? WHERE id = 1"
 END_RECOVERY: Final = "UPDATE recovery SET restored_at = NULL, attempt_floor = ? WHERE id = 1"
-ALL_RUNNING: Final = f"SELECT {JOB_COLUMNS} FROM jobs WHERE status = 'running' ORDER BY id"
+SOME_RUNNING: Final = f"SELECT {JOB_COLUMNS} FROM jobs WHERE status = 'running' LIMIT ?"
 VOID_LATE_LEASES: Final = """
     UPDATE jobs SET lease = NULL, updated_at = ? WHERE status IN ('pending', 'dead') AND lease IS NOT NULL"""
 # The newest moment that the database knows of, and the highest attempt number.

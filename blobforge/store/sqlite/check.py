@@ -1,7 +1,7 @@
 """Whether a database is whole: SQLite's own checks, and every invariant of ours. For people, drills and tests.
 
-Read-only. One snapshot, so that a database that is being written to is judged at one moment; it takes seconds for
-a million jobs, and while it lasts the WAL is not checkpointed.
+Read-only. Each check is one statement, and judged at one moment; of a database that is being written to, it is not
+the same one for all: while a statement runs, the WAL is not checkpointed, and grows by all that is written.
 """
 
 from __future__ import annotations
@@ -56,17 +56,13 @@ def _integrity(connection: apsw.Connection) -> list[str]:
 
 
 def _invariants(connection: apsw.Connection) -> list[str]:
-    connection.execute("BEGIN")
-    try:
-        tables = {row[0] for row in connection.execute("SELECT name FROM sqlite_schema WHERE type = 'table'")}
-        if "jobs" not in tables:
-            return ["This is a SQLite database, but none of BlobForge's: it has no table of jobs."]
-        columns = {
-            f"{table}.{name}" for table in tables for _, name, *_ in connection.execute(f"PRAGMA table_info({table})")
-        }
-        known = tables | columns
-        asked = (each for each in INVARIANTS if known.issuperset(each.reads))
-        found = (each.finding(connection.execute(each.query)) for each in asked)
-        return [finding for finding in found if finding is not None]
-    finally:
-        connection.execute("ROLLBACK")
+    tables = {row[0] for row in connection.execute("SELECT name FROM sqlite_schema WHERE type = 'table'")}
+    if "jobs" not in tables:
+        return ["This is a SQLite database, but none of BlobForge's: it has no table of jobs."]
+    columns = {
+        f"{table}.{name}" for table in tables for _, name, *_ in connection.execute(f"PRAGMA table_info({table})")
+    }
+    known = tables | columns
+    asked = (each for each in INVARIANTS if known.issuperset(each.reads))
+    found = (each.finding(connection.execute(each.query)) for each in asked)
+    return [finding for finding in found if finding is not None]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Generator, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 
 import apsw
 
@@ -46,6 +46,9 @@ class Statements:
     def insert(self, statement: str, values: Row) -> int:
         self.rows(statement, values)
         return self._db.last_insert_rowid()
+
+    def patience(self) -> AbstractContextManager[None]:
+        return nullcontext()
 
     @property
     def in_transaction(self) -> bool:
