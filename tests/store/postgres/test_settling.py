@@ -1,4 +1,4 @@
-"""What a fork has cost is settled in one turn, however many jobs run, and however long it takes to look through them."""
+"""What a fork has cost is settled in one turn, however many jobs run, and however long it takes."""
 
 from __future__ import annotations
 
