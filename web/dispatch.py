@@ -148,7 +148,7 @@ class Endpoint:
             metrics.refused(refusal_of(error, asked).code)
             answer = await _refuse_for_quart(error, route, self._services, asked, request_id)
         except (UnfitMember, DatabaseError) as error:
-            refusal = _refusal_for(error, route, request_id)
+            refusal = _refusal_for(error)
             metrics.refused(refusal.code)
             answer = await _refuse(refusal, route, self._services, asked, request_id)
         except GoneError:
@@ -297,10 +297,9 @@ def _repeatable(key: str, asked: Request, caller: Caller, body: bytes) -> Repeat
     return Repeatable(caller.subject, key, digest)
 
 
-def _refusal_for(error: UnfitMember | DatabaseError, route: Route, request_id: str) -> Refusal:
+def _refusal_for(error: UnfitMember | DatabaseError) -> Refusal:
     if isinstance(error, UnfitMember):
         return Refusal(RefusalCode.INVALID, f"{error}.", field=error.field)
-    log.error("cannot read", route=route.name, request_id=request_id, exc_info=error)
     return CANNOT_READ
 
 

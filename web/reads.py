@@ -6,17 +6,20 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import TypeVar
 
+import structlog
 import trio
 
 from blobforge.job import Job
 from blobforge.machinery.hop import Hop, in_thread
 from blobforge.operation import MOST_OPEN, Operation
+from blobforge.store.errors import DatabaseError
 from blobforge.store.filters import JobFilter
 from blobforge.store.lists import Cursor, ListedWorker, Page
 from blobforge.store.reading import Reader
 from blobforge.worker import WorkerFilter
 
 T = TypeVar("T")
+log = structlog.get_logger("blobforge.store")
 
 CONNECTIONS = 4  # reads are short; more threads would only take turns
 
@@ -28,15 +31,25 @@ class ReadPool:
         self._hop = hop or in_thread
         self._idle = [opened() for _ in range(CONNECTIONS)]
         self._limiter = trio.CapacityLimiter(CONNECTIONS)
+        self._failing = False  # since the last answer; it is told once
 
     async def run(self, read: Callable[[Reader], T]) -> T:
         """Call `read` with a reader, in a thread. Raises what it raises, and DatabaseError."""
         async with self._limiter:
             reader = self._idle.pop()
             try:
-                return await self._hop(partial(_asked, reader, read))
+                answer = await self._hop(partial(_asked, reader, read))
+            except DatabaseError as error:
+                if not self._failing:
+                    log.error("cannot read", exc_info=error)
+                self._failing = True
+                raise
             finally:
                 self._idle.append(reader)
+        if self._failing:
+            log.info("can read again")
+            self._failing = False
+        return answer
 
     async def moment(self, read: Callable[[Reader], T]) -> T:
         """The same, where `read` asks several things that must agree: all of them of one moment."""

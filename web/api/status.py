@@ -123,8 +123,7 @@ async def _look_at_database(services: Services) -> wire_status.Part:
     with trio.move_on_after(WRITER_PATIENCE):
         try:
             await services.reads.run(lambda reader: reader.sanity())
-        except DatabaseError as error:
-            log.error("database", reason=str(error))
+        except DatabaseError:
             return wire_status.Part("unhealthy", detail="the database cannot be read; the server's log says why")
         outcome = await ask(services.writer, Ping())
         if isinstance(outcome, Refusal):
