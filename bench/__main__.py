@@ -19,6 +19,7 @@ BENCHES = (
     "submit",
     "depth",
     "labels",
+    "groups",
     "limits",
     "wake",
     "idle",

@@ -64,7 +64,7 @@ def stores(folder: Path, names: list[str]) -> Iterator[dict[str, dict[str, Store
             store.close()
 
 
-def _do(store: Store, messages: list[Any]) -> list[Any]:
+def do(store: Store, messages: list[Any]) -> list[Any]:
     with store.transaction(needs_of((message, None) for message in messages), wall_ms()):
         tx = Transaction(store, Rules(), wall_ms(), random.Random(1))
         return [perform(tx, message, place) for place, message in enumerate(messages)]
@@ -82,12 +82,12 @@ def _lay_in(store: Store, sets: int, jobs: int) -> None:
         *(Submit(NewJob(TYPE, f"{number:064x}", requires=_required(number, sets)), THERE) for number in range(jobs)),
     ]
     for at in range(0, len(messages), BATCH):
-        _do(store, messages[at : at + BATCH])
+        do(store, messages[at : at + BATCH])
 
 
 async def _claim(store: Store, worker_id: str, *, gets: bool) -> bool:
     await trio.lowlevel.checkpoint()
-    (answer,) = _do(store, [Claim(ADMIN, worker_id, (TYPE,))])
+    (answer,) = do(store, [Claim(ADMIN, worker_id, (TYPE,))])
     return isinstance(answer, Granted) and bool(answer.jobs) == gets
 
 

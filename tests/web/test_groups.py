@@ -53,3 +53,13 @@ async def test_there_may_be_so_many_weights(local: LocalServer, autojump_clock: 
     found = await local.call("PATCH", "/api/types/pdf", {"weights": {"one more": 2}})
     assert assert_problem(found, 422, "invalid")["field"] == "weights"
     assert (await local.call("PATCH", "/api/types/pdf", {"weights": {"one more": 2, "group 0": 1}}))[0] == 200
+
+
+async def test_what_no_worker_has_is_said_once(local: LocalServer, autojump_clock: Any) -> None:
+    """Whatever groups the jobs have; and a group is nothing that a worker has to have."""
+    await local.submit(b"1", group="a")
+    await local.submit(b"2", group="a", requires=["gpu"])
+    await local.submit(b"3", requires=["gpu"])
+    _, attention = await local.call("GET", "/api/stats/attention")
+    (unmatched,) = attention["unmatched"]
+    assert (unmatched["requires"], unmatched["pending"]) == (["gpu"], 2)

@@ -169,13 +169,15 @@ class Insights:
         there: dict[str, list[str | None]] = {}
         for type_, labels in self._ask.rows(sql.LABELS_THERE) if len(waited_for) else ():
             there.setdefault(str(type_), []).append(labels)
-        found = []
-        for each in waited_for:
-            labels = there.get(each.type, [])
-            if not any(holds(of_worker, each.requires) for of_worker in labels):
+        found: dict[tuple[str, tuple[str, ...]], UnmatchedSet] = {}
+        for each in waited_for:  # those of jobs that have a group are sets of their own
+            labels, required = there.get(each.type, []), words(each.requires)
+            if required and not any(holds(of_worker, each.requires) for of_worker in labels):
+                others = found.get((each.type, required))
+                ready = min(MOST_UNMATCHED, self._ready_in(each) + (others.pending if others is not None else 0))
                 without = lacking(each.requires, labels)
-                found.append(UnmatchedSet(each.type, words(each.requires), self._ready_in(each), without))
-        return found
+                found[each.type, required] = UnmatchedSet(each.type, required, ready, without)
+        return list(found.values())
 
     def _ready_in(self, each: RequirementSet) -> int:
         lanes = (lane_of(each.number, None), lane_of(each.number, "{}"))
