@@ -36,7 +36,7 @@ class Grouped(Plan, frozen=True, kw_only=True):
 
 FULL = Grouped()
 QUICK = Grouped(jobs=20_000, groups=1_000, rounds=200)
-BATCH = 5_000  # jobs of one transaction, while they are laid in
+BATCH = 1_000  # jobs of one transaction, while they are laid in
 KINDS = {"no groups": 0, "groups": 1}
 
 
