@@ -39,6 +39,11 @@ class Deadlines(Generic[K, V]):
         if key not in self._at:
             self.set(key, at, note)
 
+    def at(self, key: K) -> float | None:
+        """When it is, if there is one."""
+        found = self._at.get(key)
+        return found[0] if found is not None else None
+
     def drop(self, key: K) -> None:
         self._at.pop(key, None)
 

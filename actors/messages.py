@@ -90,8 +90,8 @@ def seen_as(info: ObjectInfo, *, verified: bool = False, epoch: int = 0) -> Obje
 
 class Submitted(Success, frozen=True):
     """`upload`: the source is not in the store as far as we know, and the client should send it. `left_out`: of a job
-    that was there before, the path or the tags that it has no room for. `requires`: what that job requires of
-    workers, where this submission required something else."""
+    that was there before, the path or the tags that it has no room for. `requires`: what the job requires of
+    workers, where it, or this submission, requires something."""
 
     job_id: int
     existing: bool
@@ -1120,12 +1120,14 @@ class PruneOperations(Message[Purged], frozen=True):
 
 
 class BulkDone(Success, frozen=True):
-    """The result of a bulk action over a filter, all its transactions together."""
+    """The result of a bulk action over a filter, all its transactions together. `reason`: why the first of those was
+    refused that might have been changed."""
 
     matched: int
     changed: int
     refused: int
     undo: str = ""
+    reason: str | None = None
 
 
 class RecordBulk(Message[BulkDone], frozen=True):

@@ -111,6 +111,11 @@ class Reaper:
             self._uploads.set(job_id, now + left, None)
         self._purge_at = self._sample_at = now
 
+    def source_awaited_for(self, job_id: int) -> float | None:
+        """For how many seconds yet the job's source is awaited; None where it is not."""
+        at = self._uploads.at(job_id)
+        return max(0.0, at - trio.current_time()) if at is not None else None
+
     async def run(self) -> None:
         while True:
             now = trio.current_time()

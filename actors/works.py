@@ -30,7 +30,6 @@ from actors.messages import (
 from blobforge.access import Scope
 from blobforge.job import Job, JobStatus, tagged
 from blobforge.life import Verb, allowed, may_be_retyped
-from blobforge.operation import REMOVE_WORKERS, TAKE_BACK
 from blobforge.store.filters import JobFilter
 from blobforge.worker import WorkerFilter, WorkerStatus
 
@@ -38,6 +37,8 @@ JobItem = Retry | Cancel | SetPriority | Retype | SetRequirements | ChangeTags |
 # Changed in one turn of the writer: some 20 ms, so that claims beside it stay fast.
 A_TURN = 200
 DELETED_A_TURN = 50  # each takes several times as long as a change: attempts, tags and files go along
+# What the scope `submit` may; all other verbs are an administrator's, also those that only a newer release knows.
+OF_SUBMITTERS = frozenset({"retry", "cancel", "priority", "retype", "requires", "tags", "undo"})
 WORKERS_A_TURN = 50  # of which some run jobs, that go back along with it
 
 
@@ -124,7 +125,7 @@ def item(work: Work, job_id: int, undo: str = "") -> JobItem:
 
 def scope_of(verb: str) -> Scope:
     """What its asker must be allowed."""
-    return Scope.ADMIN if verb in ("delete", REMOVE_WORKERS, TAKE_BACK) else Scope.SUBMIT
+    return Scope.SUBMIT if verb in OF_SUBMITTERS else Scope.ADMIN
 
 
 def a_turn(work: Work) -> int:

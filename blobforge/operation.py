@@ -120,13 +120,14 @@ def selected(
     return found if found.pages else ended(found, OperationState.COMPLETED, now=now)
 
 
-def advanced(operation: Operation, *, treated: int, changed: int, now: int) -> Operation:
-    """One more page is treated."""
+def advanced(operation: Operation, *, treated: int, changed: int, now: int, refused: str | None = None) -> Operation:
+    """One more page is treated. `refused`: why the first of its jobs was that could not be changed."""
     further = replace(
         operation,
         page=operation.page + 1,
         done=operation.done + treated,
         changed=operation.changed + changed,
+        reason=operation.reason if operation.reason is not None else refused,
         updated_at=now,
     )
     return further if further.page < further.pages else ended(further, OperationState.COMPLETED, now=now)
@@ -136,7 +137,13 @@ def ended(operation: Operation, state: OperationState, *, now: int, reason: str 
     """What it has changed so far stays, and can be undone where that can be at all."""
     kept = UNDO_MS if operation.changed and operation.verb not in IRREVERSIBLE else 0
     return replace(
-        operation, state=state, ended_at=now, updated_at=now, reason=reason, cursor=None, undo_until=now + kept
+        operation,
+        state=state,
+        ended_at=now,
+        updated_at=now,
+        reason=reason if reason is not None else operation.reason,
+        cursor=None,
+        undo_until=now + kept,
     )
 
 

@@ -23,6 +23,7 @@ MOST_REQUIREMENTS: Final = 16  # of one job
 LONGEST: Final = 200  # characters of one requirement
 # Distinct sets that jobs have, over all types: a claim looks into each lane that its worker may have jobs from.
 MOST_SETS: Final = 1000
+NOTHING: Final = "none"  # in a filter
 HIGHEST_SET: Final = 16_383  # the number of a lane is a smallint of PostgreSQL
 MOST_JUDGED: Final = 50_000  # judgements that are remembered
 LONGEST_REMEMBERED: Final = 1_000  # characters of labels with which they are: a worker may have 64 KiB of them
@@ -92,6 +93,19 @@ def requirements(canonical_text: str) -> tuple[Requirement, ...]:
 def words(canonical_text: str | None) -> tuple[str, ...]:
     """The requirements of a job as they are written; none where it has none."""
     return tuple(map(str, requirements(canonical_text))) if canonical_text is not None else ()
+
+
+@lru_cache(maxsize=4 * MOST_SETS)
+def about(canonical_text: str | None, wanted: str) -> bool:
+    """Whether a job that requires this (canonical) is one that a filter takes: by a label alone, jobs that require
+    anything of it; by a comparison, those that require just that; by NOTHING, those that require nothing. Raises
+    UnfitRequirement."""
+    if wanted == NOTHING:
+        return canonical_text is None
+    each = parse(wanted)
+    if canonical_text is None:
+        return False
+    return any(has == each if each.operator else has.label == each.label for has in requirements(canonical_text))
 
 
 @lru_cache(maxsize=512)

@@ -86,14 +86,15 @@ class Waiting(msgspec.Struct, frozen=True):
     ahead: int | None = None
 
 
-def waiting(job: Job, around: Surroundings, *, upload_timeout_ms: int, now: int) -> Waiting | None:
-    """Why the job waits; None when it runs or has ended."""
+def waiting(job: Job, around: Surroundings, *, source_until: int | None, now: int) -> Waiting | None:
+    """Why the job waits; None when it runs or has ended. `source_until` (ms since the epoch): so long its source is
+    awaited, where it is."""
     match job.status:
         case JobStatus.UPLOADING:
             return Waiting(
                 Reason.SOURCE,
                 "Its source is not in the store yet. Upload it, and the job is ready; if it never comes, it is dead.",
-                job.updated_at + upload_timeout_ms,
+                source_until,
                 (f"blobforge submit FILE --type {_quoted(job.type)}",),
             )
         case JobStatus.FAILED:

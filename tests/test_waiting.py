@@ -45,7 +45,7 @@ def job(status: JobStatus = JobStatus.PENDING, **fields: object) -> Job:
     ],
 )
 def test_a_pending_job(around: Surroundings, reason: Reason, words: str) -> None:
-    found = waiting(job(), around, upload_timeout_ms=HOUR, now=NOW)
+    found = waiting(job(), around, source_until=None, now=NOW)
     assert found is not None
     assert found.reason is reason
     assert words in found.text
@@ -54,7 +54,7 @@ def test_a_pending_job(around: Surroundings, reason: Reason, words: str) -> None
 
 def test_a_back_off_says_until_when_and_what_is_left() -> None:
     found = waiting(
-        job(JobStatus.FAILED, attempts=2, not_before=NOW + 5000), Surroundings(), upload_timeout_ms=HOUR, now=NOW
+        job(JobStatus.FAILED, attempts=2, not_before=NOW + 5000), Surroundings(), source_until=None, now=NOW
     )
     assert found is not None
     assert (found.reason, found.until) == (Reason.BACK_OFF, NOW + 5000)
@@ -62,14 +62,14 @@ def test_a_back_off_says_until_when_and_what_is_left() -> None:
 
 
 def test_a_missing_source_says_how_long_it_is_waited_for() -> None:
-    found = waiting(job(JobStatus.UPLOADING), Surroundings(), upload_timeout_ms=HOUR, now=NOW)
+    found = waiting(job(JobStatus.UPLOADING), Surroundings(), source_until=NOW + HOUR, now=NOW)
     assert found is not None
     assert (found.reason, found.until) == (Reason.SOURCE, NOW + HOUR)
 
 
 @pytest.mark.parametrize("status", [JobStatus.RUNNING, JobStatus.COMPLETED, JobStatus.DEAD, JobStatus.CANCELLED])
 def test_what_runs_or_has_ended_waits_for_nothing(status: JobStatus) -> None:
-    assert waiting(job(status), Surroundings(), upload_timeout_ms=HOUR, now=NOW) is None
+    assert waiting(job(status), Surroundings(), source_until=None, now=NOW) is None
 
 
 PAUSED = TypeSettings(paused_at=NOW, paused_by="ann", reason="broken", max_running=1)
@@ -111,7 +111,7 @@ THERE = Fleet(ready=1)
 def test_what_is_set_for_its_type_and_what_would_change_it(
     around: Surroundings, reason: Reason, more: dict[str, object]
 ) -> None:
-    found = waiting(job(), around, upload_timeout_ms=HOUR, now=NOW)
+    found = waiting(job(), around, source_until=None, now=NOW)
     assert found is not None
     assert found.reason is reason
     assert {name: getattr(found, name) for name in more} == more
@@ -121,7 +121,7 @@ def test_a_worker_that_is_to_be_started_has_what_the_job_requires() -> None:
     """One without these labels would not be given the job."""
     requires = canonical(["gpu", "memory_gib>=64", "zone=eu west", "cores>8"])
     for fleet, reason in ((Fleet(), Reason.NO_WORKER), (Fleet(unlabelled=1), Reason.LABELS)):
-        found = waiting(job(requires=requires), Surroundings(fleet), upload_timeout_ms=HOUR, now=NOW)
+        found = waiting(job(requires=requires), Surroundings(fleet), source_until=None, now=NOW)
         assert found is not None
         assert found.reason is reason
         labels = "--label cores=VALUE --label gpu --label memory_gib=64 --label 'zone=eu west'"
@@ -140,14 +140,14 @@ def test_a_worker_that_is_to_be_started_has_what_the_job_requires() -> None:
     ],
 )
 def test_one_job_and_several(around: Surroundings, words: str) -> None:
-    found = waiting(job(), around, upload_timeout_ms=HOUR, now=NOW)
+    found = waiting(job(), around, source_until=None, now=NOW)
     assert found is not None
     assert words in found.text
 
 
 def test_a_command_can_be_pasted_whatever_a_type_is_called() -> None:
     named = replace(job(), type="a; rm -rf b")
-    found = waiting(named, Surroundings(THERE, settings=PAUSED), upload_timeout_ms=HOUR, now=NOW)
+    found = waiting(named, Surroundings(THERE, settings=PAUSED), source_until=None, now=NOW)
     assert found is not None
     assert found.change == ("blobforge types resume 'a; rm -rf b'",)
 

@@ -18,7 +18,7 @@ import msgspec.inspect
 import trio
 from werkzeug.datastructures import MultiDict
 
-from blobforge import converters
+from blobforge import converters, requirements
 from blobforge.refusals import Refusal, RefusalCode
 
 DEEPEST = 64  # levels of arrays and objects
@@ -33,12 +33,34 @@ _NO_MARKS = bytes(set(range(256)) - set(b'"[]{}'))
 _HIGH_ALONE = re.compile(rb"\\u[dD][89abAB][0-9a-fA-F]{2}(?!\\u[dD][c-fC-F][0-9a-fA-F]{2})")
 _LOW_ALONE = re.compile(rb"(?<!\\u[dD][89abAB][0-9a-fA-F]{2})\\u[dD][c-fC-F][0-9a-fA-F]{2}")
 _MISSING = re.compile(r"Object missing required field `(\w+)`")
-# Patterns that are too long to be read, as a decoder's message ends with them.
-_IN_WORDS = {
-    f"matching regex {converters.PATTERN!r}": "a name and a version (PEP 440), as `marker 1.3.2`",
-    f"matching regex {converters.WANTED_PATTERN!r}": "a name and the versions (PEP 440), as `marker<1.3`, "
-    "`marker>=1.2,<2`, `marker==1.*` or `marker`; or `none`",
+# What texts may be, by the patterns that the description has of them; a refusal says it in words.
+# Spelt out: what \s stands for is not the same in Python and in a schema. Of spaces, only the common one: what cannot
+# be told apart by a reader is no name.
+NAMED = r"[^/\x00-\x20\x7f-\xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000]"
+NO_SLASH = rf"^{NAMED}( *{NAMED})*\Z"
+PATTERNS_IN_WORDS = {
+    converters.PATTERN: "a name and a version (PEP 440), as `marker 1.3.2`",
+    converters.WANTED_PATTERN: "a name and the versions (PEP 440), as `marker<1.3`, `marker>=1.2,<2`, `marker==1.*` "
+    "or `marker`; or `none`",
+    requirements.PATTERN: "a label, alone or compared, as `gpu`, `zone=eu`, `memory_gib>=32` or `version>=1.4`",
+    NO_SLASH: "a name without a slash or a control character, with no space at either end, and of spaces only the "
+    "common one within",
+    r"^[^\x00-\x1f\x7f]+\Z": "text without control characters",
+    r"^[^\x00-\x1f\x7f]*\Z": "text without control characters",
+    r"^[^\x00-\x1f\x7f-\x9f]+\Z": "text without control characters",
+    r"^[^\x00]*\Z": "text without a NUL character",
+    r"^[0-9a-f]{64}\Z": "64 lowercase hex digits",
+    r"^[0-9a-f]+\Z": "lowercase hex digits",
+    r"^(read|submit|work|admin)\Z": "read, submit, work or admin",
+    r"^\d{1,19}:[^\x00]*\Z": "the `next_cursor` of an earlier answer",
+    r"^[\x20-\x7e]*\Z": "printable ASCII characters",
+    r"^[\x20-\x7e]+\Z": "printable ASCII characters",
+    r"^[\x21-\x7e]+\Z": "printable ASCII characters and no space",
+    r"^[\x21\x23-\x7e]+\Z": "printable ASCII characters, no space and no quotation mark",
+    r"^[A-Za-z0-9+/]{22}==\Z": "an MD5 in base64",
+    r"^[0-9]{1,19}(,[0-9]{1,19})*$": "ids of jobs with commas between them",
 }
+_IN_WORDS = {f"matching regex {pattern!r}": words for pattern, words in PATTERNS_IN_WORDS.items()}
 _AT = re.compile(r" - at `\$\.?(.*)`$")
 
 

@@ -40,6 +40,7 @@ class Services:
     scheduler: Mailbox[Envelope[Any]]
     intake: Mailbox[Envelope[Any]]
     janitor: Janitor
+    source_awaited_for: Callable[[int], float | None]  # seconds; see the reaper
     backups: Backups
     broadcaster: Broadcaster
     reads: ReadPool

@@ -83,16 +83,19 @@ def advance(tx: Transaction, message: AdvanceOperation) -> OperationStands | Ref
         return _take_back(tx, operation, plan.work)
     ids, before = tx.store.operations.page(operation.undo_of or operation.id, operation.page)
     changes: list[KeptChange] = []
+    refusals: list[Refusal] = []
     if isinstance(plan.work, UndoJobs):
         ids = [change.job_id for change in before]
         changed = tx.each(before, on_jobs.put_back)
     else:
-        treat = partial(_treat, plan=plan, asked_at=operation.created_at, changes=changes)
+        treat = partial(_treat, plan=plan, asked_at=operation.created_at, changes=changes, refusals=refusals)
         changed = tx.each([item(plan.work, job_id) for job_id in ids], treat)
     # Behind the jobs: what was written at once could not be undone alone.
     if changes or operation.undo_of is not None:
         tx.store.operations.keep_changes(operation.undo_of or operation.id, operation.page, changes)
-    return _save(tx, operation, life.advanced(operation, treated=len(ids), changed=changed, now=tx.now))
+    refused = refusals[0].detail if refusals else None
+    further = life.advanced(operation, treated=len(ids), changed=changed, now=tx.now, refused=refused)
+    return _save(tx, operation, further)
 
 
 def _remove_workers(tx: Transaction, operation: Operation, work: RemoveWorkers) -> OperationStands:
@@ -125,7 +128,15 @@ def _take_back(tx: Transaction, operation: Operation, work: TakeBackJobs) -> Ope
     return _save(tx, operation, life.advanced(operation, treated=len(ids), changed=changed, now=tx.now))
 
 
-def _treat(tx: Transaction, asked: JobItem, *, plan: OperationPlan, asked_at: int, changes: list[KeptChange]) -> bool:
+def _treat(
+    tx: Transaction,
+    asked: JobItem,
+    *,
+    plan: OperationPlan,
+    asked_at: int,
+    changes: list[KeptChange],
+    refusals: list[Refusal],
+) -> bool:
     """One job; whether it was changed. One that has moved on since it was selected is left alone, and one that has
     ended since the operation was asked for is not tried again: of two that were asked for, the second would convert
     anew what the first one has brought about."""
@@ -137,7 +148,10 @@ def _treat(tx: Transaction, asked: JobItem, *, plan: OperationPlan, asked_at: in
     done: KeptChange | Refusal | None
     match asked:
         case DeleteJob():
-            return not isinstance(retention.delete_job(tx, asked), Refusal)
+            deleted = retention.delete_job(tx, asked)
+            if isinstance(deleted, Refusal):
+                refusals.append(deleted)
+            return not isinstance(deleted, Refusal)
         case Retry():
             done = on_jobs.retried(tx, asked)
         case Cancel():
@@ -150,7 +164,10 @@ def _treat(tx: Transaction, asked: JobItem, *, plan: OperationPlan, asked_at: in
             done = required(tx, asked.job_id, asked.requires)
         case ChangeTags():
             done = on_jobs.retagged(tx, asked)
-    if done is None or isinstance(done, Refusal):
+    if isinstance(done, Refusal):
+        refusals.append(done)
+        return False
+    if done is None:
         return False
     changes.append(done)
     return True

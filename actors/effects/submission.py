@@ -44,6 +44,10 @@ def submit(tx: Transaction, message: Submit) -> Submitted | Refusal:
     existing = tx.store.same_job(new.source_hash, new.type, new.options)
     if existing is None and (refusal := one_type_too_many(tx, new.type)) is not None:
         return refusal
+    # Before anything is changed: a refusal behind a change that is written would cost the whole transaction.
+    lane = lane_for(tx, new.type, new.requires, new.options, new.group) if existing is None else existing.lane
+    if isinstance(lane, Refusal):
+        return lane
     announced = new.source_size if existing is None else existing.source_size
     ready = _source_ready(tx, new.source_hash, announced, source)
     missing = not ready and source.seen is not Seen.PRESENT
@@ -59,14 +63,13 @@ def submit(tx: Transaction, message: Submit) -> Submitted | Refusal:
         left_out = _name_again(tx, existing, new)
         # What the look says counts: a client that has the file sends it, whatever is known of the job.
         upload = vanished or (missing and existing.status is JobStatus.UPLOADING)
-        kept = words(existing.requires) if existing.requires != new.requires else None
+        asked = new.requires is not None or existing.requires is not None
+        kept = words(existing.requires) if asked else None
         return Submitted(existing.id, True, existing.status, new.source_hash, upload, left_out, kept)
-    lane = lane_for(tx, new.type, new.requires, new.options, new.group)
-    if isinstance(lane, Refusal):
-        return lane
     (job,) = tx.store.insert_jobs([with_turn(tx.store, _job(tx, new, lane, ready=ready))])
     _tell(tx, job)
-    return Submitted(job.id, False, job.status, new.source_hash, missing)
+    requires = words(job.requires) if job.requires is not None else None
+    return Submitted(job.id, False, job.status, new.source_hash, missing, requires=requires)
 
 
 def _name_again(tx: Transaction, job: Job, new: NewJob) -> tuple[str, ...]:

@@ -174,6 +174,8 @@ def retype_jobs(
       blobforge jobs retype 17 18 ocr
       blobforge jobs retype ocr --type pdf --tag scans --dry-run
     """
+    if to.isdigit() and job_ids:
+        common.confirm(f"Is {to} the type that they get, and no job?", yes=yes)
     change = Change(
         "retype",
         f"Give the type {output.one_line(to)} to",
@@ -394,7 +396,10 @@ def _through(session: CliSession, number: int) -> BulkDone:
     operation = ended(session, number)
     completed(operation)
     return BulkDone(
-        matched=operation.matched, changed=operation.changed, refused=operation.matched - operation.changed
+        matched=operation.matched,
+        changed=operation.changed,
+        refused=operation.matched - operation.changed,
+        reason=operation.reason,
     )
 
 
@@ -413,6 +418,7 @@ def _report(session: CliSession, done: BulkDone, among: int | None) -> None:
             ),
             ("not changed", done.refused),
             ("matched", done.matched),
+            ("reason", done.reason),
         ]
     )
 

@@ -77,7 +77,7 @@ def key(session: CliSession) -> None:
             ("Installation", known.id),
             ("Public key", known.public_key),
             ("Fingerprint", known.fingerprint),
-            ("Since", known.since.isoformat()),
+            ("Since", known.since),
             *(("Former key", f"{each.public_key} ({each.fingerprint})") for each in known.former),
         ]
     )

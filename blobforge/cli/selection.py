@@ -52,6 +52,11 @@ def _filters(command: Decorated, priority: str) -> Decorated:
             "--compared/--not-compared", default=None, help="Only jobs beside whose result a former one is kept."
         ),
         click.option(
+            "--requiring",
+            metavar="LABEL",
+            help="Only jobs that require this of their workers, as gpu or 'memory_gib>=32'; or none.",
+        ),
+        click.option(
             "--failure", type=click.IntRange(min=1), metavar="ID", help="Only jobs of this cause of failure."
         ),
         click.option(priority, type=click.IntRange(1, 5), help="Only jobs of this priority."),

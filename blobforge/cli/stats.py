@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from rich.console import RenderableType
     from rich.live import Live
 
-    from blobforge.client import AsyncClient, EventStream, Stats
+    from blobforge.client import AsyncClient, EventStream, Stats, TagSize
 
 _LATEST = 10.0  # seconds after which the numbers are fetched although nothing happened: ages grow by themselves
 _STATUSES = ("pending", "running", "completed", "failed", "dead", "cancelled", "uploading")
@@ -25,18 +25,23 @@ _STATUSES = ("pending", "running", "completed", "failed", "dead", "cancelled", "
 
 @click.command()
 @click.option("-w", "--watch", is_flag=True, help="Go on and show each change, until Ctrl-C.")
+@click.option("--tags", is_flag=True, help="What the jobs of each tag take, those with most first.")
 @session_options
 @pass_session
-def stats(session: CliSession, watch: bool) -> None:
+def stats(session: CliSession, /, *, watch: bool, tags: bool) -> None:
     """Show the queue in numbers: jobs by status and type, workers, how fast it goes.
 
     \b
       blobforge stats
       blobforge stats --watch
+      blobforge stats --tags
       blobforge stats --json
     """
     if watch:
         follow(session, lambda client, outages: _watch(session, client, outages))
+        return
+    if tags:
+        _show_tags(session)
         return
     found = session.run(lambda client: client.stats())
     if session.json:
@@ -46,6 +51,26 @@ def stats(session: CliSession, watch: bool) -> None:
         if output.is_terminal() and found.by_type:
             click.echo()
             output.print_table(("TYPE", *(status.upper() for status in _STATUSES), "DONE IN ABOUT"), _types(found))
+
+
+def _show_tags(session: CliSession) -> None:
+    async def gather(client: AsyncClient) -> list[TagSize]:
+        page = await client.tag_sizes(limit=200)
+        found = list(page.tags)
+        while page.next_cursor is not None:
+            page = await client.tag_sizes(limit=200, cursor=page.next_cursor)
+            found += page.tags
+        return found
+
+    found = session.run(gather)
+    if session.json:
+        output.print_json(found)
+    else:
+        rows = [
+            (each.tag, each.jobs, output.size_text(each.source_bytes), output.size_text(each.output_bytes))
+            for each in found
+        ]
+        output.print_table(("TAG", "JOBS", "SOURCES", "RESULTS"), rows)
 
 
 def _fields(found: Stats) -> list[tuple[str, object]]:
@@ -66,6 +91,8 @@ def _fields(found: Stats) -> list[tuple[str, object]]:
         ("oldest pending", output.duration(found.oldest_pending_seconds)),
         ("jobs per minute", f"{rate:.1f}" if rate is not None else None),
         ("done in about", output.duration(found.eta_seconds) or _unknown(found)),
+        ("sources take", output.size_text(found.bytes.sources) if found.bytes is not None else None),
+        ("results take", output.size_text(found.bytes.outputs) if found.bytes is not None else None),
     ]
 
 

@@ -17,7 +17,7 @@ import msgspec
 from blobforge.client.administration import AdminEndpoints
 from blobforge.client.attempts import AttemptEndpoints
 from blobforge.client.connection import IN_BULK, without_none
-from blobforge.client.errors import ApiError, ClientError
+from blobforge.client.errors import ApiError, ClientError, ServerTooOld
 from blobforge.client.events import EventStream
 from blobforge.client.files import FileEndpoints
 from blobforge.client.transport import Glance, OnRetry
@@ -25,6 +25,7 @@ from blobforge.client.types import (
     AttemptPage,
     Attention,
     BatchAnswer,
+    BatchItem,
     BulkDone,
     Comparison,
     ComparisonPage,
@@ -44,6 +45,7 @@ from blobforge.client.types import (
     Stats,
     StatusAnswer,
     Submission,
+    TagSizes,
     UploadUrl,
     WhoAmI,
 )
@@ -90,7 +92,10 @@ class Endpoints(FileEndpoints, AttemptEndpoints, AdminEndpoints):
             # them.
             bind_checksum=True,
         )
-        return await self._post("/api/jobs", Submission, body, once_only=True)
+        answer = await self._post("/api/jobs", Submission, body, once_only=True)
+        if requires and answer.requires is None:
+            await self._take_back([answer])
+        return answer
 
     async def submit_jobs(self, jobs: Sequence[Mapping[str, Any]]) -> BatchAnswer:
         """Submit up to 1,000 jobs in one round trip, each with the fields of `submit_job`; answered item by item.
@@ -98,7 +103,25 @@ class Endpoints(FileEndpoints, AttemptEndpoints, AdminEndpoints):
         A repetition finds the jobs that the lost answer was about.
         """
         body = {"jobs": [{**job, "bind_checksum": True} for job in jobs]}
-        return await self._post("/api/jobs/batch", BatchAnswer, body, answer_timeout=IN_BULK)
+        answer = await self._post("/api/jobs/batch", BatchAnswer, body, answer_timeout=IN_BULK)
+        heedless = [
+            item
+            for job, item in zip(jobs, answer.items, strict=False)
+            if job.get("requires") and item.error is None and item.requires is None
+        ]
+        if heedless:
+            await self._take_back(heedless)
+        return answer
+
+    async def _take_back(self, submitted: Sequence[Submission | BatchItem]) -> None:
+        """The server has left out what the jobs require: cancel those that it has made. Raises ServerTooOld."""
+        made = [each.job_id for each in submitted if not each.existing and each.job_id is not None]
+        if made:
+            await self.change_many("cancel", ids=made)
+        raise ServerTooOld(
+            "this server knows no requirements (it is older than this client); "
+            + (f"{len(made)} submitted without them, and cancelled" if made else "what is there has none")
+        )
 
     async def source_uploaded(self, job_id: int) -> StatusAnswer:
         """Tell the server that the source has arrived."""
@@ -254,6 +277,10 @@ class Endpoints(FileEndpoints, AttemptEndpoints, AdminEndpoints):
     async def stats(self) -> Stats:
         """The queue in numbers."""
         return await self._call("GET", "/api/stats", Stats)
+
+    async def tag_sizes(self, *, limit: int = 50, cursor: str | None = None) -> TagSizes:
+        """What the jobs of each tag take, those with most first."""
+        return await self._call("GET", "/api/stats/tags", TagSizes, params={"limit": limit, "cursor": cursor})
 
     async def scale(self, *, type: str | None = None, drain_seconds: float | None = None) -> Scale:
         """How many workers would be done with what waits of this type (of all) in `drain_seconds` (an hour)."""

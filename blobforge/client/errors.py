@@ -39,6 +39,10 @@ class ApiError(ClientError):
         self.retry_after = retry_after
 
 
+class ServerTooOld(ClientError):
+    """The server took a request, and not what was asked for in it: it is of a release that does not know it."""
+
+
 class UnexpectedAnswer(ServerUnreachable):
     """Something else answered in the server's place, or the store's: a proxy, a captive portal, another program."""
 

@@ -56,6 +56,7 @@ from blobforge.client.types import (
     StatusAnswer,
     Submission,
     SupersededAnswer,
+    TagSizes,
     TokenInfo,
     TypeInfo,
     TypesPage,
@@ -355,6 +356,10 @@ class Client(BlockingClient):
     def stats(self) -> Stats:
         """The queue in numbers."""
         return self._run(partial(self._client.stats))
+
+    def tag_sizes(self, *, limit: int = 50, cursor: str | None = None) -> TagSizes:
+        """What the jobs of each tag take, those with most first."""
+        return self._run(partial(self._client.tag_sizes, limit=limit, cursor=cursor))
 
     def scale(self, *, type: str | None = None, drain_seconds: float | None = None) -> Scale:
         """How many workers would be done with what waits of this type (of all) in `drain_seconds` (an hour)."""

@@ -73,7 +73,8 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
 class JobFilters(TypedDict, total=False):
     """Which jobs are meant, by a list or by what is done to many. None, or nothing: any. Times are RFC 3339; `q` is a
     part of one of the source's paths, `failure` the number of a cause, `made_by` a converter's name and versions
-    ("marker<1.3"), `compared` whether a former result is kept. The server's own type is `JobFilter`."""
+    ("marker<1.3"), `compared` whether a former result is kept, `requiring` what they require of their workers ("gpu",
+    "memory_gib>=32", "none"). The server's own type is `JobFilter`."""
 
     status: str | None
     type: str | None
@@ -88,6 +89,7 @@ class JobFilters(TypedDict, total=False):
     updated_until: str | None
     made_by: str | None
     compared: bool | str | None
+    requiring: str | None
 
 
 class JobPage(msgspec.Struct, frozen=True, kw_only=True):
@@ -170,7 +172,7 @@ class Submission(msgspec.Struct, frozen=True, kw_only=True):
     upload_url: str | None = None
     upload_headers: dict[str, str] | None = None
     left_out: list[str] | None = None  # the path and the tags that the job has no room for
-    requires: list[str] | None = None  # of a job that was there, where the submission required something else
+    requires: list[str] | None = None  # of the job, where it or the submission requires something
 
 
 class StatusAnswer(msgspec.Struct, frozen=True, kw_only=True):
@@ -439,6 +441,36 @@ class Database(msgspec.Struct, frozen=True, kw_only=True):
     remarks: list[DatabaseRemark]
 
 
+class BytesKept(msgspec.Struct, frozen=True, kw_only=True):
+    """What sources and results take."""
+
+    sources: int = 0
+    outputs: int = 0
+
+
+class AllBytesKept(BytesKept, frozen=True, kw_only=True):
+    """The same of all jobs, and of each type and status that has any."""
+
+    by_type: dict[str, BytesKept] = {}
+    by_status: dict[str, BytesKept] = {}
+
+
+class TagSize(msgspec.Struct, frozen=True, kw_only=True):
+    """How many jobs have a tag, and what their sources and results take."""
+
+    tag: str
+    jobs: int
+    source_bytes: int
+    output_bytes: int
+
+
+class TagSizes(msgspec.Struct, frozen=True, kw_only=True):
+    """One page of them, those with most first. `next_cursor` is None on the last one."""
+
+    tags: list[TagSize]
+    next_cursor: str | None = None
+
+
 class Stats(msgspec.Struct, frozen=True, kw_only=True):
     """The queue in numbers. Rates are per minute, ages and estimates in seconds (None: nothing to tell)."""
 
@@ -461,6 +493,7 @@ class Stats(msgspec.Struct, frozen=True, kw_only=True):
     eta_seconds: float | None = None
     eta_by_type: dict[str, float | None] = {}
     deferred_jobs: int = 0
+    bytes: AllBytesKept | None = None
 
 
 class Scale(msgspec.Struct, frozen=True, kw_only=True):
@@ -521,12 +554,14 @@ class WorkerInfo(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class BulkDone(msgspec.Struct, frozen=True, kw_only=True):
-    """How many jobs (or workers) matched, were changed (a dry run: would be), and refused the change."""
+    """How many jobs (or workers) matched, were changed (a dry run: would be), and refused the change; `reason`: why
+    the first of these did, when it was tried."""
 
     matched: int = 0
     changed: int = 0
     refused: int = 0
     dry_run: bool = False
+    reason: str | None = None
 
 
 class OperationBegun(msgspec.Struct, frozen=True, kw_only=True):

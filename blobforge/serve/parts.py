@@ -238,6 +238,7 @@ class Parts:
             scheduler=self.scheduler.mailbox,
             intake=self.intake.mailbox,
             janitor=self.janitor,
+            source_awaited_for=self.reaper.source_awaited_for,
             backups=Backups(lambda: self.replicator),
             broadcaster=self.broadcaster,
             reads=reads,

@@ -7,13 +7,15 @@ import msgspec
 from blobforge import converters
 from blobforge.job import Job, JobStatus
 from blobforge.people import AuditEntry
+from blobforge.requirements import about
 
 
 class JobFilter(msgspec.Struct, frozen=True):
     """None means any. `q` is a part of one of the source's paths.
 
     `failure` is the number of a cause; `made_by` takes results by what made them (`converters.wanted`); `compared`,
-    whether a former result is kept to be compared. Times are ms since the epoch: from `since` on, up to and without
+    whether a former result is kept to be compared; `requiring` takes jobs that require this of their workers,
+    or nothing (`requirements.about`). Times are ms since the epoch: from `since` on, up to and without
     `until`.
     """
 
@@ -30,6 +32,7 @@ class JobFilter(msgspec.Struct, frozen=True):
     updated_until: int | None = None
     made_by: str | None = None
     compared: bool | None = None
+    requiring: str | None = None
 
     @property
     def counted(self) -> bool:
@@ -50,6 +53,7 @@ class JobFilter(msgspec.Struct, frozen=True):
             and _within(job.updated_at, self.updated_since, self.updated_until)
             and (self.made_by is None or _made(job, converters.wanted(self.made_by)))
             and (self.compared is None or self.compared is (job.compare_until is not None))
+            and (self.requiring is None or about(job.requires, self.requiring))
         )
 
 

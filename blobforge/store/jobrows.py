@@ -30,6 +30,14 @@ class JobRows(OpenTransaction):
             self._ask(Needs(jobs={job_id}))
         return self._rows.jobs[job_id]
 
+    @property
+    def no_set_unused(self) -> bool:
+        """Whether it was looked for sets of requirements that no job has, in this transaction, in vain."""
+        return self._open and self._rows.no_set_unused
+
+    def note_no_set_unused(self) -> None:
+        self._rows.no_set_unused = True
+
     def same_job(self, source_hash: str, type_: str, options: str | None) -> Job | None:
         """The job of this source and type, with these options."""
         for job in self.jobs_by_hash(source_hash):
@@ -228,6 +236,8 @@ class JobRows(OpenTransaction):
         journal.put(self._rows.jobs, before.id, after)
         if after.type != current.type and not self.knows_type(after.type):
             journal.put(self._rows.new_types, after.type, True)
+        if current.lane != after.lane:
+            self._rows.no_set_unused = False
         if current.made_by != after.made_by:
             self._rows.lose_converter(current.made_by)
         if self._rows.running_of:
@@ -245,6 +255,7 @@ class JobRows(OpenTransaction):
             journal.put(self._pending.jobs_were, job.id, current)
         journal.put(self._rows.jobs, job.id, None)
         self._rows.lose_converter(current.made_by)
+        self._rows.no_set_unused = False
         if (of := self._rows.by_hash.get(job.source_hash)) is not None:
             journal.put(self._rows.by_hash, job.source_hash, tuple(each for each in of if each != job.id))
         self._hold(current, None)

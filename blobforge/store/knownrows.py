@@ -58,6 +58,7 @@ class KnownRows:
         self.converters: set[str] = set()  # those that are surely there
         self.converters_less: set[str] = set()  # those that a job or a worker has no longer
         self.latest: dict[str, list[LatestEnd]] = {}  # by worker: as they were when it was asked
+        self.no_set_unused = False  # of requirements: each is a job's, as was looked for in the transaction
         self.new_ids: list[int] = []
         self.ids_given: dict[str, int] = {}  # "": how many of them
         self.new_types: dict[str, bool] = {}  # of jobs that are new: the engine does not know them yet
@@ -70,6 +71,7 @@ class KnownRows:
 
     def forget(self) -> None:
         """Believe nothing that was read."""
+        self.no_set_unused = False
         for read in self._read:
             if read:
                 read.clear()

@@ -99,6 +99,8 @@ def test_retype_takes_ids_or_a_filter_before_the_type(local: Running, person: Pe
     assert local.json("jobs", "retype", "scan-ocr", "--type", "scan", "--dry-run")["changed"] == 2
     assert local.json("jobs", "retype", "scan-ocr", "--type", "scan", "--yes")["changed"] == 2
     local.ok("jobs", "cancel", second)
+    slip = local.blobforge("jobs", "retype", second, third)
+    assert (slip.returncode, f"Is {third} the type that they get" in slip.stderr) == (2, True)
     mixed = local.blobforge("jobs", "retype", second, third, "scan")
     assert (mixed.returncode, mixed.stdout) == (5, f"{third}\tupdated\n")
     assert "cancelled" in mixed.stderr

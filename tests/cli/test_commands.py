@@ -396,3 +396,5 @@ def test_stats_for_people_and_programs(running: Running, document: Path) -> None
     assert stats["total_jobs"] == stats["pending_jobs"] == 1
     assert "pending" in running.ok("stats")
     assert "\x1b" not in running.ok("stats")
+    assert stats["bytes"]["by_type"]["pdf"]["sources"] == document.stat().st_size
+    assert running.json("stats", "--tags") == []

@@ -20,6 +20,7 @@ def test_from_a_submission_to_the_worker_that_has_it(running: Running) -> None:
     shown = running.json("jobs", "show", str(number))
     assert (shown["requires"], shown["group"]) == (["zone=eu"], "acme")
     assert "1 job of type pdf requires zone=eu" in running.blobforge("doctor").stdout
+    assert running.ok("jobs", "list", "--requiring", "zone", "--quiet").split() == [str(number)]
     running.ok("jobs", "require", str(number), "--requires", "gpu")
     assert running.json("jobs", "show", str(number))["requires"] == ["gpu"]
     assert running.json("jobs", "require", "--type", "pdf", "--nothing", "--dry-run")["changed"] == 2, (

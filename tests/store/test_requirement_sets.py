@@ -10,6 +10,7 @@ from actors.effects.transaction import Rules
 from actors.messages import Claim, DeleteJob, Fail, Granted, Register, SetRequirements, Submitted
 from blobforge.job import RetryPolicy
 from blobforge.refusals import Refusal
+from blobforge.store.sql import sql
 from tests.fixtures.engines import ENGINES
 from tests.store.making import ADMIN, Book, submission
 from tests.store.sqlite.test_statements import counted
@@ -39,6 +40,27 @@ def test_a_set_that_no_job_has_makes_room_for_another(tmp_path: Path, engine: st
     granted = book.do(Claim(ADMIN, "w", ("pdf",), 9, accepts=("options",)))
     assert [job.id for job in granted.jobs] == [1, 5]
     assert book.database.broken() == []
+    book.close()
+
+
+def test_it_is_looked_once_for_one_that_no_job_has(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In one transaction, unless a job has left its set since."""
+    book = Book(tmp_path / "x.db", rules=Rules(RetryPolicy(jitter=0), max_requirement_sets=1))
+    book.do(submission(1, requires='["a"]'))
+    looks = 0
+    rows = book.store._do.rows  # type: ignore[attr-defined]
+
+    def counting(statement: str, *values: object) -> object:
+        nonlocal looks
+        looks += statement == sql.UNUSED_REQUIREMENT_SETS
+        return rows(statement, *values)
+
+    monkeypatch.setattr(book.store._do, "rows", counting)  # type: ignore[attr-defined]
+    refused = book.do(*(submission(number, requires='["b"]') for number in range(2, 9)))
+    assert [type(each) for each in refused] == [Refusal] * 7
+    assert looks == 1
+    *_, made = book.do(submission(2, requires='["b"]'), DeleteJob(1), submission(2, requires='["b"]'))
+    assert (type(made), looks) == (Submitted, 3)
     book.close()
 
 

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import msgspec
 import pytest
 
 from blobforge.refusals import Refusal, RefusalCode
-from web.decode import json_body
+from tests.fixtures.local import LocalServer
+from web import events
+from web.api import ROUTES
+from web.decode import invalid, json_body
 
 
 @pytest.mark.timeout(60)
@@ -27,3 +31,40 @@ def test_depth_counts_brackets_and_not_what_strings_hold() -> None:
     assert isinstance(deep, Refusal)
     assert json_body(b"[" * 64 + b"]" * 64 + b" ", "application/json", decoder) is not None
     assert json_body(b"[" + b"[]," * 100 + b"[]]", "application/json", decoder) == [[]] * 101
+
+
+def patterns(of: Any) -> Iterator[str]:
+    """All that texts in this type are held to, at any depth."""
+    seen: set[Any] = set()
+    waiting = [msgspec.inspect.type_info(of)]
+    while waiting:
+        each = waiting.pop()
+        if isinstance(each, msgspec.inspect.StrType) and each.pattern is not None:
+            yield each.pattern
+        if isinstance(each, msgspec.inspect.StructType):
+            if each.cls in seen:
+                continue
+            seen.add(each.cls)
+        for name in getattr(each, "__struct_fields__", ()):
+            value = getattr(each, name)
+            parts = value if isinstance(value, tuple) else (value,)
+            waiting += [part.type if isinstance(part, msgspec.inspect.Field) else part for part in parts]
+
+
+def test_what_a_text_may_be_is_said_in_words() -> None:
+    """Of every pattern that a request is held to."""
+    taken = [type_ for route in (*ROUTES, *events.ROUTES) for type_ in (route.body, route.query) if type_ is not None]
+    assert len(taken) > 50
+    for type_ in taken:
+        for pattern in patterns(type_):
+            refusal = invalid(f"Expected `str` matching regex {pattern!r} - at `$.type`")
+            assert "regex" not in refusal.detail, (type_, pattern)
+            assert refusal.field == "type"
+
+
+async def test_so_is_what_a_request_is_told(local: LocalServer, autojump_clock: Any) -> None:
+    for body, words in (({"type": " a"}, "no space at either end"), ({"requires": ["a b"]}, "`memory_gib>=32`")):
+        _, problem = await local.call("POST", "/api/jobs", {"type": "pdf", "source_hash": "ab" * 32} | body)
+        assert (problem["status"], words in problem["detail"]) == (422, True), problem
+    _, problem = await local.call("POST", "/api/types/%20a/pause")
+    assert "no space at either end" in problem["detail"]

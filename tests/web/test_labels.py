@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 import trio
+from msgspec.structs import replace
 
+from blobforge.client import BatchAnswer, BatchItem, ServerTooOld, Submission
+from blobforge.client.api import Endpoints
 from blobforge.requirements import LONGEST, MOST_REQUIREMENTS
 from tests.fixtures.local import LocalServer
 from tests.web.calls import HEX, assert_problem
@@ -60,9 +64,9 @@ async def test_a_duplicate_changes_nothing_of_it_and_is_told(local: LocalServer,
         ]
 
     first = await submitted(["gpu"])
-    assert "requires" not in first
+    assert first["requires"] == ["gpu"]
     again = await submitted(["gpu"])
-    assert (again["job_id"], again["existing"], "requires" in again) == (first["job_id"], True, False)
+    assert (again["job_id"], again["existing"], again["requires"]) == (first["job_id"], True, ["gpu"])
     for other in (["zone=eu"], None):
         assert (await submitted(other))["requires"] == ["gpu"]
     assert (await local.job(first["job_id"]))["requires"] == ["gpu"]
@@ -159,3 +163,81 @@ async def test_a_label_with_any_number_of_digits_ends_no_server(local: LocalServ
     assert (await local.call("GET", "/api/stats/attention"))[0] == 200
     await registered(local, "w2", {"cuda_version": "12.4"})
     assert await given(local, "w2") == job_id
+
+
+async def test_jobs_are_found_by_what_they_require(local: LocalServer, autojump_clock: Any) -> None:
+    all_ = [["gpu"], ["gpu", "memory_gib>=32"], ["memory_gib>=64"], []]
+    jobs = [await local.submit(b"%d" % n, requires=requires) for n, requires in enumerate(all_)]
+    await local.submit(b"of another type", type="png", requires=["zone=eu"])
+
+    async def found(requiring: str) -> list[int]:
+        status, answer = await local.call("GET", f"/api/jobs?type=pdf&requiring={quote(requiring)}")
+        assert (status, answer["total"]) == (200, len(answer["jobs"]))
+        return [jobs.index(each["id"]) for each in answer["jobs"]]
+
+    assert await found("gpu") == [1, 0]
+    assert await found("memory_gib") == [2, 1], "however compared"
+    assert await found("memory_gib >= 32") == [1]
+    assert await found("none") == [3]
+    assert await found("zone==eu") == []
+    assert (await local.call("GET", "/api/jobs?requiring=zone%3Deu"))[1]["total"] == 1
+    problem = assert_problem(await local.call("GET", "/api/jobs?requiring=a%20b"), 422, "invalid", field="requiring")
+    assert "`memory_gib>=32`" in problem["detail"]
+    body = {"requiring": "gpu", "requires": ["gpu", "zone=eu"]}
+    assert (await local.call("POST", "/api/jobs/requires", body | {"dry_run": True}))[1]["changed"] == 2
+    assert (await local.call("POST", "/api/jobs/requires", body))[1]["changed"] == 2
+    assert await found("zone=eu") == [1, 0]
+    page = await local.http.open(
+        "/jobs?requiring=gpu", headers={"Authorization": f"Bearer {local.parts.admin_token}"}
+    )
+    assert 'id="requiring" name="requiring" value="gpu"' in await page.get_data(as_text=True)
+
+
+async def test_why_many_were_refused(
+    local: LocalServer, autojump_clock: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    writer = local.parts.writer
+    monkeypatch.setattr(writer, "_rules", replace(writer._rules, max_requirement_sets=1))
+    jobs = [await local.submit(b"%d" % n, requires=["a"]) for n in range(2)]
+    body = {"ids": jobs, "requires": ["b"]}
+    _, answer = await local.call("POST", "/api/jobs/requires", body)
+    assert (answer["changed"], answer["refused"]) == (0, 2)
+    assert "different sets of requirements" in answer["reason"]
+    number = (await local.call("POST", "/api/jobs/requires", body | {"background": True}))[1]["operation"]
+    await trio.sleep(5)
+    _, shown = await local.call("GET", f"/api/operations/{number}")
+    assert (shown["state"], shown["changed"], shown["reason"]) == ("completed", 0, answer["reason"])
+
+
+async def test_the_answer_says_what_the_job_requires(local: LocalServer, autojump_clock: Any) -> None:
+    """An older server says nothing of it: that is how a client knows."""
+    digest = await local.source(b"a document")
+    body = {"type": "pdf", "source_hash": digest, "requires": ["gpu"]}
+    for existing in (False, True):
+        _, answer = await local.call("POST", "/api/jobs", body)
+        assert (answer["existing"], answer["requires"]) == (existing, ["gpu"])
+
+
+class OlderServer(Endpoints):
+    """It knows nothing of requirements."""
+
+    def __init__(self) -> None:
+        self.cancelled: list[int] = []
+
+    async def _post(self, path: str, kind: Any, body: Any, **_: Any) -> Any:
+        if path == "/api/jobs/cancel":
+            self.cancelled += body["ids"]
+            return kind()
+        items = [BatchItem(job_id=n, existing=n == 1) for n, _ in enumerate(body.get("jobs", ()), 1)]
+        return BatchAnswer(items=items) if items else Submission(job_id=7)
+
+
+async def test_a_client_notices_that_the_server_knows_no_requirements() -> None:
+    client = OlderServer()
+    await client.submit_job("pdf", HEX)
+    with pytest.raises(ServerTooOld, match="1 submitted without them, and cancelled"):
+        await client.submit_job("pdf", HEX, requires=["gpu"])
+    job = {"type": "pdf", "source_hash": HEX}
+    with pytest.raises(ServerTooOld, match="1 submitted"):
+        await client.submit_jobs([job | {"requires": ["gpu"]}, job | {"requires": ["gpu"]}, job])
+    assert client.cancelled == [7, 2]

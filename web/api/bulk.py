@@ -174,6 +174,7 @@ async def carry_out(
         return selected
     matched, pages = selected
     changed = chosen = sum(map(len, pages))
+    reason: str | None = None
     audit = None
     if call.audit is not None and not body.dry_run:
         detail = f"{msgspec.json.encode(_said(body)).decode()[:1000]}: {chosen} of {matched}"
@@ -186,8 +187,11 @@ async def carry_out(
             audit = None
             if isinstance(done, Refusal):
                 return done
-            changed += sum(not isinstance(item, Refusal) for item in done.items)
-    outcome = BulkDone(matched, changed, matched - changed, undo if changed else "")
+            refusals = [item for item in done.items if isinstance(item, Refusal)]
+            changed += len(done.items) - len(refusals)
+            if refusals and reason is None:
+                reason = refusals[0].detail
+    outcome = BulkDone(matched, changed, matched - changed, undo if changed else "", reason)
     if call.repeat is not None or not body.dry_run:
         # The record for a repetition; and the one for the audit log, where there was nothing to do.
         kept = await call.tell(RecordBulk(outcome), call.repeat, audit)
@@ -219,7 +223,9 @@ def _page(filter_: JobFilter, cursor: Cursor) -> Callable[[Reader], Page]:
 
 
 def _answer(done: BulkDone, *, dry_run: bool) -> wire_bulk.BulkAnswer:
-    return wire_bulk.BulkAnswer(done.matched, done.changed, done.refused, dry_run, done.undo or msgspec.UNSET)
+    return wire_bulk.BulkAnswer(
+        done.matched, done.changed, done.refused, dry_run, done.undo or msgspec.UNSET, done.reason or msgspec.UNSET
+    )
 
 
 ROUTES = [

@@ -135,6 +135,16 @@ def made_by_text(said: str | None) -> str | None:
     return said
 
 
+def requiring_text(said: str | None) -> str | None:
+    """A filter of requirements that is one. Raises UnfitMember."""
+    if said is None or said == requirements.NOTHING:
+        return said
+    try:
+        return str(requirements.parse(said))
+    except requirements.UnfitRequirement as error:
+        raise UnfitMember("requiring", str(error)) from error
+
+
 def ms_or_none(moment: datetime | None) -> int | None:
     """A moment of a request in milliseconds since the epoch."""
     return round(moment.timestamp() * 1000) if moment is not None else None
@@ -156,6 +166,7 @@ def job_filter(asked: wire_jobs.JobQuery | wire_bulk.BulkBody, *, priority: int 
         ms_or_none(asked.updated_until),
         made_by_text(asked.made_by),
         asked.compared,
+        requiring_text(asked.requiring),
     )
 
 

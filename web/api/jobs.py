@@ -177,7 +177,7 @@ async def listed(call: Call) -> wire_jobs.JobsWire | Refusal:
 
 async def shown(call: Call) -> wire_jobs.JobWire | Refusal:
     job_id, now = call.params["job_id"], call.services.now()
-    patience = call.services.settings.upload_timeout
+    source_until = awaited_until(call, job_id)
 
     def read(reader: Reader) -> wire_jobs.JobWire | None:
         found = reader.job_with_attempts(job_id, most_result=PAGE_BYTES)
@@ -189,7 +189,7 @@ async def shown(call: Call) -> wire_jobs.JobWire | Refusal:
             attempts,
             attempts_total=reader.count_attempts(job_id),
             expected=expected_ends(reader, [job], now=now).get(job_id),
-            waiting=why_waiting(reader, job, upload_timeout=patience, now=now),
+            waiting=why_waiting(reader, job, source_until=source_until, now=now),
             paths=paths_of(reader, job, limit=PATHS_SHOWN) if job.more_paths else None,
         )
 
@@ -281,22 +281,29 @@ def expected_ends(reader: Reader, jobs: list[Job], *, now: int) -> dict[int, Exp
 
 async def why(call: Call) -> wire_jobs.WhyWire | Refusal:
     job_id, now = call.params["job_id"], call.services.now()
-    patience = call.services.settings.upload_timeout
+    source_until = awaited_until(call, job_id)
 
     def read(reader: Reader) -> wire_jobs.WhyWire | None:
         job = reader.job(job_id)
         if job is None:
             return None
-        found = why_waiting(reader, job, upload_timeout=patience, now=now)
+        found = why_waiting(reader, job, source_until=source_until, now=now)
         return wire_jobs.WhyWire(job.id, job.status, encode.waiting_wire(found))
 
     return await call.services.reads.moment(read) or no_such_job(job_id)
 
 
-def why_waiting(reader: Reader, job: Job, *, upload_timeout: float, now: int) -> Waiting | None:
-    """Why the job does not run; None when it does, or has ended. `upload_timeout` is in seconds."""
+def awaited_until(call: Call, job_id: int) -> int | None:
+    """Until when (ms) the job's source is awaited, as the reaper has it: changes to the job do not put it off, a
+    restart of the server does."""
+    left = call.services.source_awaited_for(job_id)
+    return call.services.now() + round(left * 1000) if left is not None else None
+
+
+def why_waiting(reader: Reader, job: Job, *, source_until: int | None, now: int) -> Waiting | None:
+    """Why the job does not run; None when it does, or has ended."""
     around = reader.insights.surroundings(job) if job.status is JobStatus.PENDING else Surroundings()
-    return waiting(job, around, upload_timeout_ms=round(upload_timeout * 1000), now=now)
+    return waiting(job, around, source_until=source_until, now=now)
 
 
 async def retry(call: Call, body: wire_jobs.RetryBody) -> wire_common.Changed | Refusal:

@@ -14,7 +14,18 @@ from blobforge.job import JobStatus
 from blobforge.operation import OperationState
 from blobforge.requirements import MOST_REQUIREMENTS
 from blobforge.worker import WorkerStatus
-from web.api.wire_common import FailureId, JobId, JobType, MadeBy, Moment, Priority, Required, Tag, WorkerId
+from web.api.wire_common import (
+    FailureId,
+    JobId,
+    JobType,
+    MadeBy,
+    Moment,
+    Priority,
+    Required,
+    Requiring,
+    Tag,
+    WorkerId,
+)
 
 
 class BulkBody(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -36,6 +47,7 @@ class BulkBody(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     updated_until: Moment | None = None
     made_by: MadeBy | None = None
     compared: bool | None = None
+    requiring: Requiring | None = None
     dry_run: bool = False
     undo: bool = False
     background: bool = False
@@ -93,13 +105,15 @@ class BulkWorkers(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
 
 
 class BulkAnswer(msgspec.Struct, frozen=True):
-    """How many matched, how many were (or, in a dry run, would be) changed, and how many refused the change."""
+    """How many matched, how many were (or, in a dry run, would be) changed, and how many refused the change;
+    `reason`: why the first of these did, when it was tried."""
 
     matched: int
     changed: int
     refused: int
     dry_run: bool
     undo: str | msgspec.UnsetType = msgspec.UNSET
+    reason: str | msgspec.UnsetType = msgspec.UNSET
 
 
 class OperationBegun(msgspec.Struct, frozen=True):
@@ -124,7 +138,8 @@ class OperationUndo(msgspec.Struct, frozen=True, omit_defaults=False):
 
 class OperationWire(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     """`asked` is what is to be done, to which jobs. Of `matched` jobs `total` are those that it would change; `done`
-    of them were treated, `changed` changed and `refused` not, for they had moved on. `reason`: why it failed."""
+    of them were treated, `changed` changed and `refused` not, for they had moved on. `reason`: why it failed, or
+    why the first of those was refused that were not changed."""
 
     id: int
     verb: str

@@ -13,18 +13,15 @@ from msgspec import Meta
 
 from blobforge import converters, requirements
 from blobforge.fairness import LONGEST_GROUP
-from web.decode import LENIENT
+from web.decode import LENIENT, NO_SLASH
 
 Name = Annotated[str, Meta(min_length=1, max_length=200, pattern=r"^[^\x00-\x1f\x7f]+\Z")]
-# Spelt out: what \s stands for is not the same in Python and in a schema. Of spaces, only the common one: what cannot
-# be told apart by a reader is no name.
-_NAMED = r"[^/\x00-\x20\x7f-\xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000]"
 WorkerId = Annotated[
     str,
     Meta(
         min_length=1,
         max_length=200,
-        pattern=rf"^{_NAMED}( *{_NAMED})*\Z",
+        pattern=NO_SLASH,
         description="Chosen by the worker; no slash, no space at either end",
     ),
 ]
@@ -33,7 +30,7 @@ JobType = Annotated[
     Meta(
         min_length=1,
         max_length=100,
-        pattern=rf"^{_NAMED}( *{_NAMED})*\Z",
+        pattern=NO_SLASH,
         description="No slash, no space at either end",
         examples=["pdf"],
     ),
@@ -76,6 +73,16 @@ Required = Annotated[
         pattern=requirements.PATTERN,
         description="A label that the worker must have: there, equal, or compared (numbers, or versions of PEP 440)",
         examples=["gpu", "zone=eu", "memory_gib>=32"],
+    ),
+]
+Requiring = Annotated[
+    str,
+    Meta(
+        min_length=1,
+        max_length=requirements.LONGEST,
+        pattern=requirements.PATTERN,
+        description="Jobs that require this: a label (`gpu`), however compared, or one comparison; `none`: nothing",
+        examples=["gpu", "none"],
     ),
 ]
 MadeBy = Annotated[

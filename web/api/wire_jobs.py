@@ -24,6 +24,7 @@ from web.api.wire_common import (
     PlaceQuery,
     Priority,
     Required,
+    Requiring,
     Sha256,
     Size,
     SourcePath,
@@ -61,7 +62,7 @@ class SubmitMany(msgspec.Struct, frozen=True):
 class SubmitAnswer(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     """A submission of what is there already adds its path and its tags; `left_out`: the path, or the tags, that the
     job has no room for. What that job requires stays as it is, as its group does; `requires` says it where the
-    submission required something else."""
+    job, or the submission, requires something."""
 
     job_id: int
     existing: bool
@@ -294,6 +295,7 @@ class JobQuery(msgspec.Struct, frozen=True):
     updated_until: Moment | None = None
     made_by: MadeBy | None = None
     compared: Annotated[bool, Meta(description="whether a former result is kept beside the job's own")] | None = None
+    requiring: Requiring | None = None
 
 
 class ListQuery(JobQuery, frozen=True):

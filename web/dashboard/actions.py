@@ -16,7 +16,7 @@ from quart import Response
 
 from blobforge.operation import MANY
 from blobforge.refusals import Refusal, RefusalCode
-from web.api import wire_bulk
+from web.api import wire_bulk, wire_jobs
 from web.dashboard.page import THEMES, Notice, leave, page, refused_notice
 from web.decode import invalid
 from web.html import came_from, redirect, safe_next
@@ -25,6 +25,8 @@ from web.routing import Access, Call, Route
 MOST_FIELDS = 2000  # of one form: a page of jobs with all of them selected, and room
 LONGEST_FORM = 256 * 1024  # bytes
 NONE_TICKED = "Nothing was ticked, and nothing was done: tick the jobs that you mean, or take all that a filter has."
+NO_REQUIREMENT = "No label was named, and nothing was done: write those that workers must have, or: nothing."
+NOTHING = "nothing"  # what a person writes where many jobs are to require it
 NO_TAG = "No tag was named, and nothing was done: write one to add, or one to remove."
 _STATE = "their state forbids it"
 _SO_ALREADY = "they are so already"
@@ -36,6 +38,7 @@ BULK = {
     "POST /api/jobs/priority": ("change the priority of", "have the new priority", _SO_ALREADY),
     "POST /api/jobs/tags": ("change the tags of", "have their tags changed", _SO_ALREADY),
     "POST /api/jobs/retype": ("give another type to", "have the new type", _NOT_RETYPED),
+    "POST /api/jobs/requires": ("change the requirements of", "have the new requirements", _SO_ALREADY),
     "POST /api/jobs/delete": ("delete for good", "are deleted", _STATE),
     "POST /api/workers/remove": ("remove", "are removed", _STATE),
 }
@@ -43,6 +46,7 @@ BULK = {
 CHOSEN = {
     "POST /api/jobs/priority": {"priority": "New priority"},
     "POST /api/jobs/retype": {"to": "New type"},
+    "POST /api/jobs/requires": {"requires": "New requirements"},
     "POST /api/jobs/tags": {"add": "Tag to add", "remove": "Tag to remove"},
 }
 FILTERED = {"q": "text"}  # where a filter's name is no word
@@ -52,6 +56,7 @@ SAID = {
     "POST /api/jobs/<id:job_id>/retry": "Job {job_id} goes again.",
     "POST /api/jobs/<id:job_id>/cancel": "Job {job_id} is cancelled.",
     "POST /api/jobs/<id:job_id>/priority": "The priority of job {job_id} is changed.",
+    "POST /api/jobs/<id:job_id>/requires": "What job {job_id} requires of its worker is changed.",
     "POST /api/jobs/<id:job_id>/retype": "The type of job {job_id} is changed.",
     "DELETE /api/jobs/<id:job_id>": "Job {job_id} is deleted.",
     "POST /api/workers/<worker:worker_id>/drain": "{worker_id} drains: it ends what it runs and gets nothing new.",
@@ -125,7 +130,11 @@ def _form(row: Route, answered: ActionAnswer) -> Route:
         if row.body is not None:
             if names_none(row.body, form):
                 return leave(call, back(call), Notice(NONE_TICKED, bad=True))
+            if issubclass(row.body, wire_bulk.BulkRequires) and "requires" not in form:
+                return leave(call, back(call), Notice(NO_REQUIREMENT, bad=True))
             fields = bulk_fields(form, row.body) if issubclass(row.body, wire_bulk.BulkBody) else form
+            if issubclass(row.body, wire_bulk.BulkRequires | wire_jobs.RequiresBody):
+                fields = fields | {"requires": _labels(form)}
             body = body_of(fields, row.body)
             if isinstance(body, Refusal):
                 return leave(call, back(call), refused_notice(body))
@@ -184,7 +193,8 @@ def _bulk(row: Route) -> ActionAnswer:
             )  # fmt: skip
         text = f"{outcome.changed:,} of {outcome.matched:,} {noun}s {said}."
         if outcome.refused:
-            text += f" {outcome.refused:,} were left: {left}."
+            reason = outcome.reason if isinstance(outcome.reason, str) else f"{left}."
+            text += f" {outcome.refused:,} were left: {reason}"
         return leave(call, back(call), Notice(text, undo=outcome.undo if isinstance(outcome.undo, str) else ""))
 
     return answered
@@ -261,6 +271,12 @@ def bulk_fields(form: dict[str, list[str]], body: type[Any]) -> dict[str, list[s
             wanted = name.removeprefix("filter_")
             fields["only_priority" if wanted == "priority" else wanted] = values
     return fields
+
+
+def _labels(form: dict[str, list[str]]) -> list[str]:
+    """What a person wrote as requirements: with commas between them; NOTHING, or an empty field, is none."""
+    said = [each.strip() for text in form.get("requires", []) for each in text.split(",")]
+    return [each for each in said if each and each != NOTHING]
 
 
 def names_none(body: type[Any], form: dict[str, list[str]]) -> bool:

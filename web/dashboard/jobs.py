@@ -86,7 +86,7 @@ async def shown(call: Call) -> Response | Refusal:
     read_timeline = wanted if isinstance(wanted, Refusal) else reading_timeline(job_id, wanted)
     if isinstance(read_timeline, Refusal):
         return read_timeline
-    now, patience = call.services.now(), call.services.settings.upload_timeout
+    now, source_until = call.services.now(), api.awaited_until(call, job_id)
 
     def read(reader: Reader) -> dict[str, Any] | None:
         found, happened = (
@@ -106,7 +106,7 @@ async def shown(call: Call) -> Response | Refusal:
             "requires": words(job.requires),
             "waits_to_start": job.waits_to_start,
             "expected": api.expected_ends(reader, [job], now=now).get(job_id),
-            "waiting": api.why_waiting(reader, job, upload_timeout=patience, now=now),
+            "waiting": api.why_waiting(reader, job, source_until=source_until, now=now),
             **comparison.of_page(reader, job),
         }
 

@@ -14,6 +14,7 @@ from itertools import islice
 
 from blobforge import converters
 from blobforge.job import Job, JobStatus
+from blobforge.requirements import NOTHING, about
 from blobforge.store import lists
 from blobforge.store.figures import HOUR_MS
 from blobforge.store.filters import JobFilter
@@ -116,9 +117,18 @@ class JobLists(Lookups):
             for made_by, status, type_, priority, _ in self._made(filter_):
                 ranges.setdefault(priority, []).append((sql.OF_CONVERTER, (made_by, status, type_)))
             return ranges
+        types = self._types_requiring(filter_.requiring)
         for status, type_, priority, _ in self._strata(filter_):
-            ranges.setdefault(priority, []).append((sql.STRATUM, (status, type_)))
+            if types is None or type_ in types:
+                ranges.setdefault(priority, []).append((sql.STRATUM, (status, type_)))
         return ranges
+
+    def _types_requiring(self, requiring: str | None) -> frozenset[str] | None:
+        """The types of which some jobs may require this; None: all."""
+        if requiring is None or requiring == NOTHING:
+            return None
+        sets = self._ask.rows(sql.REQUIREMENT_SETS)
+        return frozenset(str(type_) for _, type_, text in sets if about(str(text), requiring))
 
     def _ids_of_time(self, filter_: JobFilter) -> tuple[int, int]:
         """Every job of the filter's time of creation has an id between these two. Exact to the hour."""

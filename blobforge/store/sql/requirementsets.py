@@ -35,10 +35,14 @@ class Requirements:
         return new
 
     def forget_unused(self) -> int:
+        if self._working.no_set_unused:
+            return 0  # a thousand submissions that are refused look once
         self._working.settle()
         gone = {int(str(number)) for (number,) in self._do.rows(sql.UNUSED_REQUIREMENT_SETS)}
         for number in gone:
             self._do.rows(sql.FORGET_REQUIREMENT_SET, (number,))
         if gone:
             self._bulk.requirement_sets_are(RequirementSets(each for each in self.sets() if each.number not in gone))
+        else:
+            self._working.note_no_set_unused()
         return len(gone)

@@ -119,4 +119,4 @@ class People(Retention):
                 self.do(self.drill(ok))
             case _:
                 done = m.BulkDone(self.steps, 1, 0, "a")
-                self.do(Asked(m.RecordBulk(done), lambda _: ("BulkDone", done.matched, 1, 0, "a")))
+                self.do(Asked(m.RecordBulk(done), lambda _: ("BulkDone", done.matched, 1, 0, "a", None)))

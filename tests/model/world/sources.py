@@ -45,7 +45,8 @@ class Sources(Decisions):
                 found.tags = tuple(dict.fromkeys((*found.tags, *job.tags)))
                 found.changed_at = now
             asked = seen == "absent" or (missing and found.status == "uploading")
-            kept = tuple(json.loads(found.requires or "[]")) if found.requires != job.requires else None
+            both = (found.requires, job.requires)
+            kept = tuple(json.loads(found.requires or "[]")) if both != (None, None) else None
             return ("Submitted", found.id, True, found.status, asked, (), kept)
         assert new_id is not None, "a job should have been made"
         assert new_id not in self.given_ids, "an id was given again"
@@ -63,7 +64,8 @@ class Sources(Decisions):
         made.not_started_before(job.not_before, now)
         self.enter(made)
         self.jobs[new_id] = made
-        return ("Submitted", new_id, False, made.status, missing, (), None)
+        requires = tuple(json.loads(made.requires)) if made.requires else None
+        return ("Submitted", new_id, False, made.status, missing, (), requires)
 
     def source_arrived(self, source_hash: str, size: int, verified: bool, epoch: int, now: int) -> Any:
         doom = self.doomed.get(source_of(source_hash))
