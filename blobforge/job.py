@@ -214,7 +214,8 @@ class TagsChanged(msgspec.Struct, frozen=True):
 
 
 class Attempt(msgspec.Struct, frozen=True):
-    """The record of one attempt. `outcome` is None while it runs; `output_key` is what it was given to write to."""
+    """The record of one attempt. `outcome` is None while it runs; `output_key` is what it was given to write to.
+    `given_back` is when (ms) its charge was, since its worker is, or came by it, in quarantine."""
 
     job_id: int
     attempt: int
@@ -229,6 +230,7 @@ class Attempt(msgspec.Struct, frozen=True):
     log_tail: str | None = None
     output_key: str = ""
     converter: str | None = None
+    given_back: int | None = None
 
 
 class RetryPolicy(msgspec.Struct, frozen=True):

@@ -7,7 +7,7 @@ model can drive these functions without anything else running.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from enum import StrEnum
 
 import msgspec
@@ -50,7 +50,8 @@ TRANSITIONS: Mapping[tuple[Verb, JobStatus], frozenset[JobStatus]] = {
     # Late, and no worker has started the job since: the work is good, take it.
     (Verb.COMPLETE, _S.PENDING): frozenset({_S.COMPLETED}),
     (Verb.COMPLETE, _S.DEAD): frozenset({_S.COMPLETED}),
-    (Verb.FAIL, _S.RUNNING): frozenset({_S.FAILED, _S.DEAD}),
+    # On a worker in quarantine, of a job that had no tries left and was given one by hand: it waits for that again.
+    (Verb.FAIL, _S.RUNNING): frozenset({_S.FAILED, _S.DEAD, _S.PENDING}),
     (Verb.RELEASE, _S.RUNNING): frozenset({_S.PENDING, _S.DEAD}),
     (Verb.LOSE, _S.RUNNING): frozenset({_S.PENDING, _S.DEAD}),
     (Verb.DUE, _S.FAILED): frozenset({_S.PENDING}),
@@ -179,7 +180,8 @@ def complete(
         if not may_come_late(job, last, worker_id=worker_id, lease=lease):
             return lease_lost(job)
         # The worker was not lost after all: the charge moves back to where a completion's stands.
-        job = replace(job, attempts=job.attempts + 1, losses=job.losses - 1)
+        charged = last is not None and last.given_back is None
+        job = replace(job, attempts=job.attempts + 1, losses=job.losses - charged)
     made_by = converter or job.converter
     return replace(
         job,
@@ -282,15 +284,24 @@ def fail(
     policy: RetryPolicy,
     dice: float,
     now: int,
+    free: bool = False,
 ) -> Job | Refusal:
-    """End the attempt with the document's or converter's error: back-off, or dead when the budget is spent."""
+    """End the attempt with the document's or converter's error: back-off, or dead when the budget is spent.
+
+    `free`: it is the machine's fault, so nothing is charged, and the job is tried again in any case.
+    """
     if not holds(job, worker_id=worker_id, lease=lease):
         return lease_lost(job)
     ended = replace(job, lease=None, worker_id=None, last_error=error, releases=0, updated_at=now)
-    if not retryable or job.attempts >= job.max_attempts:
+    if not free and (not retryable or job.attempts >= job.max_attempts):
         return replace(ended, status=JobStatus.DEAD, completed_at=now)
-    wait = policy.delay(job.attempts, dice)
-    return replace(ended, status=JobStatus.FAILED, not_before=now + round(wait * 1000))
+    again = now + round(policy.delay(job.attempts, dice) * 1000)
+    if not free:
+        return replace(ended, status=JobStatus.FAILED, not_before=again)
+    # One that has no tries left, and was given this one by hand, waits for it as it did before.
+    left = job.attempts <= job.max_attempts
+    status = JobStatus.FAILED if left else JobStatus.PENDING
+    return replace(ended, status=status, attempts=job.attempts - 1, not_before=again)
 
 
 def release(
@@ -358,20 +369,72 @@ def _give_back(job: Job, *, now: int) -> Job:
     )
 
 
+def charged(job: Job, attempts: Sequence[Attempt]) -> set[int]:
+    """The attempts with which the job's budgets are charged still, of its latest ones (the oldest first): the budgets
+    may have been given anew since. Where it is not certain, an attempt is not among them: a release for trouble is
+    charged only if there were many in a row."""
+    tries, losses = job.attempts, job.losses
+    found = set()
+    for each in reversed(attempts):
+        if each.given_back is not None:
+            continue
+        match each.outcome:
+            case None | Outcome.COMPLETED | Outcome.FAILED | Outcome.CANCELLED if tries > 0:
+                tries -= 1
+                found.add(each.attempt)
+            case Outcome.LOST | Outcome.REVOKED if losses > 0:
+                losses -= 1
+                found.add(each.attempt)
+            case Outcome.RELEASED if each.kind == ReleaseCause.TROUBLE:
+                losses -= 1
+            case _:
+                pass
+    return found
+
+
+def give_back_charge(job: Job, attempt: Attempt, *, now: int) -> Job | None:
+    """The job without the charge for an attempt, which it is charged with. None: it was not, or the job has come to
+    its end another way."""
+    if job.status in (JobStatus.COMPLETED, JobStatus.CANCELLED):
+        return None
+    match attempt.outcome:
+        case Outcome.FAILED:
+            return replace(job, attempts=job.attempts - 1, updated_at=now)
+        case Outcome.LOST:
+            return replace(job, losses=job.losses - 1, updated_at=now)
+        case _:
+            return None
+
+
+def died_of(before: Job, after: Job, last: Attempt, *, given_back: bool, policy: RetryPolicy) -> bool:
+    """Whether it was for what is given back now that the job has died: by its `last` attempt, which was one of these,
+    or by spent budgets that are not spent `after` that."""
+    if before.status is not JobStatus.DEAD or last.ended_at != before.completed_at:
+        return False
+    if given_back:
+        return True
+    if after.attempts >= after.max_attempts or after.losses >= policy.max_losses:
+        return False
+    if last.outcome is Outcome.LOST:
+        return before.losses >= policy.max_losses
+    return last.outcome is Outcome.FAILED and before.attempts >= before.max_attempts
+
+
 def never_beat(job: Job) -> bool:
     """Whether the running attempt has had no heartbeat since its claim: some existing workers send none while they
     convert, and what they bring after the lease comes too late."""
     return job.heartbeat_at == job.started_at
 
 
-def lose(job: Job, *, policy: RetryPolicy, now: int) -> Job | Refusal:
-    """The lease expired: the worker is silent. Charged to `losses`; a job that kills its workers ends dead.
+def lose(job: Job, *, policy: RetryPolicy, now: int, free: bool = False) -> Job | Refusal:
+    """The lease expired: the worker is silent. Charged to `losses`, unless it is the machine's fault, and `free`; a
+    job that kills its workers ends dead.
 
     The lease token stays: until a worker starts the job again, the lost attempt may still complete it.
     """
     if not allowed(Verb.LOSE, job.status):
         return lease_lost(job)
-    losses = job.losses + 1
+    losses = job.losses + (not free)
     why = "silent while it worked; raise BLOBFORGE_WORKER_TIMEOUT" if never_beat(job) else "silent past its lease"
     error = f"worker {job.worker_id} was lost during attempt {job.attempt} ({why})"
     lost = replace(
@@ -384,7 +447,7 @@ def lose(job: Job, *, policy: RetryPolicy, now: int) -> Job | Refusal:
         progress=None,
         updated_at=now,
     )
-    if losses >= policy.max_losses:
+    if losses >= policy.max_losses and not free:
         reason = f"{error}; {losses} workers were lost with this job, the most that is allowed"
         return replace(lost, status=JobStatus.DEAD, last_error=reason, completed_at=now)
     return replace(lost, status=JobStatus.PENDING, started_at=None)

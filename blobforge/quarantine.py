@@ -21,6 +21,7 @@ OTHERS_LOOKED_AT = 30  # other workers, beside those that have failed the same d
 FEWEST_OTHERS = 2  # that have completed something; fewer are no measure
 FEWEST_OF_OTHERS = 20  # attempts of theirs, together
 LEAST_SHARE = 0.05  # of failures that the others are taken to have, where they have fewer
+FEWEST_IN_A_ROW = 2  # attempts that another worker has failed last, to count as one that fails, too
 RAREST = 1e-5  # what happens less often to a worker like the others is no accident
 
 FIRST_PAUSE_MS = 5 * 60_000  # before the first trial; each that fails doubles it
@@ -39,6 +40,7 @@ class EndedAttempt(msgspec.Struct, frozen=True):
     started_at: int = 0  # ms, and until when: where it was lost, with others of the same silence
     ended_at: int = 0
     lost: bool = False
+    attempt: int = 0  # which one of the job
 
     @property
     def failed(self) -> bool:
@@ -47,7 +49,8 @@ class EndedAttempt(msgspec.Struct, frozen=True):
 
 class Suspicion(msgspec.Struct, frozen=True):
     """Why a worker stands out: `failed` of its last `of` attempts, most of them of `cause` (`same`); `completed` of
-    the documents were completed by other workers (`by`); `share` is the others' share of failures, 0 to 1."""
+    the documents were completed by other workers (`by`); `share` is the others' share of failures, 0 to 1. All that
+    is looked at began at `since` (ms) or later."""
 
     failed: int
     of: int
@@ -56,6 +59,7 @@ class Suspicion(msgspec.Struct, frozen=True):
     completed: int
     by: tuple[str, ...]
     share: float
+    since: int = 0
 
 
 class Quarantine(msgspec.Struct, frozen=True):
@@ -72,9 +76,12 @@ class Quarantine(msgspec.Struct, frozen=True):
     passed: int = 0
 
 
-def judge(latest: Sequence[EndedAttempt], others: Mapping[str, Sequence[EndedAttempt]]) -> Suspicion | None:
+def judge(
+    latest: Sequence[EndedAttempt], others: Mapping[str, Sequence[EndedAttempt]], *, held: int = 0
+) -> Suspicion | None:
     """Whether a worker stands out, by its attempts and those of each of the others, all of one type and each the
-    latest first. None: it does not, or too few others are there to compare it with."""
+    latest first. None: it does not, or too few others are there to compare it with. `held`: how many more are in
+    quarantine for what they have failed."""
     if not suspicious(latest):
         return None
     known = {worker: settled(ended[:LOOKED_AT_OF_OTHERS]) for worker, ended in others.items()}
@@ -85,13 +92,35 @@ def judge(latest: Sequence[EndedAttempt], others: Mapping[str, Sequence[EndedAtt
     contradicted = sum(each.completed_by is not None for each in failures)
     own = [each for each in latest[:LOOKED_AT] if not is_documents_fault(each, others)]
     answered = [each for each in own if not each.failed or each.completed_by is not None]
-    run = _stands_out(own, cautious(len(failures), of)) or _stands_out(answered, cautious(contradicted, of))
+    run = None if most_fail(others, held=held) else _stands_out(own, cautious(len(failures), of))
+    run = run or _stands_out(answered, cautious(contradicted, of))
     return _finding(run, len(failures) / of) if run else None
+
+
+def cost(
+    finding: Suspicion, latest: Sequence[EndedAttempt], others: Mapping[str, Sequence[EndedAttempt]]
+) -> list[EndedAttempt]:
+    """What the machine that stands out has failed: since its last success at least, and as far back as was looked at
+    to find it. What is the document's fault is not among it."""
+    succeeded = next((each.started_at for each in latest if not each.failed), 0)
+    since = min(finding.since, succeeded)
+    failed = [each for each in latest if each.failed and each.started_at >= since]
+    return [each for each in failed if not is_documents_fault(each, others)]
 
 
 def suspicious(latest: Sequence[EndedAttempt]) -> bool:
     """Whether it can come to a finding at all, whatever the others do: cheap, and most often not."""
     return _stands_out(latest[:LOOKED_AT], LEAST_SHARE) is not None
+
+
+def most_fail(others: Mapping[str, Sequence[EndedAttempt]], *, held: int) -> bool:
+    """Whether more than half of the other workers fail now, too, `held` ones in quarantine included: then it is not
+    the machines, unless another one has completed what this one failed."""
+    failing = sum(
+        len(ended) >= FEWEST_IN_A_ROW and all(each.failed for each in ended[:FEWEST_IN_A_ROW])
+        for ended in others.values()
+    )
+    return 2 * (failing + held) > len(others) + held
 
 
 def cautious(failed: int, of: int) -> float:
@@ -153,7 +182,7 @@ def _finding(run: Sequence[EndedAttempt], share: float) -> Suspicion:
     cause = max(causes, key=causes.count)
     by = [each.completed_by for each in run if each.failed and each.completed_by is not None]
     workers = tuple(sorted(set(by), key=lambda worker: (-by.count(worker), worker)))
-    return Suspicion(len(causes), len(run), cause, causes.count(cause), len(by), workers, share)
+    return Suspicion(len(causes), len(run), cause, causes.count(cause), len(by), workers, share, run[-1].started_at)
 
 
 def evidence(finding: Suspicion) -> str:

@@ -170,6 +170,12 @@ def bound_to_another(worker: Worker, types: tuple[str, ...]) -> Refusal | None:
     )
 
 
+def is_held_for(worker: Worker, type_: str) -> bool:
+    """Whether the worker is there, and in quarantine for what it has failed of this type."""
+    held = worker.quarantine
+    return held is not None and held.by is None and held.type == type_ and worker.status is WorkerStatus.ONLINE
+
+
 def gets_work(worker: Worker) -> bool:
     """Whether jobs may be handed to this worker, which is there: it has just asked."""
     return worker.enabled and not worker.drain

@@ -43,8 +43,10 @@ def complete(
     )
 
 
-def fail(job: Job, *, retryable: bool = True, policy: RetryPolicy = POLICY) -> Job | Refusal:
-    return life.fail(job, worker_id="w", lease="L", error="boom", retryable=retryable, policy=policy, dice=0.5, now=9)
+def fail(job: Job, *, retryable: bool = True, policy: RetryPolicy = POLICY, free: bool = False) -> Job | Refusal:
+    return life.fail(
+        job, worker_id="w", lease="L", error="boom", retryable=retryable, policy=policy, dice=0.5, now=9, free=free
+    )
 
 
 def retry(job: Job, *, reset: bool = False, ready: bool = True, priority: int | None = None) -> Job | Refusal:
@@ -113,7 +115,10 @@ def test_every_target_of_the_table_is_reached() -> None:
     """A status that the table allows and no function ever gives would be a lie in the documentation's picture."""
     tight = RetryPolicy(max_losses=2)
     running = job_that_is(JobStatus.RUNNING)
-    reached = {(Verb.FAIL, JobStatus.RUNNING): {_status(fail(running)), _status(fail(running, retryable=False))}}
+    failed = {_status(fail(running)), _status(fail(running, retryable=False))}
+    by_hand = replace(running, attempts=running.max_attempts + 1)
+    failed.add(_status(fail(by_hand, free=True)))
+    reached = {(Verb.FAIL, JobStatus.RUNNING): failed}
     lost = {_status(life.lose(running, policy=policy, now=9)) for policy in (POLICY, tight)}
     reached[Verb.LOSE, JobStatus.RUNNING] = lost
     reached[Verb.RELEASE, JobStatus.RUNNING] = {

@@ -65,6 +65,20 @@ def test_when_everybody_fails_nobody_stands_out() -> None:
     assert judge(failed(20), {worker: failed(LOOKED_AT_OF_OTHERS) for worker in "bcdef"}) is None
 
 
+def test_when_most_others_have_begun_to_fail_it_is_not_the_machines() -> None:
+    """They completed all before: a share that filled up, a release that broke. Those in quarantine count, too."""
+    sound, failing = good(LOOKED_AT_OF_OTHERS), failed(2) + good(LOOKED_AT_OF_OTHERS)
+    assert judge(failed(9), {"b": failing, "c": failing, "d": sound}) is None
+    assert judge(failed(9), {"b": failing, "c": sound, "d": sound, "e": failing}) is not None, (
+        "half of them: of three"
+    )
+    assert judge(failed(9), {"b": sound, "c": sound}, held=2) is not None
+    assert judge(failed(9), {"b": sound, "c": sound}, held=3) is None
+    assert judge(failed(9, by="b"), {"b": failing, "c": failing, "d": sound}, held=3) is not None, (
+        "but others complete it"
+    )
+
+
 def test_where_others_fail_more_it_takes_more() -> None:
     half = [each for pair in zip(good(10), failed(10, first=500), strict=True) for each in pair]
     others = {"b": half, "c": half}

@@ -151,12 +151,14 @@ def fail(tx: Transaction, message: Fail) -> AttemptFailed | Refusal:
     job = acted_on(tx, message)
     if isinstance(job, Refusal):
         return job
+    free = quarantine.is_free(tx, job, message.worker_id)
     failed = life.fail(
         job,
         worker_id=message.worker_id,
         lease=message.lease,
         error=message.error,
         retryable=message.retryable,
+        free=free,
         policy=tx.retry_policy(job.type),
         dice=tx.dice.random(),
         now=tx.now,
@@ -169,6 +171,7 @@ def fail(tx: Transaction, message: Fail) -> AttemptFailed | Refusal:
         job,
         failed,
         Outcome.FAILED,
+        free=free,
         error=message.error,
         kind=message.kind,
         traceback=message.traceback,
@@ -179,7 +182,8 @@ def fail(tx: Transaction, message: Fail) -> AttemptFailed | Refusal:
     if failed.not_before is not None:
         tx.waits(failed)
     quarantine.has_failed(tx, message.worker_id, job)
-    return AttemptFailed(job.id, will_retry=failed.not_before is not None)
+    now = tx.store.job(job.id)
+    return AttemptFailed(job.id, will_retry=now is not None and now.status is not JobStatus.DEAD)
 
 
 def release(tx: Transaction, message: Release) -> Released | Refusal:
@@ -222,13 +226,14 @@ def _expire_lease(tx: Transaction, silent: Silent) -> bool:
         # More was set for its type since the last heartbeat: that begins now.
         tx.facts.append(LeaseRenewed(job.id, job.attempt, silent.beat, own))
         return False
-    lost = life.lose(job, policy=tx.retry_policy(job.type), now=tx.now)
+    free = quarantine.is_free(tx, job, job.worker_id)
+    lost = life.lose(job, policy=tx.retry_policy(job.type), now=tx.now, free=free)
     if isinstance(lost, Refusal):
         return False
     cause = SILENT_CAUSE if life.never_beat(job) else LOST_CAUSE
     lost = blamed(tx, lost, cause)
     tx.store.save_job(job, lost)
-    tx.end_attempt(job, lost, Outcome.LOST, kind=cause.kind, error=lost.last_error)
+    tx.end_attempt(job, lost, Outcome.LOST, free=free, kind=cause.kind, error=lost.last_error)
     tx.facts.append(LeaseEnded(job.id))
     tell_return(tx, lost, worker_id=job.worker_id)
     if job.worker_id is not None:

@@ -54,7 +54,7 @@ def retried(tx: Transaction, message: Retry) -> KeptChange | Refusal:
     job = tx.store.job(message.job_id)
     if job is None:
         return no_such_job(message.job_id)
-    changed = _again(
+    changed = again(
         tx, job, reset_attempts=message.reset_attempts, priority=message.priority, compare=message.compare
     )
     if isinstance(changed, Refusal):
@@ -62,11 +62,11 @@ def retried(tx: Transaction, message: Retry) -> KeptChange | Refusal:
     return KeptChange(job.id, msgspec.json.encode(life.before_retry(job)).decode(), changed.status, tx.now)
 
 
-def _again(
+def again(
     tx: Transaction, job: Job, *, reset_attempts: bool, priority: int | None, compare: bool = False,
     start: int | None = None,
 ) -> Job | Refusal:  # fmt: skip
-    """`start`: it is not to be started before (ms)."""
+    """The job is tried again, and that is told. `start`: it is not to be started before (ms)."""
     source = tx.store.file(source_key(job.source_hash))
     again = life.retry(
         job,
@@ -206,7 +206,7 @@ def put_back(tx: Transaction, changed: KeptChange) -> bool:
             return False
         before = msgspec.json.decode(was, type=BeforeCancel) if was.startswith("{") else None
         start = before.not_before if before is not None else None
-        return isinstance(_again(tx, job, reset_attempts=False, priority=None, start=start), Job)
+        return isinstance(again(tx, job, reset_attempts=False, priority=None, start=start), Job)
     if became in (JobStatus.PENDING, JobStatus.UPLOADING):
         return _undo_retry(tx, job, msgspec.json.decode(was, type=BeforeRetry), at)
     if became == RETAGGED:

@@ -10,12 +10,13 @@ from collections.abc import Iterable, Mapping
 
 from msgspec.structs import replace
 
+from actors.effects import refunds
 from actors.effects.avoidance import LOOKED_AT as FAILERS_LOOKED_AT
 from actors.effects.transaction import Transaction
 from actors.messages import Claim, QuarantineWorker, ReadmitWorker, WorkerChanged
 from blobforge import quarantine
 from blobforge.events import WorkerQuarantined, WorkerReadmitted, WorkerRetried
-from blobforge.job import Job, Outcome
+from blobforge.job import Job, JobStatus, Outcome
 from blobforge.people import AuditEntry
 from blobforge.quarantine import (
     LOOKED_AT,
@@ -35,6 +36,12 @@ NOT_SAID = "put there by hand"
 
 
 # --- how attempts end
+
+
+def is_free(tx: Transaction, job: Job, worker_id: str | None) -> bool:
+    """Whether what this worker fails costs the job nothing: it is in quarantine."""
+    worker = tx.store.worker(worker_id) if worker_id is not None and job.status is JobStatus.RUNNING else None
+    return worker is not None and worker.quarantine is not None
 
 
 def has_failed(tx: Transaction, worker_id: str, job: Job, *, lost: bool = False) -> None:
@@ -91,14 +98,16 @@ def _judge(tx: Transaction, worker: Worker, type_: str) -> None:
     if not tx.rules.quarantine or (worker.id, type_) in tx.judged or not _may_stand_out(tx, worker, type_, since):
         return
     tx.judged.add((worker.id, type_))
-    finding = _finding(tx, worker, type_, since)
-    if finding is None:
+    found = _finding(tx, worker, type_, since)
+    if found is None:
         return
+    finding, failed = found
     finding = replace(finding, cause=tx.store.past.cause(finding.cause))
     held = quarantine.quarantined(finding, now=tx.now, type_=type_)
     _put(tx, worker, held, SERVER)
     detail = held.evidence
     tx.store.insert_audit(AuditEntry(0, tx.now, SERVER, SERVER, "", "worker.quarantined", worker.id, detail))
+    refunds.give_back(tx, failed)
 
 
 def _may_stand_out(tx: Transaction, worker: Worker, type_: str, since: int) -> bool:
@@ -115,16 +124,18 @@ def _may_stand_out(tx: Transaction, worker: Worker, type_: str, since: int) -> b
     return quarantine.suspicious(quarantine.one_a_silence(latest))
 
 
-def _finding(tx: Transaction, worker: Worker, type_: str, since: int) -> Suspicion | None:
+def _finding(tx: Transaction, worker: Worker, type_: str, since: int) -> tuple[Suspicion, list[EndedAttempt]] | None:
+    """With what it has cost."""
     online = [each for each in tx.store.sound_workers(type_, SOUND_LOOKED_AT) if each != worker.id]
     if len(online) < FEWEST_SOUND:
         return None
     latest = tx.store.past.of([worker.id], type_, since=since, most=LOOKED_AT)[worker.id]
-    latest = quarantine.one_a_silence(latest)
     co_failers = {each for ended in latest for each in ended.failed_by}
     after = [each for each in online if each > worker.id]
     beside = [*after, *(each for each in online if each < worker.id)][:OTHERS_LOOKED_AT]
-    return quarantine.judge(latest, _others(tx, co_failers | set(beside), type_))
+    others = _others(tx, co_failers | set(beside), type_)
+    finding = quarantine.judge(quarantine.one_a_silence(latest), others, held=tx.store.past.held(type_))
+    return (finding, quarantine.cost(finding, latest, others)) if finding is not None else None
 
 
 def _others(tx: Transaction, workers: Iterable[str], type_: str) -> Mapping[str, list[EndedAttempt]]:

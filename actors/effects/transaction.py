@@ -154,10 +154,12 @@ class Transaction(msgspec.Struct):
                 log.exception("effect failed")
         return done
 
-    def end_attempt(self, before: Job, after: Job, outcome: Outcome, **record: str | None) -> None:
+    def end_attempt(
+        self, before: Job, after: Job, outcome: Outcome, *, free: bool = False, **record: str | None
+    ) -> None:
         """Write how the latest attempt of a job ended, and tell it. `before` is the job as it was until now;
-        `record` is what `Store.end_attempt` keeps of it."""
-        self.store.end_attempt(before, after, outcome, now=self.now, **record)
+        `record` is what `Store.end_attempt` keeps of it. `free`: its charge was given back."""
+        self.store.end_attempt(before, after, outcome, now=self.now, free=free, **record)
         ran = before.status is JobStatus.RUNNING and before.started_at is not None
         seconds = max(0, self.now - (before.started_at or 0)) / 1000 if ran else None
         self.facts.append(AttemptEnded(before.type, outcome, seconds))

@@ -250,6 +250,7 @@ def _show_attempt(attempt: Attempt) -> None:
             ("worker", attempt.worker_id),
             ("started", attempt.started_at),
             ("ended", attempt.ended_at),
+            ("does not count since", attempt.given_back_at),
             ("kind", attempt.kind),
             ("error", attempt.error),
         ]

@@ -18,7 +18,8 @@ FINAL_STATUSES = frozenset({"completed", "dead", "cancelled"})
 
 
 class Attempt(msgspec.Struct, frozen=True, kw_only=True):
-    """One try of one job by one worker. `outcome` is None while it runs."""
+    """One try of one job by one worker. `outcome` is None while it runs; `given_back_at` is when it ceased to count,
+    since its worker is, or was, in quarantine."""
 
     attempt: int
     worker_id: str | None = None
@@ -29,6 +30,7 @@ class Attempt(msgspec.Struct, frozen=True, kw_only=True):
     error: str | None = None
     traceback: str | None = None
     log_tail: str | None = None
+    given_back_at: datetime | None = None
 
 
 class Job(msgspec.Struct, frozen=True, kw_only=True):

@@ -32,6 +32,7 @@ class AttemptEnd(NamedTuple):
     log_tail: str | None = None
     converter: str | None = None
     failure: int | None = None  # the number of its cause
+    given_back: int | None = None  # ms
 
 
 class FileSeen(NamedTuple):

@@ -58,9 +58,10 @@ class WorkingSet(JobRows, WorkerRows):
         kind: str | None = None,
         traceback: str | None = None,
         log_tail: str | None = None,
+        free: bool = False,
     ) -> None:
         """Write how the job's latest attempt ended; a late completion writes over `lost`. `before` is the job as it
-        was until now."""
+        was until now. `free`: its charge is given back with it."""
         worker_id, started_at = before.worker_id, before.started_at
         if before.status is not JobStatus.RUNNING:  # it was lost before, or is revoked: only its own record knows
             ended = self.attempt(after.id, after.attempt)
@@ -72,7 +73,17 @@ class WorkingSet(JobRows, WorkerRows):
         journal, key = self._journal, (after.id, after.attempt)
         failure = after.failure if outcome in (Outcome.FAILED, Outcome.LOST) else None
         end = AttemptEnd(
-            after.id, after.attempt, now, outcome, kind, error, traceback, log_tail, after.converter, failure
+            after.id,
+            after.attempt,
+            now,
+            outcome,
+            kind,
+            error,
+            traceback,
+            log_tail,
+            after.converter,
+            failure,
+            now if free else None,
         )
         journal.put(self._pending.endings, key, end)
         if self._rows.attempts:
@@ -80,6 +91,11 @@ class WorkingSet(JobRows, WorkerRows):
         if self._rows.failed:
             journal.drop(self._rows.failed, after.id)
         journal.add(self._pending.ended, Ended(after.type, worker_id, outcome, max(0, now - started_at), now))
+
+    def forget_attempt(self, job_id: int, attempt: int) -> None:
+        """Its record is another than was read."""
+        if self._rows.attempts:
+            self._journal.drop(self._rows.attempts, (job_id, attempt))
 
     def count_old_attempt(self, type_: str, attempt: Attempt, *, now: int) -> None:
         """Count an attempt that ended before such were counted."""

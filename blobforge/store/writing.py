@@ -172,6 +172,12 @@ class PastAttempts(Protocol):
     def of(self, workers: Iterable[str], type_: str, *, since: int, most: int) -> Mapping[str, list[EndedAttempt]]:
         """Of each of these workers, of its attempts of a type that began from then on: the latest first, so many."""
 
+    def held(self, type_: str) -> int:
+        """How many workers are in quarantine, and there, for what they have failed of this type."""
+
+    def give_back(self, job_id: int, attempt: int, *, now: int) -> None:
+        """Note that its charge was."""
+
     def cause(self, number: str) -> str:
         """The cause with this number, in words."""
 
@@ -450,9 +456,10 @@ class Store(Lookups, InHistory, Protocol):
         kind: str | None = None,
         traceback: str | None = None,
         log_tail: str | None = None,
+        free: bool = False,
     ) -> None:
         """Write how the job's latest attempt ended; a late completion writes over `lost`. `before` is the job as it
-        was until now."""
+        was until now. `free`: its charge is given back with it."""
 
     # --- results that are kept aside
 

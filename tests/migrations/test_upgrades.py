@@ -56,6 +56,7 @@ COMMITTED = {
     "0029_sourceless.sql": "7fb2f7e10de58774",
     "0030_quarantine.sql": "24df88754e91a3c7",
     "0031_groups.sql": "795d6a102f0f5978",
+    "0032_given_back.sql": "b8658daa405a9922",
 }
 NUMBERS = {
     "<type:type>": "pdf",

@@ -27,10 +27,13 @@ def held(probe: Probe) -> dict[str, Any]:
         "jobs": _jobs(probe),
         "attempts": {
             # Of an attempt that was lost or revoked, the words are the coordinator's own.
-            (*row, error if row[-1] == "failed" else None, kind if row[-1] in ("failed", "released") else None)
-            for *row, error, kind in probe.rows(
+            (
+                *row, error if row[-1] == "failed" else None, kind if row[-1] in ("failed", "released") else None,
+                given_back is not None,
+            )
+            for *row, error, kind, given_back in probe.rows(
                 "attempts", "job_id", "attempt", "converter", "worker_id", "lease", "started_at", "ended_at",
-                "outcome", "error", "kind",
+                "outcome", "error", "kind", "given_back",
             )
         },
         "workers": set(probe.rows(
@@ -121,7 +124,7 @@ def should_hold(world: World) -> dict[str, Any]:
         "jobs": {_job(world, job) for job in jobs},
         "attempts": {
             (job.id, number, each.converter, each.worker, each.lease, each.started_at, each.ended_at, each.outcome,
-             each.error, each.kind)
+             each.error, each.kind, each.free)
             for job in jobs
             for number, each in job.history.items()
         },

@@ -202,7 +202,8 @@ class Fleet:
         others |= self._others({other.name for other in beside} - others.keys())
         if self._is_broken(machine, now):
             machine.share = max(machine.share, share_of(others.values()))
-        finding = judge(latest, others)
+        held = sum(other.quarantine is not None for other in self._machines)
+        finding = judge(latest, others, held=held)
         if finding is None:
             return
         machine.quarantine = quarantined(finding, now=round(now * 60_000))

@@ -267,6 +267,7 @@ def attempt_wire(attempt: Attempt) -> wire_jobs.AttemptWire:
         attempt.traceback,
         attempt.log_tail,
         attempt.converter,
+        time_or_none(attempt.given_back),
     )
 
 

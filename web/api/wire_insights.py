@@ -192,8 +192,8 @@ class AttentionWire(msgspec.Struct, frozen=True):
 
 
 class EventWire(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
-    """Something that happened to a job. `what` is `submitted`, `started`, the outcome of an attempt, `waits`,
-    `cancelled`, `dead`, or an action (`job.retry`) of the caller `by`."""
+    """Something that happened to a job. `what` is `submitted`, `started`, the outcome of an attempt, `given-back`,
+    `waits`, `cancelled`, `dead`, or an action (`job.retry`) of the caller `by`."""
 
     at: str
     what: str

@@ -140,6 +140,9 @@ class PathsWire(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
 
 
 class AttemptWire(msgspec.Struct, frozen=True, omit_defaults=True):
+    """`given_back_at`: when its try, or its loss, was given back to the job, since its worker was in quarantine, or
+    came into it by this attempt."""
+
     attempt: int
     worker_id: str
     started_at: str
@@ -150,6 +153,7 @@ class AttemptWire(msgspec.Struct, frozen=True, omit_defaults=True):
     traceback: str | None = None
     log_tail: str | None = None
     converter: str | None = None
+    given_back_at: str | None = None
 
 
 class AttemptsQuery(msgspec.Struct, frozen=True):

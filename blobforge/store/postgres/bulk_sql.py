@@ -213,8 +213,8 @@ START_ATTEMPTS: Final = f"""
       FROM {_records("nnttnttn")}"""
 END_ATTEMPTS: Final = f"""
     UPDATE attempts SET ended_at = c2, outcome = c3, kind = c4, error = c5, traceback = c6, log_tail = c7,
-                        converter = c8, failure = c9
-      FROM {_records("nnnttttttn")} WHERE attempts.job_id = c0 AND attempts.attempt = c1"""
+                        converter = c8, failure = c9, given_back = c10
+      FROM {_records("nnnttttttnn")} WHERE attempts.job_id = c0 AND attempts.attempt = c1"""
 DROP_RESULTS: Final = f"""
     DELETE FROM results USING {_records("nn")} WHERE results.job_id = c0 AND results.attempt = c1"""
 DROP_RESULTS_BUT: Final = f"""

@@ -73,9 +73,9 @@ OTHERWISE: Final = {
                {running_on(JOB_COLUMNS, "asked")}) AS held LIMIT $2""",
     sql.PAST_ATTEMPTS: f"""
         SELECT asked, (
-               SELECT json_agg(json_build_array(job_id, started_at, ended_at, outcome, failure, completed_by,
+               SELECT json_agg(json_build_array(job_id, attempt, started_at, ended_at, outcome, failure, completed_by,
                                                 failed_by))::text
-                 FROM (SELECT a.job_id, a.started_at, a.ended_at, a.outcome, a.failure,
+                 FROM (SELECT a.job_id, a.attempt, a.started_at, a.ended_at, a.outcome, a.failure,
                               CASE WHEN a.outcome <> 'completed' THEN
                                   (SELECT c.worker_id FROM attempts AS c
                                     WHERE c.job_id = a.job_id AND c.outcome = 'completed'

@@ -8,11 +8,13 @@ from typing import Any, Final
 import msgspec
 
 from blobforge.quarantine import EndedAttempt
-from blobforge.store.sql import sql
+from blobforge.store.sql import rows, sql
 from blobforge.store.sql.running import Statements
 from blobforge.store.workingset import WorkingSet
+from blobforge.worker import is_held_for
 
 LOOKED_AT: Final = 200  # of a worker's latest attempts, whatever their type: one that fails in seconds has many
+MOST_HELD: Final = 1000  # workers in quarantine that are counted
 _decode = msgspec.json.Decoder(list[list[Any]]).decode
 
 
@@ -29,6 +31,16 @@ class PastAttempts:
         found = self._do.rows(sql.PAST_ATTEMPTS, (asked, since, type_, LOOKED_AT, most))
         return {worker_id: [_ended(*each) for each in _decode(ended or "[]")] for worker_id, ended in found}
 
+    def held(self, type_: str) -> int:
+        self._working.settle()
+        found = (rows.worker(row) for row in self._do.rows(sql.QUARANTINED_WORKERS, (MOST_HELD,)))
+        return sum(is_held_for(worker, type_) for worker in found)
+
+    def give_back(self, job_id: int, attempt: int, *, now: int) -> None:
+        self._working.settle()
+        self._do.rows(sql.GIVE_BACK, (job_id, attempt, now))
+        self._working.forget_attempt(job_id, attempt)
+
     def cause(self, number: str) -> str:
         """The cause with this number, in words."""
         row = self._do.row(sql.CAUSE_IN_WORDS, (int(number),))
@@ -37,6 +49,7 @@ class PastAttempts:
 
 def _ended(
     job_id: int,
+    attempt: int,
     started_at: int,
     ended_at: int,
     outcome: str,
@@ -45,7 +58,7 @@ def _ended(
     failed_by: list[str] | None,
 ) -> EndedAttempt:
     if outcome == "completed":
-        return EndedAttempt(job_id, started_at=started_at, ended_at=ended_at)
+        return EndedAttempt(job_id, started_at=started_at, ended_at=ended_at, attempt=attempt)
     return EndedAttempt(
-        job_id, str(failure), completed_by, tuple(failed_by or ()), started_at, ended_at, outcome == "lost"
+        job_id, str(failure), completed_by, tuple(failed_by or ()), started_at, ended_at, outcome == "lost", attempt
     )

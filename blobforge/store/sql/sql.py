@@ -26,7 +26,7 @@ SHORT_COLUMNS: Final = ", ".join(f"NULL AS {name}" if name in _LONG else name fo
 _ATTEMPTS_KEY: Final = "coalesce(output_key, 'outputs/' || job_id || '/' || attempt || '/output')"
 ATTEMPT_COLUMNS: Final = (
     "job_id, attempt, worker_id, lease, started_at, ended_at, outcome, kind, error, traceback, log_tail,"
-    f" {_ATTEMPTS_KEY}, converter"
+    f" {_ATTEMPTS_KEY}, converter, given_back"
 )
 WORKER_COLUMNS: Final = (
     "id, type, status, created_at, updated_at, name, enabled, last_heartbeat, metadata, labels, version,"
@@ -100,7 +100,7 @@ ATTEMPTS_BELOW: Final = f"""
 # Of a timeline: the beginning of the error is all of it that is shown.
 ATTEMPTS_IN_SHORT: Final = f"""
     SELECT job_id, attempt, worker_id, lease, started_at, ended_at, outcome, kind, substr(error, 1, 2000), NULL, NULL,
-           {_ATTEMPTS_KEY}, converter
+           {_ATTEMPTS_KEY}, converter, given_back
       FROM attempts WHERE job_id = ? AND attempt < ? ORDER BY attempt DESC LIMIT ?"""
 ATTEMPTS_SO_FAR: Final = """
     SELECT coalesce(ordinal, attempt) FROM attempts WHERE job_id = ? ORDER BY attempt DESC LIMIT 1"""
@@ -119,9 +119,9 @@ ATTEMPTS_OF_WORKER: Final = """
 # an older release.
 PAST_ATTEMPTS: Final = """
     SELECT asked.value, (
-           SELECT json_group_array(json_array(job_id, started_at, ended_at, outcome, failure, completed_by,
+           SELECT json_group_array(json_array(job_id, attempt, started_at, ended_at, outcome, failure, completed_by,
                                               json(failed_by)))
-             FROM (SELECT a.job_id, a.started_at, a.ended_at, a.outcome, a.failure,
+             FROM (SELECT a.job_id, a.attempt, a.started_at, a.ended_at, a.outcome, a.failure,
                           CASE WHEN a.outcome <> 'completed' THEN
                               (SELECT c.worker_id FROM attempts AS c
                                 WHERE c.job_id = a.job_id AND c.outcome = 'completed' AND c.worker_id <> a.worker_id
@@ -138,6 +138,8 @@ PAST_ATTEMPTS: Final = """
                                               OR (a.outcome IN ('failed', 'lost') AND a.failure IS NOT NULL))
                     ORDER BY a.started_at DESC, a.job_id DESC, a.attempt DESC LIMIT ?5))
       FROM json_each(?1) AS asked"""
+GIVE_BACK: Final = """
+    UPDATE attempts SET given_back = ?3 WHERE job_id = ?1 AND attempt = ?2 AND given_back IS NULL"""
 CAUSE_IN_WORDS: Final = "SELECT kind, place FROM failures WHERE id = ?"
 # Attempts of a job are added in their order.
 _ORDINAL: Final = (
@@ -647,8 +649,8 @@ INSERT_WHOLE_JOB: Final = f"""
     INSERT INTO jobs ({WHOLE_JOB_COLUMNS}) VALUES ({", ".join("?" * len(WHOLE_JOB_COLUMNS.split(",")))})"""
 INSERT_WHOLE_ATTEMPT: Final = f"""
     INSERT INTO attempts (job_id, attempt, worker_id, lease, started_at, ended_at, outcome, kind, error, traceback,
-                          log_tail, output_key, converter, ordinal)
-    VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, {_ORDINAL})"""
+                          log_tail, output_key, converter, given_back, ordinal)
+    VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, {_ORDINAL})"""
 TO_BACKFILL: Final = """
     INSERT INTO backfill (id, next_job, last_job, counts) VALUES (1, ?1, ?2, 1)
     ON CONFLICT (id) DO UPDATE SET next_job = min(next_job, excluded.next_job),

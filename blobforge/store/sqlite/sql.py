@@ -194,12 +194,12 @@ START_ATTEMPTS: Final = f"""
 # the one way to tell the planner what comes first.
 END_ATTEMPTS: Final = f"""
     INSERT INTO attempts (job_id, attempt, worker_id, lease, started_at, ended_at, outcome, kind, error, traceback,
-                          log_tail, converter, failure)
-    SELECT a.job_id, a.attempt, a.worker_id, a.lease, a.started_at, {_values(2, 10)}
+                          log_tail, converter, failure, given_back)
+    SELECT a.job_id, a.attempt, a.worker_id, a.lease, a.started_at, {_values(2, 11)}
       {{each_and}} attempts AS a WHERE a.job_id = {{0}} AND a.attempt = {{1}}
     ON CONFLICT (job_id, attempt) DO UPDATE SET ended_at = excluded.ended_at, outcome = excluded.outcome,
         kind = excluded.kind, error = excluded.error, traceback = excluded.traceback, log_tail = excluded.log_tail,
-        converter = excluded.converter, failure = excluded.failure"""
+        converter = excluded.converter, failure = excluded.failure, given_back = excluded.given_back"""
 DROP_RESULTS: Final = "DELETE FROM results WHERE (job_id, attempt) IN ({row} {0}, {1} {each})"
 DROP_RESULTS_BUT: Final = """
     DELETE FROM results WHERE (job_id, attempt) IN (
@@ -304,7 +304,7 @@ NOTE_HOURS: Final = f"""
 OF_ONE: Final = {
     END_ATTEMPTS: """
         UPDATE attempts SET ended_at = {2}, outcome = {3}, kind = {4}, error = {5}, traceback = {6}, log_tail = {7},
-                            converter = {8}, failure = {9}
+                            converter = {8}, failure = {9}, given_back = {10}
          WHERE job_id = {0} AND attempt = {1}""",
     BEAT_WORKERS: "UPDATE workers SET last_heartbeat = {1}, updated_at = {2} WHERE id = {0}",
 }

@@ -207,7 +207,8 @@ class Attempts(Access, Turns):
                 checked = message.output.seen in ("verified", "present")
                 self.files[message.output_key] = File(message.output.size, found or said, checked, keeping=checked)
             if late:
-                job.attempts, job.losses = job.attempts + 1, job.losses - 1
+                job.attempts, job.losses = job.attempts + 1, job.losses - (not job.history[job.attempt].free)
+                job.history[job.attempt].free = False
             job.status, job.worker, job.completed_at, job.error = "completed", message.worker_id, now, None
             former = (job.kept_attempt, job.output, job.result, job.made_by, job.bytes)
             one = (message.output.size or 0) if message.output_key is not None else 0
@@ -247,10 +248,14 @@ class Attempts(Access, Turns):
         job.error, job.releases = message.error, 0
         job.end("failed", now)
         job.history[job.attempt].error, job.history[job.attempt].kind = message.error, message.kind
-        retry = message.retryable and job.attempts < job.max_attempts
+        free = job.history[job.attempt].free = self.workers[message.worker_id].held is not None
+        retry = free or (message.retryable and job.attempts < job.max_attempts)
         if retry:
             wait = self.back_off(job.type, job.attempts)
             job.status, job.not_before = "failed", now + wait
+            if free:  # as if it had not been tried: one that had no try left gets that one again
+                job.status = "failed" if job.attempts <= job.max_attempts else "pending"
+                job.attempts -= 1
         else:
             job.status, job.completed_at = "dead", now
         return ("AttemptFailed", job.id, retry)
@@ -298,9 +303,11 @@ class Attempts(Access, Turns):
             lease = job.lease
             self.give_back(job, "lost", now)
             job.lease = lease  # until somebody starts the job anew
-            job.losses += 1
+            worker = self.workers[job.history[attempt].worker]
+            free = job.history[attempt].free = worker.held is not None
+            job.losses += not free
             job.error, job.releases = True, 0
-            if job.losses >= self.rules.max_losses:
+            if job.losses >= self.rules.max_losses and not free:
                 job.status, job.completed_at = "dead", now
             count += 1
         return ("Expired", count)

@@ -43,6 +43,7 @@ class Attempt:
     error: str | None = None  # as the worker said it
     kind: str | None = None
     converter: str | None = None
+    free: bool = False  # what it had charged was given back
 
 
 @dataclass
