@@ -289,7 +289,7 @@ async def test_a_bulk_action_stops_where_its_token_is_revoked(
     local: LocalServer, autojump_clock: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Each page is judged in its own transaction."""
-    monkeypatch.setattr(works, "DELETED_AT_ONCE", 1)
+    monkeypatch.setattr(works, "DELETED_A_TURN", 1)
     headers, token_id = await made_token(local, "admin")
     ids = [await local.submit(b"%d" % number) for number in range(5)]
 
