@@ -61,6 +61,7 @@ class NewJob(msgspec.Struct, frozen=True):
     options: str | None = None  # canonical
     requires: str | None = None  # canonical
     not_before: int | None = None  # ms since the epoch; a time that is over says nothing
+    expires_at: int | None = None  # likewise; one that is over is refused
     group: str | None = None  # whose job it is: within a priority groups take turns
 
 
@@ -507,10 +508,12 @@ class Retry(Message[JobChanged], frozen=True):
 
 
 class Cancel(Message[JobChanged], frozen=True):
-    """`undo` is a token to remember by how the job was; jobs changed together share one."""
+    """`undo` is a token to remember by how the job was; jobs changed together share one. `reason`: in words, for
+    people."""
 
     job_id: int
     undo: str = ""
+    reason: str | None = None
 
 
 class SetPriority(Message[JobChanged], frozen=True):
@@ -574,16 +577,18 @@ class WakeJobs(Message[Expired], frozen=True):
     due: tuple[Due, ...]
 
 
-class Started(Success, frozen=True):
-    """How many jobs are ready now; in how many seconds the time of the next one comes (0: it has come), if one
-    waits."""
+class TimesHeeded(Success, frozen=True):
+    """How many jobs are ready now, and how many are given up; in how many seconds the time of the next one comes (0:
+    it has come), if one waits."""
 
     jobs: int
+    expired: int
     next_in: float | None
 
 
-class StartJobs(Message[Started], frozen=True):
-    """The time has come before which these jobs were not to be started: at most so many, which the writer finds."""
+class HeedTimes(Message[TimesHeeded], frozen=True):
+    """Times have come that submissions said: some jobs may be started now, and some are given up that no worker was
+    given. At most so many, which the writer finds."""
 
     limit: int
 
@@ -1002,7 +1007,7 @@ class RetryJobs(msgspec.Struct, frozen=True, tag="retry", tag_field="verb"):
 
 
 class CancelJobs(msgspec.Struct, frozen=True, tag="cancel", tag_field="verb"):
-    pass
+    reason: str | None = None
 
 
 class PrioritiseJobs(msgspec.Struct, frozen=True, tag="priority", tag_field="verb"):
@@ -1141,7 +1146,7 @@ Command = (
     | Claim | TellOutputs | ChooseOutputs | Complete | Fail | Release | ExpireLeases | OutputChecked | OutputsKept
     | Register | Heartbeat | Unregister | Drain | RemoveWorker | CreateWorker | ReplaceSecret
     | EnableWorker | DisableWorker | QuarantineWorker | ReadmitWorker | ExpireWorkers | ChangeType
-    | Retry | Cancel | SetPriority | Retype | SetRequirements | ChangeTags | Undo | WakeJobs | StartJobs | Sample
+    | Retry | Cancel | SetPriority | Retype | SetRequirements | ChangeTags | Undo | WakeJobs | HeedTimes | Sample
     | SignIn | RenewSession | TouchSession | EndSession | EndSessions | Note
     | CreateToken | EnsureAdminToken | DeleteToken | TouchTokens | AddSigningKey
     | Purge | Ping | SettleFork | BeginRecount | CorrectCounts | Batch | RecordBulk
@@ -1158,6 +1163,6 @@ Answer = (
     | BulkDone
     | JobDeleted | Pruned | ToDelete | SearchStands | PagesFreed | Backfilled | RecountBegun
     | CountsCorrected
-    | Started | Undone | Purged | Sampled | OperationBegun | OperationStands
+    | TimesHeeded | Undone | Purged | Sampled | OperationBegun | OperationStands
     | SignedIn | SessionRenewed | SessionsEnded | Refusal
 )  # fmt: skip

@@ -42,7 +42,18 @@ from sortedcontainers import SortedDict
 
 from actors.gates import GatesSeen, TypeGates
 from actors.mailbox import Callback, Envelope, Mailbox, Reply
-from actors.messages import Claim, Complete, Due, Expired, Granted, Release, Repeatable, Started, StartJobs, WakeJobs
+from actors.messages import (
+    Claim,
+    Complete,
+    Due,
+    Expired,
+    Granted,
+    HeedTimes,
+    Release,
+    Repeatable,
+    TimesHeeded,
+    WakeJobs,
+)
 from blobforge.events import (
     CredentialsRevoked,
     Fact,
@@ -183,7 +194,7 @@ class Scheduler:
         self._returned: list[Release] = []  # what was granted to clients that have gone; not sent yet
         self._trials: list[tuple[float, int, Waiter]] = []  # when a worker in quarantine may get a job, by arrival
         self._timers: list[tuple[float, int, int]] = []  # (due on trio's clock, job, until when by its record)
-        self._start_at = math.inf  # when the writer is asked for jobs whose time to start has come
+        self._times_at = math.inf  # when the writer is asked for what submissions said times of
         self._doubtful: list[Waiter] = []  # credential revoked, or answered elsewhere: for the writer to judge
         self._planned = -math.inf  # when it wakes; while it is awake: not before anything
         self._closing = False
@@ -204,9 +215,9 @@ class Scheduler:
             left = max(0, min(until - now_ms, until - changed)) / 1000
             self._wake_in(min(left, longest), job_id, until)
 
-    def look_for_starts(self) -> None:
-        """There may be jobs that are not to be started before a time: have the writer look."""
-        self._start_in(0.0)
+    def look_at_times(self) -> None:
+        """There may be jobs whose submission said times: have the writer look."""
+        self._times_in(0.0)
         self._wake()
 
     def look_anew(self) -> None:
@@ -250,15 +261,15 @@ class Scheduler:
                 await self._end_waits()
             if self._timers:
                 await self._wake_jobs()
-            if self._start_at <= trio.current_time():
-                await self._start_jobs()
+            if self._times_at <= trio.current_time():
+                await self._heed_times()
 
     def _next_deadline(self) -> float:
         wait = self._waiting.peekitem(0)[0][0] if self._waiting else math.inf
         timer = self._timers[0][0] if self._timers else math.inf
         held_back = min(self._held_back.values(), default=math.inf)
         trial = self._trials[0][0] if self._trials else math.inf
-        return min(wait, timer, trial, held_back, self._try_at, self._gates.next_at, self._start_at)
+        return min(wait, timer, trial, held_back, self._try_at, self._gates.next_at, self._times_at)
 
     # --- what it is told
 
@@ -294,7 +305,7 @@ class Scheduler:
                 case JobWaits(job_id=job_id, until=until, delay=delay, start=start):
                     later = OTHERS_LATER * (1 + self._rank()) if of_others else 0.0
                     if start:
-                        self._start_in(delay + later)
+                        self._times_in(delay + later)
                     else:
                         self._wake_in(delay + later, job_id, until)
                 case TypeFreed(type=type_):
@@ -633,20 +644,21 @@ class Scheduler:
             self._wake_in(TRY_AGAIN_SECONDS, timer.job_id, timer.until)
         self.mailbox.nudge()
 
-    def _start_in(self, seconds: float) -> None:
+    def _times_in(self, seconds: float) -> None:
         """One time for all jobs that wait for theirs, however many: the writer finds them by it."""
-        self._start_at = min(self._start_at, trio.current_time() + min(seconds, LOOK_AGAIN_SECONDS))
+        self._times_at = min(self._times_at, trio.current_time() + min(seconds, LOOK_AGAIN_SECONDS))
 
-    async def _start_jobs(self) -> None:
-        self._start_at = math.inf
-        await self._writer.put(Envelope(StartJobs(LARGEST_WAKE), Callback[Started](self._jobs_started)))
+    async def _heed_times(self) -> None:
+        self._times_at = math.inf
+        await self._writer.put(Envelope(HeedTimes(LARGEST_WAKE), Callback[TimesHeeded](self._times_heeded)))
 
-    def _jobs_started(self, outcome: Started | Refusal | Exception) -> None:
-        if not isinstance(outcome, Started):
-            self._start_in(TRY_AGAIN_SECONDS)
+    def _times_heeded(self, outcome: TimesHeeded | Refusal | Exception) -> None:
+        if not isinstance(outcome, TimesHeeded):
+            self._times_in(TRY_AGAIN_SECONDS)
         elif outcome.next_in is not None:
-            # One whose time has come and that could not be made ready is tried again, but not without a pause.
-            self._start_in(outcome.next_in if outcome.jobs or outcome.next_in else TRY_AGAIN_SECONDS)
+            # One whose time has come and that could not be changed is tried again, but not without a pause.
+            done = outcome.jobs + outcome.expired
+            self._times_in(outcome.next_in if done or outcome.next_in else TRY_AGAIN_SECONDS)
         self.mailbox.nudge()
 
 

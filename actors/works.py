@@ -106,7 +106,7 @@ def item(work: Work, job_id: int, undo: str = "") -> JobItem:
         case RetryJobs():
             return Retry(job_id, work.reset_attempts, work.priority, undo, work.compare)
         case CancelJobs():
-            return Cancel(job_id, undo)
+            return Cancel(job_id, undo, work.reason)
         case PrioritiseJobs():
             return SetPriority(job_id, work.priority, undo)
         case RetypeJobs():

@@ -228,7 +228,7 @@ class WorkerRetried(Fact, frozen=True):
 
 class JobWaits(Fact, frozen=True):
     """The job waits: `delay` seconds from now. `until` is what its record says (ms), and tells a stale timer.
-    `start`: by its submission it is not to be started before."""
+    `start`: it is a time that its submission said, which the database knows."""
 
     job_id: int
     until: int

@@ -30,6 +30,7 @@ WORKER_LOST = "WorkerLost"
 WORKER_SILENT = "WorkerSilent"
 OUTPUT_MISSING = "OutputMissing"
 SOURCE_MISSING = "SourceMissing"
+EXPIRED = "Expired"
 GIVEN_BACK = "GivenBack"
 
 _PYTHON_FRAME = re.compile(r'^\s*File "([^"\n]{1,1000})", line \d+(?:, in (.{1,200}))?$')

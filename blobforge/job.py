@@ -79,7 +79,8 @@ class Job(msgspec.Struct, frozen=True):
     it requires of a worker, as canonical JSON (`requirements.py`); `lane` is that of the queue in which it stands, by
     its options and requirements, and by whether it has a group. `of_group`: whose job it is; jobs of different groups
     take turns (`fairness.py`), and `turn` is its place by that, 0 where it has none. `sourceless`: it ended
-    while its source was awaited, and `source_size` is only what was announced.
+    while its source was awaited, and `source_size` is only what was announced. `expires_at` (ms):
+    it is given up then; a worker that is given it ends that.
     """
 
     id: int
@@ -130,6 +131,7 @@ class Job(msgspec.Struct, frozen=True):
     sourceless: bool = False
     of_group: str | None = None
     turn: int = 0
+    expires_at: int | None = None
 
     @property
     def line(self) -> QueueLine:
@@ -150,6 +152,12 @@ class Job(msgspec.Struct, frozen=True):
     def start(self) -> int | None:
         """That time (ms), while it waits for it or for its source."""
         return self.not_before if self.waits_to_start or self.status is JobStatus.UPLOADING else None
+
+    @property
+    def expiry(self) -> int | None:
+        """When it is given up (ms), while no worker was given it."""
+        waits = self.status in (JobStatus.PENDING, JobStatus.UPLOADING)
+        return self.expires_at if waits else None
 
     @property
     def result_attempt(self) -> int | None:
@@ -189,13 +197,15 @@ class BeforeRetry(msgspec.Struct, frozen=True):
     compare: bool = False
     compare_until: int | None = None
     sourceless: bool = False
+    expires_at: int | None = None
 
 
 class BeforeCancel(msgspec.Struct, frozen=True):
-    """What an undo of a cancellation puts back of a job that was not to be started before a time (ms)."""
+    """What an undo of a cancellation puts back of a job whose submission said times (ms)."""
 
     status: JobStatus
-    not_before: int
+    not_before: int | None = None
+    expires_at: int | None = None
 
 
 class Retyped(msgspec.Struct, frozen=True):

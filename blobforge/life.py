@@ -23,6 +23,7 @@ class Verb(StrEnum):
     ARRIVE = "arrive"  # its source is there and verified
     AWAIT_SOURCE = "await_source"  # it has vanished from the store: asked for again
     EXPIRE_UPLOAD = "expire_upload"  # its source never came
+    EXPIRE = "expire"  # no worker was given it before the time that its submission said
     CLAIM = "claim"
     COMPLETE = "complete"
     FAIL = "fail"
@@ -44,6 +45,8 @@ _S = JobStatus
 TRANSITIONS: Mapping[tuple[Verb, JobStatus], frozenset[JobStatus]] = {
     (Verb.ARRIVE, _S.UPLOADING): frozenset({_S.PENDING}),
     (Verb.EXPIRE_UPLOAD, _S.UPLOADING): frozenset({_S.DEAD}),
+    (Verb.EXPIRE, _S.UPLOADING): frozenset({_S.DEAD}),
+    (Verb.EXPIRE, _S.PENDING): frozenset({_S.DEAD}),
     (Verb.AWAIT_SOURCE, _S.PENDING): frozenset({_S.UPLOADING}),
     (Verb.CLAIM, _S.PENDING): frozenset({_S.RUNNING}),
     (Verb.COMPLETE, _S.RUNNING): frozenset({_S.COMPLETED}),
@@ -148,6 +151,7 @@ def claim(
         started_at=now,
         completed_at=None,
         not_before=None,
+        expires_at=None,
         avoid=(),
         avoid_until=None,
         progress=None,
@@ -472,7 +476,16 @@ def due(job: Job, *, until: int, avoid: tuple[str, ...], policy: RetryPolicy, no
     )
 
 
-def cancel(job: Job, *, now: int) -> Job | Refusal:
+_CANCELLED = "cancelled: "
+
+
+def cancelled_for(job: Job) -> str | None:
+    """Why it was cancelled, where that was said."""
+    said = job.last_error if job.status is JobStatus.CANCELLED else None
+    return said.removeprefix(_CANCELLED) if said is not None and said.startswith(_CANCELLED) else None
+
+
+def cancel(job: Job, *, reason: str | None = None, now: int) -> Job | Refusal:
     """Stop the job at once; a running attempt's lease is void."""
     if not allowed(Verb.CANCEL, job.status):
         return Refusal(RefusalCode.JOB_ENDED, f"Job {job.id} is {job.status} already; there is nothing to cancel.")
@@ -480,6 +493,7 @@ def cancel(job: Job, *, now: int) -> Job | Refusal:
         job,
         status=JobStatus.CANCELLED,
         sourceless=job.status is JobStatus.UPLOADING,
+        last_error=f"{_CANCELLED}{reason}" if reason else job.last_error,
         lease=None,
         worker_id=None,
         not_before=None,
@@ -529,12 +543,14 @@ def retry(
         completed_at=None,
         not_before=None,
         progress=None,
+        last_error=None if cancelled_for(job) is not None else job.last_error,
         kept_attempt=job.result_attempt if brought else None,
         made_by=job.made_by if brought else None,
         replaced=None,
         compare=brought and (compare or (job.compare and job.kept_attempt is not None)),
         compare_until=None,
         sourceless=False,
+        expires_at=None,
         updated_at=now,
     )
 
@@ -582,9 +598,10 @@ def later(start: int | None, *, now: int) -> int | None:
     return start if start is not None and start > now else None
 
 
-def not_started_before(job: Job, start: int | None, *, now: int) -> Job:
-    """The job, which is pending or awaits its source, as one that is not started before that time (ms)."""
-    start = later(start, now=now)
+def timed(job: Job, *, not_before: int | None, expires_at: int | None, now: int) -> Job:
+    """The job, which is pending or awaits its source, with times that a submission said (ms)."""
+    start = later(not_before, now=now)
+    job = replace(job, expires_at=expires_at)
     return job if start is None else replace(job, not_before=start, avoid=(), avoid_until=None)
 
 
@@ -645,9 +662,32 @@ def expire_upload(job: Job, *, reason: str, now: int) -> Job | None:
     )
 
 
-def source_never_came(job: Job) -> bool:
-    """Whether it is dead because its source was not uploaded: it was not started since it was submitted, or
-    retried. Submitting it again then brings it back."""
+def expire(job: Job, *, reason: str, now: int) -> Job | None:
+    """Its time is over, and no worker was given it. None when that is not so."""
+    if not allowed(Verb.EXPIRE, job.status) or job.expiry is None or job.expiry > now:
+        return None
+    return replace(
+        job,
+        status=JobStatus.DEAD,
+        sourceless=job.status is JobStatus.UPLOADING,
+        not_before=None,
+        avoid=(),
+        avoid_until=None,
+        last_error=reason,
+        completed_at=now,
+        updated_at=now,
+    )
+
+
+def has_expired(job: Job) -> bool:
+    """Whether it is dead because no worker was given it before its time was over."""
+    over = job.expires_at is not None and job.completed_at is not None and job.expires_at <= job.completed_at
+    return job.status is JobStatus.DEAD and over
+
+
+def never_started(job: Job) -> bool:
+    """Whether it is dead because its source was not uploaded, or it has expired: it was not started since it was
+    submitted, or retried. Submitting it again then brings it back."""
     return job.status is JobStatus.DEAD and job.started_at is None
 
 

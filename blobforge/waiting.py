@@ -76,7 +76,8 @@ class Surroundings(msgspec.Struct, frozen=True):
 
 class Waiting(msgspec.Struct, frozen=True):
     """`until` (ms since the epoch) is when it will end by itself, where that is known. `change` are commands by which
-    a person changes it; `held_by` jobs in its way, the first few; `ahead` how many come before it, at least."""
+    a person changes it; `held_by` jobs in its way, the first few; `ahead` how many come before it, at least;
+    `expires` (ms) when the job is given up if no worker was given it."""
 
     reason: Reason
     text: str
@@ -84,11 +85,17 @@ class Waiting(msgspec.Struct, frozen=True):
     change: tuple[str, ...] = ()
     held_by: tuple[int, ...] = ()
     ahead: int | None = None
+    expires: int | None = None
 
 
 def waiting(job: Job, around: Surroundings, *, source_until: int | None, now: int) -> Waiting | None:
     """Why the job waits; None when it runs or has ended. `source_until` (ms since the epoch): so long its source is
     awaited, where it is."""
+    found = _why(job, around, source_until, now)
+    return replace(found, expires=job.expiry) if found is not None and job.expiry is not None else found
+
+
+def _why(job: Job, around: Surroundings, source_until: int | None, now: int) -> Waiting | None:
     match job.status:
         case JobStatus.UPLOADING:
             return Waiting(
@@ -120,7 +127,12 @@ def _not_before(job: Job, around: Surroundings, now: int) -> Waiting | None:
     if not job.waits_to_start:
         return None
     text = "By its submission it is not to be started before a time. Then it is ready."
-    return Waiting(Reason.NOT_BEFORE, text, job.not_before)
+    return Waiting(Reason.NOT_BEFORE, text, job.not_before, (_now(job),))
+
+
+def _now(job: Job) -> str:
+    """What has it wait for no time any more."""
+    return f"blobforge jobs cancel {job.id} && blobforge jobs retry {job.id}"
 
 
 def _given_back(job: Job, around: Surroundings, now: int) -> Waiting | None:

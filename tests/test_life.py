@@ -74,6 +74,7 @@ APPLY: dict[Verb, Callable[[Job], Job | Refusal | None]] = {
     Verb.ARRIVE: lambda job: life.arrive(job, size=3, avoid=("w9",), policy=POLICY, now=9),
     Verb.AWAIT_SOURCE: lambda job: life.await_source(replace(job, lease=None), now=9),
     Verb.EXPIRE_UPLOAD: lambda job: life.expire_upload(job, reason="late", now=9),
+    Verb.EXPIRE: lambda job: life.expire(replace(job, expires_at=5), reason="expired", now=9),
     Verb.CLAIM: lambda job: life.claim(job, worker_id="w", lease="L", now=9),
     Verb.COMPLETE: lambda job: complete(replace(job, lease="L"), last=ended(Outcome.LOST)),
     Verb.FAIL: fail,

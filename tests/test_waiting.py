@@ -154,7 +154,7 @@ def test_a_command_can_be_pasted_whatever_a_type_is_called() -> None:
 
 def test_a_job_of_a_group_waits_for_its_groups_turn() -> None:
     around = Surroundings(THERE, ahead=12, own=3)
-    found = waiting(replace(job(JobStatus.PENDING), of_group="acme", turn=5), around, upload_timeout_ms=HOUR, now=NOW)
+    found = waiting(replace(job(JobStatus.PENDING), of_group="acme", turn=5), around, source_until=None, now=NOW)
     assert found is not None
     assert (found.reason, found.ahead, found.change) == (Reason.TURN, 12, ("blobforge jobs priority 7 1",))
     assert "12 jobs of type pdf" in found.text

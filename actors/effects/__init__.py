@@ -27,8 +27,8 @@ from actors.effects import (
     recovery,
     retention,
     searches,
-    starts,
     submission,
+    times,
 )
 from actors.effects.transaction import Transaction
 from actors.messages import (
@@ -69,6 +69,7 @@ from actors.messages import (
     Fail,
     FreePages,
     Heartbeat,
+    HeedTimes,
     Item,
     ItemOutcome,
     LeaveCheckpoints,
@@ -98,7 +99,6 @@ from actors.messages import (
     SignIn,
     SourceArrived,
     SourceRejected,
-    StartJobs,
     Submit,
     TakeDoomed,
     TakeUpSearch,
@@ -186,8 +186,8 @@ def apply(tx: Transaction, message: Command) -> Answer:  # noqa: PLR0912, PLR091
             return fleet.expire_workers(tx, message)
         case WakeJobs():
             return jobs.wake(tx, message)
-        case StartJobs():
-            return starts.start(tx, message)
+        case HeedTimes():
+            return times.heed(tx, message)
         case Undo():
             return jobs.undo(tx, message)
         case BeginOperation():

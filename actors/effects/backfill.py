@@ -10,10 +10,10 @@ from __future__ import annotations
 import structlog
 from msgspec.structs import replace
 
-from actors.effects.causes import LOST_CAUSE, REVOKED_CAUSE, UPLOAD_CAUSE, count
+from actors.effects.causes import EXPIRED_CAUSE, LOST_CAUSE, REVOKED_CAUSE, UPLOAD_CAUSE, count
 from actors.effects.transaction import Transaction
 from actors.messages import Backfill, Backfilled
-from blobforge import failures
+from blobforge import failures, life
 from blobforge.failures import Cause
 from blobforge.job import Attempt, Job, JobStatus, Outcome, ReleaseCause
 from blobforge.objects.keys import shared_source
@@ -106,7 +106,9 @@ def _blame(tx: Transaction, job: Job, attempts: list[Attempt]) -> None:
             error = attempt.error or job.last_error or ""
             failure = count(tx, cause, error, now=attempt.ended_at or attempt.started_at)
     if failure is None and job.status in _FAILING:
-        cause = UPLOAD_CAUSE if not attempts else failures.cause(None, job.last_error, None)
+        cause = failures.cause(None, job.last_error, None)
+        if not attempts:
+            cause = EXPIRED_CAUSE if life.has_expired(job) else UPLOAD_CAUSE
         failure = count(tx, cause, job.last_error or "", now=job.updated_at)
     if failure is not None:
         tx.store.save_job(job, replace(job, failure=failure))

@@ -8,7 +8,7 @@ from msgspec.structs import replace
 
 from actors.effects.transaction import Transaction
 from blobforge import failures
-from blobforge.failures import OUTPUT_MISSING, SOURCE_MISSING, WORKER_LOST, WORKER_SILENT, Cause, made_of
+from blobforge.failures import EXPIRED, OUTPUT_MISSING, SOURCE_MISSING, WORKER_LOST, WORKER_SILENT, Cause, made_of
 from blobforge.job import Job
 
 # What no worker reports.
@@ -16,6 +16,7 @@ LOST_CAUSE: Final = made_of(WORKER_LOST, "the worker fell silent past its lease"
 # It has not sent one heartbeat for the attempt: most likely it is one that sends none while it converts.
 SILENT_CAUSE: Final = made_of(WORKER_SILENT, "silent while it worked; raise BLOBFORGE_WORKER_TIMEOUT")
 REVOKED_CAUSE: Final = made_of(OUTPUT_MISSING, "the output that was reported is not in the store")
+EXPIRED_CAUSE: Final = made_of(EXPIRED, "no worker was given the job before it expired")
 UPLOAD_CAUSE: Final = made_of(SOURCE_MISSING, "the source was not uploaded in time")
 
 

@@ -9,7 +9,7 @@ from actors.effects.avoidance import claimable, kept_from
 from actors.effects.periodic import UNDO_MS
 from actors.effects.requiring import REQUIRED, RequirementsChanged, required, undo_requirements
 from actors.effects.retyping import RETYPED, retyped, undo_retype
-from actors.effects.starts import ready_or_waits
+from actors.effects.times import ready_or_waits, tell_expiry
 from actors.effects.transaction import Transaction
 from actors.messages import (
     Cancel,
@@ -64,9 +64,9 @@ def retried(tx: Transaction, message: Retry) -> KeptChange | Refusal:
 
 def again(
     tx: Transaction, job: Job, *, reset_attempts: bool, priority: int | None, compare: bool = False,
-    start: int | None = None,
+    before: BeforeCancel | None = None,
 ) -> Job | Refusal:  # fmt: skip
-    """The job is tried again, and that is told. `start`: it is not to be started before (ms)."""
+    """The job is tried again, and that is told. `before`: with the times that it had then."""
     source = tx.store.file(source_key(job.source_hash))
     again = life.retry(
         job,
@@ -80,9 +80,11 @@ def again(
     )
     if isinstance(again, Refusal):
         return again
-    again = life.not_started_before(again, start, now=tx.now)
+    if before is not None:
+        again = life.timed(again, not_before=before.not_before, expires_at=before.expires_at, now=tx.now)
     again = with_turn(tx.store, again)
     _save(tx, job, again)
+    tell_expiry(tx, again)
     if again.status is JobStatus.PENDING:
         ready_or_waits(tx, again)
     else:
@@ -99,18 +101,23 @@ def cancelled(tx: Transaction, message: Cancel) -> KeptChange | Refusal:
     job = tx.store.job(message.job_id)
     if job is None:
         return no_such_job(message.job_id)
-    ended = life.cancel(job, now=tx.now)
+    ended = life.cancel(job, reason=message.reason, now=tx.now)
     if isinstance(ended, Refusal):
         return ended
     _save(tx, job, ended)
     if job.status is JobStatus.RUNNING:
-        tx.end_attempt(job, ended, Outcome.CANCELLED, error="the job was cancelled")
+        tx.end_attempt(job, ended, Outcome.CANCELLED, error=f"the job was cancelled{_because(message)}")
         tx.facts.append(LeaseEnded(job.id))
     if job.status is JobStatus.UPLOADING:
         tx.facts.append(SourceSettled(job.id, job.source_hash))
-    start = job.start
-    was = job.status if start is None else msgspec.json.encode(BeforeCancel(job.status, start)).decode()
+    before = BeforeCancel(job.status, job.start, job.expiry)
+    timed = (before.not_before, before.expires_at) != (None, None)
+    was = msgspec.json.encode(before).decode() if timed else job.status
     return KeptChange(job.id, was, ended.status, tx.now)
+
+
+def _because(message: Cancel) -> str:
+    return f": {message.reason}" if message.reason else ""
 
 
 def set_priority(tx: Transaction, message: SetPriority) -> JobChanged | Refusal:
@@ -181,7 +188,7 @@ def undo(tx: Transaction, message: Undo) -> Undone | Refusal:
     """Put back what an action has changed, as far as nothing has happened to it since.
 
     A cancelled job goes back into the queue, whatever it was before: one that ran starts again from the beginning,
-    and one that was not to be started before a time waits for it again.
+    and times that its submission said hold again.
     """
     found = tx.store.undos(message.token, since=tx.now - UNDO_MS, limit=message.limit)
     if not found and not message.further:
@@ -205,8 +212,7 @@ def put_back(tx: Transaction, changed: KeptChange) -> bool:
         if job.status is not JobStatus.CANCELLED or job.completed_at != at:
             return False
         before = msgspec.json.decode(was, type=BeforeCancel) if was.startswith("{") else None
-        start = before.not_before if before is not None else None
-        return isinstance(again(tx, job, reset_attempts=False, priority=None, start=start), Job)
+        return isinstance(again(tx, job, reset_attempts=False, priority=None, before=before), Job)
     if became in (JobStatus.PENDING, JobStatus.UPLOADING):
         return _undo_retry(tx, job, msgspec.json.decode(was, type=BeforeRetry), at)
     if became == RETAGGED:

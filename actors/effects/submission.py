@@ -11,7 +11,7 @@ from actors.effects.causes import UPLOAD_CAUSE, blamed
 from actors.effects.deletions import doubted, spare_source
 from actors.effects.jobtypes import one_type_too_many
 from actors.effects.requirements import lane_for
-from actors.effects.starts import ready_or_waits
+from actors.effects.times import ready_or_waits, tell_expiry
 from actors.effects.transaction import Transaction
 from actors.messages import (
     ExpireUploads,
@@ -30,7 +30,7 @@ from blobforge.events import JobCreated, JobFailed, JobUpdated, SourceAwaited, S
 from blobforge.job import MOST_PATHS, Job, JobStatus, tagged
 from blobforge.objects.keys import source_key
 from blobforge.options import Lane
-from blobforge.refusals import Refusal
+from blobforge.refusals import Refusal, RefusalCode
 from blobforge.requirements import words
 from blobforge.store.turns import with_turn
 
@@ -44,6 +44,11 @@ def submit(tx: Transaction, message: Submit) -> Submitted | Refusal:
     existing = tx.store.same_job(new.source_hash, new.type, new.options)
     if existing is None and (refusal := one_type_too_many(tx, new.type)) is not None:
         return refusal
+    vanished = source.seen is Seen.ABSENT
+    anew = existing is None or life.never_started(existing) or (vanished and existing.status is JobStatus.DEAD)
+    # Found out only here: a request that comes again gets the answer that it had.
+    if anew and new.expires_at is not None and new.expires_at <= tx.now:
+        return Refusal(RefusalCode.INVALID, "expires_at: that time is over.", field="expires_at")
     # Before anything is changed: a refusal behind a change that is written would cost the whole transaction.
     lane = lane_for(tx, new.type, new.requires, new.options, new.group) if existing is None else existing.lane
     if isinstance(lane, Refusal):
@@ -52,8 +57,7 @@ def submit(tx: Transaction, message: Submit) -> Submitted | Refusal:
     ready = _source_ready(tx, new.source_hash, announced, source)
     missing = not ready and source.seen is not Seen.PRESENT
     if existing is not None:
-        vanished = source.seen is Seen.ABSENT
-        if life.source_never_came(existing) or (vanished and existing.status is JobStatus.DEAD):
+        if anew:
             existing = _revive(tx, existing, new, ready=ready)
         elif vanished and (waiting := life.await_source(existing, now=tx.now)) is not None:
             tx.store.save_job(existing, waiting)
@@ -111,6 +115,7 @@ def _job(tx: Transaction, new: NewJob, lane: Lane, *, ready: bool) -> Job:
         options=new.options,
         requires=new.requires,
         not_before=life.later(new.not_before, now=tx.now),
+        expires_at=new.expires_at,
         lane=lane,
         of_group=new.group,
     )
@@ -141,7 +146,8 @@ def _source_ready(tx: Transaction, source_hash: str, announced: int | None, sour
 
 
 def _revive(tx: Transaction, job: Job, new: NewJob, *, ready: bool) -> Job:
-    """Its source never came, and now it is submitted again: it waits anew, and for the time that is said now."""
+    """Its source never came, or it has expired, and now it is submitted again: it waits anew, with the times that are
+    said now."""
     revived = life.retry(
         job,
         reset_attempts=True,
@@ -152,7 +158,7 @@ def _revive(tx: Transaction, job: Job, new: NewJob, *, ready: bool) -> Job:
         now=tx.now,
     )
     assert isinstance(revived, Job)
-    revived = life.not_started_before(revived, new.not_before, now=tx.now)
+    revived = life.timed(revived, not_before=new.not_before, expires_at=new.expires_at, now=tx.now)
     revived = with_turn(tx.store, revived)
     tx.store.save_job(job, revived)
     tx.events.append(JobUpdated(job.id, job.type, revived.status))
@@ -161,6 +167,7 @@ def _revive(tx: Transaction, job: Job, new: NewJob, *, ready: bool) -> Job:
 
 
 def _waits(tx: Transaction, job: Job) -> None:
+    tell_expiry(tx, job)
     if job.status is JobStatus.PENDING:
         ready_or_waits(tx, job)
     else:

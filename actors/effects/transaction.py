@@ -183,6 +183,12 @@ class Transaction(msgspec.Struct):
         wait = max(0, job.waits_until - self.now) / 1000
         self.facts.append(JobWaits(job.id, job.waits_until, wait, start=job.waits_to_start))
 
+    def expires(self, job: Job) -> None:
+        """Have times be looked at when the job, as it is saved, is to be given up."""
+        assert job.expires_at is not None
+        wait = max(0, job.expires_at - self.now) / 1000
+        self.facts.append(JobWaits(job.id, job.expires_at, wait, start=True))
+
     def revoke(self, *hashes: str, workers: tuple[str, ...] = ()) -> None:
         """Note that these credentials are good no longer (`CredentialsRevoked`)."""
         if hashes or workers:

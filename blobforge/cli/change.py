@@ -91,6 +91,7 @@ def retry_jobs(
 @click.command("cancel")
 @some_ids
 @bulk_filters
+@click.option("--reason", metavar="TEXT", help="Why, for people: the jobs show it.")
 @bulk_options
 @session_options
 @pass_session
@@ -99,6 +100,7 @@ def cancel_jobs(
     /,
     *,
     job_ids: tuple[int, ...],
+    reason: str | None,
     dry_run: bool,
     yes: bool,
     background: bool,
@@ -108,9 +110,10 @@ def cancel_jobs(
 
     \b
       blobforge jobs cancel 17
-      blobforge jobs cancel --tag scan-2026 --status pending
+      blobforge jobs cancel --tag scan-2026 --status pending --reason 'scanned again'
     """
-    change = Change("cancel", "Cancel", lambda client, job_id: client.cancel_job(job_id), {})
+    said = {"reason": reason} if reason else {}
+    change = Change("cancel", "Cancel", lambda client, job_id: client.cancel_job(job_id, **said), said)
     _change(session, change, job_ids, filters, Manner(dry_run, yes, background))
 
 

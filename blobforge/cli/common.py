@@ -247,7 +247,7 @@ def fail(code: int = FAILED) -> NoReturn:
 _AHEAD = {"m": "minutes", "h": "hours", "d": "days"}
 
 
-def start_time(_ctx: click.Context, _param: click.Parameter, said: str | None) -> datetime | None:
+def time_ahead(_ctx: click.Context, _param: click.Parameter, said: str | None) -> datetime | None:
     """A time to come as a person types it: without a zone it is this machine's; or how far ahead it is."""
     if said is None:
         return None

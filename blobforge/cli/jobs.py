@@ -184,6 +184,7 @@ def _show_waiting(found: JobWaiting) -> None:
             ("until", waiting.until),
             ("held by jobs", ", ".join(map(str, waiting.held_by)) or None),
             ("ahead of it", waiting.ahead),
+            ("expires", waiting.expires_at),
             *(("change it", command) for command in waiting.change),
         ]
     )
@@ -216,6 +217,7 @@ def _show_job(job: Job) -> None:
             ("tries", _tries(job, " of ")),
             ("last error", job.last_error),
             ("next try" if job.attempt_history else "not before", job.not_before),
+            ("expires", job.expires_at if job.status in ("pending", "uploading") else None),
             ("result", job.result if job.result is not None else _aside(job)),
             ("result of", _kept(job)),
             ("created", job.created_at),

@@ -14,7 +14,7 @@ from typing import IO, TYPE_CHECKING, Any
 import click
 
 from blobforge.cli import common, output, suggest
-from blobforge.cli.common import CliError, CliSession, pass_session, required, session_options, start_time
+from blobforge.cli.common import CliError, CliSession, pass_session, required, session_options, time_ahead
 from blobforge.cli.ingest.find import Candidate, RejectedPath, Selection, find, no_tags, tags_of_path
 
 if TYPE_CHECKING:
@@ -128,8 +128,15 @@ def _job_options(command: Any) -> Any:
             "--not-before",
             "not_before",
             metavar="TIME",
-            callback=start_time,
+            callback=time_ahead,
             help="Not to be started before: 2026-12-01T22:00 (this machine's zone unless it has one), or +2h, +7d.",
+        ),
+        click.option(
+            "--expires-at",
+            "expires_at",
+            metavar="TIME",
+            callback=time_ahead,
+            help="Dead if no worker was given it by then: a time like that of --not-before.",
         ),
         click.option(
             "--metadata", multiple=True, metavar="NAME=VALUE", callback=_metadata, help="Kept with the job."

@@ -69,11 +69,12 @@ class Endpoints(FileEndpoints, AttemptEndpoints, AdminEndpoints):
         requires: Sequence[str] | None = None,
         not_before: datetime | None = None,
         group: str | None = None,
+        expires_at: datetime | None = None,
     ) -> Submission:
         """Submit a job; one of the same source, type and options that is there already is answered instead. `options`
         are what the converter is to do, `requires` what the labels of its worker must hold (`gpu`, `memory_gib>=32`),
         `group` whose job it is: within a priority jobs of different groups take turns. No worker is given it before
-        `not_before` (without a zone: of this machine's).
+        `not_before`, and it is dead if none was by `expires_at` (without a zone: of this machine's).
         """
         body = without_none(
             type=type,
@@ -88,6 +89,7 @@ class Endpoints(FileEndpoints, AttemptEndpoints, AdminEndpoints):
             requires=list(requires) if requires else None,
             not_before=not_before.astimezone().isoformat() if not_before is not None else None,
             group=group,
+            expires_at=expires_at.astimezone().isoformat() if expires_at is not None else None,
             # The store then checks the bytes as they come in, so that the server need not read them again to verify
             # them.
             bind_checksum=True,
@@ -175,9 +177,10 @@ class Endpoints(FileEndpoints, AttemptEndpoints, AdminEndpoints):
         body = without_none(reset_attempts=reset_attempts or None, priority=priority, compare=compare or None)
         return await self._post(f"/api/jobs/{job_id}/retry", StatusAnswer, body, once_only=True)
 
-    async def cancel_job(self, job_id: int) -> StatusAnswer:
-        """Cancel a job at once, a running one too."""
-        return await self._post(f"/api/jobs/{job_id}/cancel", StatusAnswer, {}, once_only=True)
+    async def cancel_job(self, job_id: int, *, reason: str | None = None) -> StatusAnswer:
+        """Cancel a job at once, a running one too. The job shows the reason."""
+        body = without_none(reason=reason)
+        return await self._post(f"/api/jobs/{job_id}/cancel", StatusAnswer, body, once_only=True)
 
     async def delete_job(self, job_id: int) -> None:
         """Delete a job for good; one's own that waits for its source needs the scope `submit`, any other `admin`."""
@@ -215,7 +218,7 @@ class Endpoints(FileEndpoints, AttemptEndpoints, AdminEndpoints):
 
         `filters` are JobFilters, as for `list_jobs` (the priority that jobs have may be called `only_priority`, as
         it is in the body); `options` are those of the verb: `reset_attempts`, `priority`, `compare`, `objects`,
-        `add`, `remove`, `to` (of `retype`), `requires`.
+        `add`, `remove`, `to` (of `retype`), `requires`, `reason` (of `cancel`).
         """
         body = without_none(ids=list(ids) if ids else None, dry_run=dry_run or None, **_of_many(filters), **options)
         return await self._post(f"/api/jobs/{verb}", BulkDone, body, once_only=not dry_run, answer_timeout=IN_BULK)

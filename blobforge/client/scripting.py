@@ -98,13 +98,14 @@ class AsyncClient(Endpoints):
         requires: Sequence[str] | None = None,
         not_before: datetime | None = None,
         group: str | None = None,
+        expires_at: datetime | None = None,
     ) -> SubmittedFile:
         """Submit a file, or bytes under a `name`, as a job, and upload what the server does not have yet.
 
         `type` is the job's, by default what the suffix says; `options` are what the converter is to do, `requires`
         what the labels of its worker must hold, `group` whose job it is: groups take turns; no worker is given the
-        job before `not_before` (without a zone: of this machine's). The same bytes submitted twice with the same type
-        and options are one job (`existing`).
+        job before `not_before`, and it is dead if none was by `expires_at` (without a zone: of this machine's). The
+        same bytes submitted twice with the same type and options are one job (`existing`).
         Raises ValueError (no suffix that tells the type), OSError, ChecksumMismatch (the file changed meanwhile) and
         what all calls raise.
         """
@@ -123,6 +124,7 @@ class AsyncClient(Endpoints):
             "requires": requires,
             "not_before": not_before,
             "group": group,
+            "expires_at": expires_at,
             "name": name,
         }
         if not isinstance(file, bytes):

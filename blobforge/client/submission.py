@@ -42,6 +42,7 @@ async def submit_file(
     requires: Sequence[str] | None = None,
     not_before: datetime | None = None,
     group: str | None = None,
+    expires_at: datetime | None = None,
     name: str | None = None,
     on_bytes: OnBytes | None = None,
 ) -> SubmittedFile:
@@ -68,6 +69,7 @@ async def submit_file(
         requires=requires,
         not_before=not_before,
         group=group,
+        expires_at=expires_at,
     )
     status = answer.status or "pending"
     if answer.upload_url is not None:

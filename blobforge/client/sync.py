@@ -86,13 +86,14 @@ class Client(BlockingClient):
         requires: Sequence[str] | None = None,
         not_before: datetime | None = None,
         group: str | None = None,
+        expires_at: datetime | None = None,
     ) -> SubmittedFile:
         """Submit a file, or bytes under a `name`, as a job, and upload what the server does not have yet.
 
         `type` is the job's, by default what the suffix says; `options` are what the converter is to do, `requires`
         what the labels of its worker must hold, `group` whose job it is: groups take turns; no worker is given the
-        job before `not_before` (without a zone: of this machine's). The same bytes submitted twice with the same type
-        and options are one job (`existing`).
+        job before `not_before`, and it is dead if none was by `expires_at` (without a zone: of this machine's). The
+        same bytes submitted twice with the same type and options are one job (`existing`).
         Raises ValueError (no suffix that tells the type), OSError, ChecksumMismatch (the file changed meanwhile) and
         what all calls raise.
         """
@@ -110,6 +111,7 @@ class Client(BlockingClient):
                 requires=requires,
                 not_before=not_before,
                 group=group,
+                expires_at=expires_at,
             )
         )
 
@@ -194,11 +196,12 @@ class Client(BlockingClient):
         requires: Sequence[str] | None = None,
         not_before: datetime | None = None,
         group: str | None = None,
+        expires_at: datetime | None = None,
     ) -> Submission:
         """Submit a job; one of the same source, type and options that is there already is answered instead. `options`
         are what the converter is to do, `requires` what the labels of its worker must hold (`gpu`, `memory_gib>=32`),
         `group` whose job it is: within a priority jobs of different groups take turns. No worker is given it before
-        `not_before` (without a zone: of this machine's).
+        `not_before`, and it is dead if none was by `expires_at` (without a zone: of this machine's).
         """
         return self._run(
             partial(
@@ -215,6 +218,7 @@ class Client(BlockingClient):
                 requires=requires,
                 not_before=not_before,
                 group=group,
+                expires_at=expires_at,
             )
         )
 
@@ -274,9 +278,9 @@ class Client(BlockingClient):
             partial(self._client.retry_job, job_id, reset_attempts=reset_attempts, priority=priority, compare=compare)
         )
 
-    def cancel_job(self, job_id: int) -> StatusAnswer:
-        """Cancel a job at once, a running one too."""
-        return self._run(partial(self._client.cancel_job, job_id))
+    def cancel_job(self, job_id: int, *, reason: str | None = None) -> StatusAnswer:
+        """Cancel a job at once, a running one too. The job shows the reason."""
+        return self._run(partial(self._client.cancel_job, job_id, reason=reason))
 
     def delete_job(self, job_id: int) -> None:
         """Delete a job for good; one's own that waits for its source needs the scope `submit`, any other `admin`."""
@@ -313,7 +317,7 @@ class Client(BlockingClient):
 
         `filters` are JobFilters, as for `list_jobs` (the priority that jobs have may be called `only_priority`, as
         it is in the body); `options` are those of the verb: `reset_attempts`, `priority`, `compare`, `objects`,
-        `add`, `remove`, `to` (of `retype`), `requires`.
+        `add`, `remove`, `to` (of `retype`), `requires`, `reason` (of `cancel`).
         """
         return self._run(
             partial(self._client.change_many, verb, ids=ids, dry_run=dry_run, filters=filters, **options)

@@ -59,6 +59,7 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
     result: Any = None
     progress: Any = None
     not_before: datetime | None = None
+    expires_at: datetime | None = None
     heartbeat_at: datetime | None = None
     losses: int = 0
     output_key: str | None = None
@@ -769,7 +770,8 @@ class OrphanSearch(msgspec.Struct, frozen=True, kw_only=True):
 
 class WaitingFor(msgspec.Struct, frozen=True, kw_only=True):
     """Why a job does not run, as a `code` and in words. `until`: it ends by itself then. `change`: commands that
-    would change it; `held_by`: running jobs that are in its way; `ahead`: how many come before it, at least."""
+    would change it; `held_by`: running jobs that are in its way; `ahead`: how many come before it, at least;
+    `expires_at`: it is dead then if no worker was given it."""
 
     code: str
     text: str
@@ -777,6 +779,7 @@ class WaitingFor(msgspec.Struct, frozen=True, kw_only=True):
     change: list[str] = []
     held_by: list[int] = []
     ahead: int | None = None
+    expires_at: datetime | None = None
 
 
 class JobWaiting(msgspec.Struct, frozen=True, kw_only=True):

@@ -296,7 +296,7 @@ async def _resume(parts: Parts) -> None:
     usual = parts.rules.retry
     longest = max(policy.longest for policy in (usual, *(retry_policy(each, usual) for each in types.values())))
     parts.scheduler.resume(waits, now_ms=now, longest=longest)
-    parts.scheduler.look_for_starts()
+    parts.scheduler.look_at_times()
     if leases:
         log.info("leases get a fresh period", jobs=len(leases))
 

@@ -414,8 +414,11 @@ class Store(Lookups, InHistory, Protocol):
     def due_starts(self, until: int, *, limit: int) -> list[Job]:
         """Pending jobs that were not to be started before a time (ms) up to that, the earliest first."""
 
-    def next_start(self) -> int | None:
-        """The earliest of the times (ms) before which a pending job is not to be started."""
+    def due_expiries(self, until: int, *, limit: int) -> list[Job]:
+        """Jobs that no worker was given, and that expire at a time (ms) up to that, the earliest first."""
+
+    def next_time(self) -> int | None:
+        """The earliest of the times (ms) of either kind that are left."""
 
     def beat_job(self, job: Job, *, progress: str | None, now: int) -> None:
         """Renew the lease of a running attempt and keep its progress, where it sent any."""

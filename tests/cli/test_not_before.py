@@ -21,6 +21,11 @@ def test_a_time_is_said_as_a_moment_or_as_how_far_ahead_it_is(running: Running) 
     day = (datetime.now() + timedelta(days=3)).replace(microsecond=0)
     job = running.json("ingest", ".", "--include", "b.pdf", "--not-before", day.isoformat())["job_id"]
     assert datetime.fromisoformat(running.json("jobs", "show", str(job))["not_before"]) == day.astimezone()
+    (running.folder / "c.pdf").write_text("c")
+    job = running.json("submit", "c.pdf", "--not-before", "+2h", "--expires-at", "+1d")["job_id"]
+    end = datetime.fromisoformat(running.json("jobs", "show", str(job))["expires_at"])
+    assert timedelta(hours=23) < end - datetime.now(UTC) < timedelta(hours=25)
+    assert "expires" in running.ok("jobs", "why", str(job))
     done = running.blobforge("work", "--type", "pdf", "--exec", "cp {source} {output}", "--once")
     assert "1 completed" not in done.stderr
     for wrong in ("later", "+h", "+2y"):

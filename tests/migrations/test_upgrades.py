@@ -57,6 +57,7 @@ COMMITTED = {
     "0030_quarantine.sql": "24df88754e91a3c7",
     "0031_groups.sql": "795d6a102f0f5978",
     "0032_given_back.sql": "b8658daa405a9922",
+    "0033_expiries.sql": "52441dff6c0846d5",
 }
 NUMBERS = {
     "<type:type>": "pdf",

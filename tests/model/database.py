@@ -15,7 +15,8 @@ Row = tuple[Any, ...]
 
 _JOBS = (
     "id", "type", "source_hash", "status", "priority", "max_attempts", "source_size", "attempt", "attempts", "losses",
-    "worker_id", "lease", "completed_at", "not_before", "last_error", "output_key", "result", "progress",
+    "worker_id", "lease", "completed_at", "not_before", "expires_at", "last_error", "output_key", "result",
+    "progress",
     "heartbeat_at", "kept_attempt", "replaced", "releases", "avoid", "avoid_until", "options", "made_by", "compare",
     "compare_until", "requires", "lane", "output_bytes", "sourceless", "of_group", "turn",
 )  # fmt: skip
@@ -180,10 +181,10 @@ def should_hold(world: World) -> dict[str, Any]:
 def _job(world: World, job: Job) -> Row:
     return (
         job.id, job.type, job.hash, job.status, job.priority, job.max_attempts, job.size, job.attempt, job.attempts,
-        job.losses, job.worker, job.lease, job.completed_at, job.not_before, job.error is not None, job.output,
-        job.result, job.progress, job.beat if job.status == "running" else None, job.kept_attempt, _replaced(job),
-        job.releases, json.dumps(job.avoid, separators=(",", ":")) if job.avoid else None, job.avoid_until,
-        job.options, job.made_by, int(job.compare), job.compare_until,
+        job.losses, job.worker, job.lease, job.completed_at, job.not_before, job.expires_at, job.error is not None,
+        job.output, job.result, job.progress, job.beat if job.status == "running" else None, job.kept_attempt,
+        _replaced(job), job.releases, json.dumps(job.avoid, separators=(",", ":")) if job.avoid else None,
+        job.avoid_until, job.options, job.made_by, int(job.compare), job.compare_until,
         job.requires, world.lane(job), job.bytes, int(job.source_never_came), job.group, job.turn,
     )  # fmt: skip
 

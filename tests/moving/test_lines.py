@@ -16,12 +16,12 @@ from actors.messages import (
     Complete,
     CreateToken,
     Fail,
+    HeedTimes,
     ObjectSeen,
     Register,
     Retry,
     Seen,
     SetRequirements,
-    StartJobs,
 )
 from blobforge.access import Scope, hash_secret
 from blobforge.moving import lines, reading
@@ -253,7 +253,7 @@ def test_a_job_that_is_not_to_be_started_yet_waits_here_too(tmp_path: Path) -> N
     assert new.probe.rows("deferred_counts", "type", "priority", "n") == [("pdf", 3, 1)]
     assert check(new.path) == []
     new.now = start
-    assert new.do(StartJobs(9)).jobs == 1
+    assert new.do(HeedTimes(9)).jobs == 1
     old.close()
     new.close()
 

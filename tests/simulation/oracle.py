@@ -45,6 +45,12 @@ class Job(NamedTuple):
     lane: int = 0
     group: str | None = None
     turn: int = 0
+    expires_at: int | None = None
+
+    @property
+    def expiry(self) -> int | None:
+        """When it is given up, as things are."""
+        return self.expires_at if self.status in ("pending", "uploading") else None
 
     @property
     def deferred(self) -> bool:
@@ -165,7 +171,7 @@ class Oracle:
         jobs = probe.rows(
             "jobs", "id", "type", "source_hash", "status", "attempt", "attempts", "losses", "max_attempts",
             "worker_id", "lease", "heartbeat_at", "not_before", "output_key", "releases", "avoid", "requires",
-            "updated_at", "priority", "lane", "of_group", "turn", order="id",
+            "updated_at", "priority", "lane", "of_group", "turn", "expires_at", order="id",
         )  # fmt: skip
         attempts = probe.rows(
             "attempts", "job_id", "attempt", "worker_id", "lease", "outcome", "kind", "started_at",
@@ -344,6 +350,8 @@ class Oracle:
             self._broken("retries wait", f"job {job.id} waited {now - self.failed_at[job.id]:.3f} s of {least}")
 
     def _died(self, was: Job, job: Job, since: float, run: int) -> None:
+        if was.expiry is not None and was.expiry <= job.updated:
+            return
         if was.status == "uploading":
             # A restart leaves at least one period of grace; what is left of the time is told by the wall clock.
             least = self.limits.upload_timeout if run == self.restarts else self.limits.worker_timeout

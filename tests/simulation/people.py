@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import hashlib
 import random
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -36,14 +36,14 @@ class Submitter:
         history: History,
         type_: str,
         requires: tuple[str, ...] = (),
-        later: str | None = None,
+        times: Mapping[str, str] | None = None,
         group: str | None = None,
     ) -> None:
-        """`later`: not to be started before, as the API takes it."""
+        """`times`: before which its job is not to be started, and at which it expires."""
         self._dice = dice
         self._group = group
         self._requires = requires
-        self._later = later
+        self._times = times or {}
         self._network = network
         self._objects = objects
         self._history = history
@@ -76,8 +76,7 @@ class Submitter:
         body: dict[str, Any] = {"type": self._type, "source_hash": source, "priority": dice.randint(1, 5)}
         if self._requires:
             body["requires"] = list(self._requires)
-        if self._later is not None:
-            body["not_before"] = self._later
+        body |= self._times
         if self._group is not None:
             body["group"] = self._group
         if dice.random() < 0.3:

@@ -101,7 +101,7 @@ class Play:
                 history=self.history,
                 type_=cast.choice(types),
                 requires=dice(self._seed, f"requires {number}").choice(REQUIRES) if self._labelled else (),
-                later=self._later(number) if self._timed else None,
+                times=self._times(number) if self._timed else None,
                 group=self._group_of(number),
             )
             self._nursery.start_soon(self._submit, submitter, number, cast.choice((0.1, cast.uniform(0.0, 50.0))))
@@ -124,9 +124,12 @@ class Play:
                     trouble.start_soon(by.run)
         await self._end(workers, operator, dispatcher)
 
-    def _later(self, number: int) -> str | None:
-        ahead = dice(self._seed, f"later {number}").choice((None, -5.0, 20.0, 60.0, 150.0))
-        return self._clock.rfc3339(ahead) if ahead is not None else None
+    def _times(self, number: int) -> dict[str, str]:
+        who = dice(self._seed, f"times {number}")
+        start = who.choice((None, -5.0, 20.0, 60.0, 150.0))
+        end = who.choice((None, None, 61.0, 100.0)) if start is None else who.choice((None, start + 60.0))
+        times = {"not_before": start, "expires_at": end}
+        return {name: self._clock.rfc3339(ahead) for name, ahead in times.items() if ahead is not None}
 
     async def _submit(self, submitter: Submitter, number: int, delay: float) -> None:
         self._submitting += 1

@@ -53,6 +53,8 @@ class Watch:
         look, limits = self._oracle.now, self._oracle.limits
         for job in look.jobs.values():
             since, _ = self._oracle.since[job.id]
+            if job.expiry is not None and min((self._clock() - job.expiry) / 1000, calm) > CALM:
+                self._broken("what no worker was given by its time is given up", f"job {job.id}")
             match job.status:
                 case "pending" if job.deferred and job.not_before is not None:
                     over = (self._clock() - job.not_before) / 1000  # in a play with such jobs nobody sets the clock

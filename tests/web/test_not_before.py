@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import trio
 
-from actors.messages import Batch, Cancel, Claim, Register, SetPriority, StartJobs
+from actors.messages import Batch, Cancel, Claim, HeedTimes, Register, SetPriority
 from actors.scheduler import LOOK_AGAIN_SECONDS
 from blobforge.config import Settings
 from blobforge.machinery.hop import in_place
@@ -37,6 +37,7 @@ async def test_it_is_given_to_nobody_before_its_time_and_then_wakes_who_waits(
     assert (job["status"], "not_before" in job) == ("pending", True)
     why = job["waiting"]
     assert (why["code"], why["until"]) == ("not-before", job["not_before"])
+    assert why["change"] == [f"blobforge jobs cancel {job_id} && blobforge jobs retry {job_id}"]
     assert await given(local) is None
     _, scale = await local.call("GET", "/api/scale")
     assert scale["pending"] == 0, "no worker is needed for it yet"
@@ -98,10 +99,10 @@ async def test_many_of_one_second_come_page_by_page_and_none_has_a_timer(
     await local.ask(Batch(tuple(submission(number, not_before=start) for number in range(many))))
     assert not local.parts.scheduler._timers
     await local.ask(Cancel(1))
-    first = await local.ask(StartJobs(500))
+    first = await local.ask(HeedTimes(500))
     assert (first.jobs, round(first.next_in or 0)) == (0, 50)
     await trio.sleep(60)
-    assert (await local.ask(StartJobs(500))).next_in is None
+    assert (await local.ask(HeedTimes(500))).next_in is None
     await local.ask(Register(ADMIN, "w1", "pdf"))
     granted = [(await local.ask(Claim(ADMIN, "w1", ("pdf",), 500))).jobs for _ in range(3)]
     assert [job.id for page in granted for job in page] == list(range(2, many + 1))

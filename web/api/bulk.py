@@ -47,8 +47,8 @@ async def retry(call: Call, body: wire_bulk.BulkRetry) -> BulkAnswered:
     return await _bulk(call, body, RetryJobs(body.reset_attempts, body.priority, completed_too, body.compare))
 
 
-async def cancel(call: Call, body: wire_bulk.BulkBody) -> BulkAnswered:
-    return await _bulk(call, body, CancelJobs())
+async def cancel(call: Call, body: wire_bulk.BulkCancel) -> BulkAnswered:
+    return await _bulk(call, body, CancelJobs(body.reason))
 
 
 async def set_priority(call: Call, body: wire_bulk.BulkPriority) -> BulkAnswered:
@@ -232,7 +232,7 @@ ROUTES = [
     Route("POST", "/api/jobs/retry", Access.SUBMIT, retry, "Bring many ended jobs back",
           body=wire_bulk.BulkRetry, gives=(wire_bulk.BulkAnswer, wire_bulk.OperationBegun), audit="jobs.retry"),
     Route("POST", "/api/jobs/cancel", Access.SUBMIT, cancel, "Cancel many jobs",
-          body=wire_bulk.BulkBody, gives=(wire_bulk.BulkAnswer, wire_bulk.OperationBegun), audit="jobs.cancel"),
+          body=wire_bulk.BulkCancel, gives=(wire_bulk.BulkAnswer, wire_bulk.OperationBegun), audit="jobs.cancel"),
     Route("POST", "/api/jobs/priority", Access.SUBMIT, set_priority, "Change the priority of many jobs",
           body=wire_bulk.BulkPriority, gives=(wire_bulk.BulkAnswer, wire_bulk.OperationBegun), audit="jobs.priority"),
     Route("POST", "/api/jobs/retype", Access.SUBMIT, retype, "Give many jobs that wait another type",

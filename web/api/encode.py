@@ -25,7 +25,7 @@ from web.api import wire_bulk, wire_common, wire_jobs, wire_workers
 from web.decode import Oversized, UnfitMember
 
 _LARGE_NUMBER = re.compile(r"\d[eE]\+?\d{3}|\d{309}")  # may be one that is larger than any float; in text, too
-LATEST_START_MS = 366 * 86_400_000  # ahead: further off, a time is rather a slip than a plan
+LATEST_TIME_MS = 366 * 86_400_000  # ahead: further off, a time is rather a slip than a plan
 SHORT_TEXT = 2_000  # characters of an error, a traceback, a log tail, where they stand beside many others
 
 
@@ -94,12 +94,19 @@ def options_text(said: dict[str, Any] | None) -> str | None:
 _ACCEPTED = (options.OPTIONS, HEEDS_INTERVAL)
 
 
-def start_ms(said: datetime | None, *, now: int) -> int | None:
-    """The time (ms) before which a job is not to be started. Raises UnfitMember."""
-    start = round(said.timestamp() * 1000) if said is not None else None
-    if start is not None and start > now + LATEST_START_MS:
-        raise UnfitMember("not_before", "a job can be told to wait for a year (366 days) at most")
-    return start
+def times_ms(not_before: datetime | None, expires_at: datetime | None, *, now: int) -> tuple[int | None, int | None]:
+    """The times (ms) before which a job is not to be started, and at which it is given up. Raises UnfitMember."""
+    start, end = _ms(not_before), _ms(expires_at)
+    for name, time in (("not_before", start), ("expires_at", end)):
+        if time is not None and time > now + LATEST_TIME_MS:
+            raise UnfitMember(name, "times of a job are a year (366 days) ahead at most")
+    if end is not None and start is not None and end <= start:
+        raise UnfitMember("expires_at", "the job is not to be started before it would have expired")
+    return start, end
+
+
+def _ms(said: datetime | None) -> int | None:
+    return round(said.timestamp() * 1000) if said is not None else None
 
 
 def requires_text(said: Iterable[str | None] | None) -> str | None:
@@ -186,6 +193,7 @@ def waiting_wire(waiting: Waiting | None) -> wire_jobs.WaitingWire | None:
         list(waiting.change),
         list(waiting.held_by),
         waiting.ahead,
+        time_or_none(waiting.expires),
     )
 
 
@@ -219,6 +227,7 @@ def job_wire(
         result=raw(job.result),
         progress=raw(job.progress),
         not_before=time_or_none(job.not_before),
+        expires_at=time_or_none(job.expires_at),
         heartbeat_at=time_or_none(job.heartbeat_at),
         output_key=job.output_key,
         result_attempt=job.result_attempt,

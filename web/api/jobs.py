@@ -94,7 +94,7 @@ def _new_job(call: Call, body: wire_jobs.SubmitBody) -> NewJob:
         call.caller.subject,
         encode.options_text(body.options),
         encode.requires_text(body.requires),
-        encode.start_ms(body.not_before, now=call.services.now()),
+        *encode.times_ms(body.not_before, body.expires_at, now=call.services.now()),
         body.group,
     )
 
@@ -314,7 +314,7 @@ async def retry(call: Call, body: wire_jobs.RetryBody) -> wire_common.Changed | 
 
 async def cancel(call: Call, body: wire_jobs.CancelBody) -> wire_common.Changed | Refusal:
     undo = new_undo(call) if body.undo else ""
-    return await _change(call, Cancel(call.params["job_id"], undo), "cancelled")
+    return await _change(call, Cancel(call.params["job_id"], undo, body.reason), "cancelled")
 
 
 async def set_priority(call: Call, body: wire_jobs.PriorityBody) -> wire_common.Changed | Refusal:

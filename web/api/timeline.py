@@ -11,6 +11,7 @@ from collections.abc import Callable
 import msgspec
 from quart import Response
 
+from blobforge import life
 from blobforge.job import Attempt, Job, JobStatus, Outcome, no_such_job
 from blobforge.people import AuditEntry
 from blobforge.refusals import Refusal
@@ -102,6 +103,12 @@ def _first_line(text: str | None) -> str:
 def _as_it_stands(job: Job, attempts: list[Attempt], records: list[AuditEntry]) -> list[_Timed]:
     """The entries for the job's present state that no attempt and no record tells."""
     ends = {attempt.ended_at for attempt in attempts}
+    expiry = job.expiry
+    ahead = [_event(expiry, "expires", "It is given up, unless a worker was given it.")] if expiry is not None else []
+    return ahead + _standing(job, ends, records)
+
+
+def _standing(job: Job, ends: set[int | None], records: list[AuditEntry]) -> list[_Timed]:
     match job.status:
         case JobStatus.PENDING if job.waits_to_start and job.not_before is not None:
             return [_event(job.not_before, "waits", "By its submission it is not to be started before.")]
@@ -113,6 +120,8 @@ def _as_it_stands(job: Job, attempts: list[Attempt], records: list[AuditEntry]) 
                     job.completed_at, "dead", f"It is dead: {_first_line(job.last_error) or 'its budget is spent'}"
                 )
             ]
+        case JobStatus.CANCELLED if job.completed_at is not None and (reason := life.cancelled_for(job)) is not None:
+            return [_event(job.completed_at, "cancelled", f"It was cancelled: {_first_line(reason)}")]
         case JobStatus.CANCELLED if job.completed_at is not None and job.completed_at not in ends:
             if not any(record.action == "job.cancel" and record.at == job.completed_at for record in records):
                 return [_event(job.completed_at, "cancelled", "It was cancelled, with others.")]

@@ -23,6 +23,7 @@ from web.api.wire_common import (
     Priority,
     Required,
     Requiring,
+    ShortText,
     Tag,
     WorkerId,
 )
@@ -59,6 +60,12 @@ class BulkRetry(BulkBody, frozen=True, kw_only=True, forbid_unknown_fields=True)
     reset_attempts: bool = False
     priority: Priority | None = None
     compare: bool = False
+
+
+class BulkCancel(BulkBody, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """`reason`: why, for people; the jobs show it."""
+
+    reason: ShortText | None = None
 
 
 class BulkPriority(BulkBody, frozen=True, kw_only=True, forbid_unknown_fields=True):

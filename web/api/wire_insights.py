@@ -193,7 +193,7 @@ class AttentionWire(msgspec.Struct, frozen=True):
 
 class EventWire(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     """Something that happened to a job. `what` is `submitted`, `started`, the outcome of an attempt, `given-back`,
-    `waits`, `cancelled`, `dead`, or an action (`job.retry`) of the caller `by`."""
+    `waits`, `expires`, `cancelled`, `dead`, or an action (`job.retry`) of the caller `by`."""
 
     at: str
     what: str

@@ -26,6 +26,7 @@ from web.api.wire_common import (
     Required,
     Requiring,
     Sha256,
+    ShortText,
     Size,
     SourcePath,
     Tag,
@@ -37,8 +38,9 @@ class SubmitBody(msgspec.Struct, frozen=True):
     """`bind_checksum`: sign the SHA-256 into `upload_url`; the PUT must then carry all of `upload_headers`.
     `options`: what the converter is to do, at most 16 KiB of JSON; `{}` is none. A job is unique by source, type and
     options. `requires`: what the labels of its worker must hold (`gpu`, `zone=eu`, `memory_gib>=32`), 16 at most.
-    `not_before`: no worker is given the job before that time, at most a year ahead; one that is over says nothing.
-    `group`: whose job it is; within a priority jobs of different groups take turns."""
+    `not_before`: no worker is given the job before that time; one that is over says nothing. `expires_at`: it is dead
+    if no worker was given it by then. Both are a year ahead at most. `group`: whose job it is; within a priority jobs
+    of different groups take turns."""
 
     type: JobType
     source_hash: Sha256
@@ -53,6 +55,7 @@ class SubmitBody(msgspec.Struct, frozen=True):
     requires: Annotated[list[Required | None], Meta(max_length=MOST_REQUIREMENTS)] | None = None
     not_before: Moment | None = None
     group: Group | None = None
+    expires_at: Moment | None = None
 
 
 class SubmitMany(msgspec.Struct, frozen=True):
@@ -92,9 +95,11 @@ class RetryBody(msgspec.Struct, frozen=True):
 
 
 class CancelBody(msgspec.Struct, frozen=True):
-    """`undo`: remember how the job was, and answer with a token to put it back by."""
+    """`undo`: remember how the job was, and answer with a token to put it back by. `reason`: why, for people; the job
+    shows it."""
 
     undo: bool = False
+    reason: ShortText | None = None
 
 
 class PriorityBody(msgspec.Struct, frozen=True):
@@ -188,7 +193,8 @@ class WaitingWire(msgspec.Struct, frozen=True, omit_defaults=True):
     """Why a job does not run. `code` is `source`, `not-before`, `back-off`, `kept`, `paused`, `limit`, `rate`,
     `not-accepted`, `labels`, `no-worker`, `all-offline`, `all-disabled`, `all-draining`, `queued` or `next`; `until`
     is when that ends by itself, where it is known. `change` are commands that would change it; `held_by` running
-    jobs in its way, the first five; `ahead` how many come before it, at least."""
+    jobs in its way, the first five; `ahead` how many come before it, at least. At `expires_at` the job is dead if no
+    worker was given it."""
 
     code: str
     text: str
@@ -196,6 +202,7 @@ class WaitingWire(msgspec.Struct, frozen=True, omit_defaults=True):
     change: list[str] = []
     held_by: list[int] = []
     ahead: int | None = None
+    expires_at: str | None = None
 
 
 class WhyWire(msgspec.Struct, frozen=True):
@@ -241,6 +248,7 @@ class JobWire(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     result: msgspec.Raw | None = None
     progress: msgspec.Raw | None = None
     not_before: str | None = None
+    expires_at: str | None = None
     heartbeat_at: str | None = None
     output_key: str | None = None
     result_attempt: int | None = None

@@ -11,6 +11,7 @@ from quart import Response, render_template
 from werkzeug.datastructures import MultiDict
 
 from blobforge.job import JobStatus, no_such_job
+from blobforge.life import cancelled_for
 from blobforge.refusals import Refusal, RefusalCode
 from blobforge.requirements import words
 from blobforge.store.lists import NEWEST, PAGE_BYTES
@@ -105,6 +106,8 @@ async def shown(call: Call) -> Response | Refusal:
             "earlier": happened[1],
             "requires": words(job.requires),
             "waits_to_start": job.waits_to_start,
+            "expires_at": job.expiry,
+            "cancelled_for": cancelled_for(job),
             "expected": api.expected_ends(reader, [job], now=now).get(job_id),
             "waiting": api.why_waiting(reader, job, source_until=source_until, now=now),
             **comparison.of_page(reader, job),

@@ -45,6 +45,7 @@ class JobOptions(msgspec.Struct, frozen=True, kw_only=True):
     requires: tuple[str, ...] = ()
     not_before: datetime | None = None
     group: str | None = None
+    expires_at: datetime | None = None
 
 
 class AwaitedUpload(NamedTuple):
@@ -151,6 +152,7 @@ class Batches:
             "requires": list(options.requires) or None,
             "not_before": options.not_before,
             "group": options.group,
+            "expires_at": options.expires_at,
         }
         return {
             "type": hashed.file.type,

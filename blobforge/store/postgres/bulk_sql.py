@@ -197,8 +197,9 @@ def _insert(table: str, columns: str, kinds: str, more: str = "") -> str:
 INSERT_JOBS: Final = _insert(
     "jobs",
     "id, type, status, priority, source_hash, created_at, updated_at, max_attempts, source_path, source_size, tags,"
-    " metadata, submitter, output_bytes, options, options_hash, requires, lane, not_before, of_group, turn",
-    "nttntnnntntttntttnntn",
+    " metadata, submitter, output_bytes, options, options_hash, requires, lane, not_before, of_group, turn,"
+    " expires_at",
+    "nttntnnntntttntttnntnn",
 )
 INSERT_JOB_TAGS: Final = _insert("job_tags", "tag, job_id", "tn", "ON CONFLICT DO NOTHING")
 DELETE_JOB_TAGS: Final = (

@@ -56,7 +56,7 @@ def new_job(job: Job) -> Row:
         job.id, job.type, job.status, job.priority, job.source_hash, job.created_at, job.updated_at,
         job.max_attempts, job.source_path, job.source_size, encode_tags(job.tags), job.metadata, job.submitter,
         job.output_bytes, job.options, digest(job.options), job.requires, job.lane,
-        job.not_before, job.of_group, job.turn,
+        job.not_before, job.of_group, job.turn, job.expires_at,
     )  # fmt: skip
 
 

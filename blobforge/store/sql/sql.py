@@ -17,7 +17,7 @@ JOB_COLUMNS: Final = (
     " not_before, last_error, output_key, result, progress, failure, progress_at, releases, avoid_until,"
     " kept_attempt, replaced, submitter, upload_key, result_size, write_once, more_paths,"
     " output_bytes, options, converter, made_by, compare, compare_until, requires, lane, sourceless,"
-    " of_group, turn"
+    " of_group, turn, expires_at"
 )
 # Of a list that shows no more than these: what submitters and workers write at length stays on the disk.
 _LONG: Final = frozenset({"metadata", "last_error", "result", "replaced", "options"})
@@ -622,6 +622,11 @@ COMPARED_UNTIL: Final = f"""
 _TO_START: Final = "jobs INDEXED BY jobs_to_start WHERE status = 'pending' AND releases = 0"
 DUE_STARTS: Final = f"""
     SELECT {JOB_COLUMNS} FROM {_TO_START} AND not_before <= ? ORDER BY not_before, id LIMIT ?"""
+_TO_EXPIRE: Final = """jobs INDEXED BY jobs_to_expire
+     WHERE expires_at IS NOT NULL AND status IN ('pending', 'uploading')"""
+DUE_EXPIRIES: Final = f"""
+    SELECT {JOB_COLUMNS} FROM {_TO_EXPIRE} AND expires_at <= ? ORDER BY expires_at, id LIMIT ?"""
+NEXT_EXPIRY: Final = f"SELECT expires_at FROM {_TO_EXPIRE} ORDER BY expires_at, id LIMIT 1"
 NEXT_START: Final = f"SELECT not_before FROM {_TO_START} AND not_before IS NOT NULL ORDER BY not_before, id LIMIT 1"
 HAS_SOURCE: Final = "SELECT 1 FROM jobs WHERE source_hash = ? LIMIT 1"
 PRUNE_AUDIT: Final = _delete_page("audit", "id", "at < ? ORDER BY at, id")

@@ -101,10 +101,14 @@ class SqlStore(CredentialLookups, WorkingSet):
         self.settle()
         return self.known([rows.job(row) for row in self._do.rows(sql.DUE_STARTS, (until, limit))])
 
-    def next_start(self) -> int | None:
+    def due_expiries(self, until: int, *, limit: int) -> list[Job]:
         self.settle()
-        row = self._do.row(sql.NEXT_START)
-        return row[0] if row is not None else None
+        return self.known([rows.job(row) for row in self._do.rows(sql.DUE_EXPIRIES, (until, limit))])
+
+    def next_time(self) -> int | None:
+        self.settle()
+        found = [row[0] for row in (self._do.row(sql.NEXT_START), self._do.row(sql.NEXT_EXPIRY)) if row is not None]
+        return min(found, default=None)
 
     def has_converter(self, converter: str) -> bool:
         if converter in self._rows.converters:

@@ -173,8 +173,8 @@ JOB_STATES: Final = "SELECT id, status, attempt FROM jobs WHERE id IN (SELECT va
 INSERT_JOBS: Final = f"""
     INSERT INTO jobs (id, type, status, priority, source_hash, created_at, updated_at, max_attempts, source_path,
                       source_size, tags, metadata, submitter, output_bytes, options, options_hash, requires, lane,
-                      not_before, of_group, turn)
-    {{row}} {_values(0, 21)} {{each}} {{in_order}}"""
+                      not_before, of_group, turn, expires_at)
+    {{row}} {_values(0, 22)} {{each}} {{in_order}}"""
 INSERT_JOB_TAGS: Final = "INSERT OR IGNORE INTO job_tags (tag, job_id) {row} {0}, {1} {each}"
 DELETE_JOB_TAGS: Final = "DELETE FROM job_tags WHERE (tag, job_id) IN ({row} {0}, {1} {each})"
 ADD_JOB_PATHS: Final = "INSERT INTO job_paths (job_id, n, path) {row} {0}, {1}, {2} {each}"

@@ -51,6 +51,7 @@ INSTANCES = st.sampled_from([None, None, "current", "current", "one", "two", "th
 TAGS = st.sampled_from([(), ("a",), ("b", "a"), ("c",)])
 UNDO = st.sampled_from(["", "a", "b"])
 STARTS = st.sampled_from([None, None, None, 0, 1000, 100_000])  # ms until a job may be started
+ENDS = st.sampled_from([None, None, None, None, -1, 1, 2000, 200_000])  # ms until one expires
 OPTIONS = st.sampled_from([None, None, None, '{"dpi":1}'])
 ACCEPTS = st.sampled_from([("options",), (), ("options", "heartbeat_interval")])
 LABELS = st.sampled_from(list(MEETS))

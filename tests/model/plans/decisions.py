@@ -25,7 +25,8 @@ class Decisions(Base):
 
     def cancelling(self, job: str, undo: str = "") -> Asked:
         job_id = self.job_id(job, "running", "failed")
-        return Asked(m.Cancel(job_id, undo), lambda _: self.world.cancel(job_id, undo, self.now))
+        reason = "why" if undo == "b" else None
+        return Asked(m.Cancel(job_id, undo, reason), lambda _: self.world.cancel(job_id, undo, self.now, reason))
 
     def moving(self, job: str, priority: int, undo: str = "") -> Asked:
         job_id = self.job_id(job, "pending")

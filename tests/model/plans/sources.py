@@ -10,6 +10,7 @@ from actors import messages as m
 from tests.model.plans.asked import Asked
 from tests.model.plans.base import Base
 from tests.model.plans.choices import (
+    ENDS,
     GROUPS,
     HASHES,
     JOBS,
@@ -31,14 +32,17 @@ class Sources(Base):
         self, source_hash: str, type_: str, source: m.ObjectSeen = SOURCE_IS_THERE, *, priority: int = 3,
         size: int | None = None, most: int | None = None, tags: tuple[str, ...] = (), behind: int = 0,
         options: str | None = None, requires: str | None = None, group: str | None = None, start: int | None = None,
+        end: int | None = None,
     ) -> Asked:  # fmt: skip
-        """`behind`: somebody looked for the source before the last so many deletions had ended. `start`: in so many
-        ms."""
+        """`behind`: somebody looked for the source before the last so many deletions had ended. `start`, `end`:
+        in so many ms."""
         source = m.ObjectSeen(source.seen, source.size, source.sha256, max(0, self.epoch - behind))
         more = {"options": options, "requires": requires, "group": group}
         new = m.NewJob(type_, source_hash, None, size, priority, most, tags, **more)
         if start is not None:
             new = msgspec.structs.replace(new, not_before=self.now + start)
+        if end is not None:
+            new = msgspec.structs.replace(new, expires_at=self.now + end)
 
         def expect(answer: m.Submitted) -> object:
             made = answer.job_id if isinstance(answer, m.Submitted) and not answer.existing else None
@@ -57,12 +61,12 @@ class Sources(Base):
     @rule(
         source_hash=HASHES, type_=TYPES, source=SEEN, priority=PRIORITIES, size=SIZES,
         most=st.sampled_from([None, 1, 2]), tags=st.sampled_from([(), ("a", "b", "a")]), behind=st.integers(0, 1),
-        options=OPTIONS, requires=REQUIRES, group=GROUPS, start=STARTS,
+        options=OPTIONS, requires=REQUIRES, group=GROUPS, start=STARTS, end=ENDS,
     )  # fmt: skip
     def submit(
         self, source_hash: str, type_: str, source: m.ObjectSeen, priority: int, size: int | None, most: int | None,
         tags: tuple[str, ...], behind: int, options: str | None, requires: str | None, group: str | None,
-        start: int | None,
+        start: int | None, end: int | None,
     ) -> None:  # fmt: skip
         self.do(
             self.submission(
@@ -78,13 +82,14 @@ class Sources(Base):
                 requires=requires,
                 start=start,
                 group=group,
+                end=end,
             )
         )
 
-    @precondition(lambda self: any(job.not_before is not None for job in self.world.jobs.values()))
+    @precondition(lambda self: any(job.not_before or job.expires_at for job in self.world.jobs.values()))
     @rule(limit=st.integers(1, 3))
-    def jobs_start(self, limit: int) -> None:
-        self.do(Asked(m.StartJobs(limit), lambda _: self.world.start_due(limit, self.now)))
+    def times_are_heeded(self, limit: int) -> None:
+        self.do(Asked(m.HeedTimes(limit), lambda _: self.world.heed_times(limit, self.now)))
 
     @rule(
         job=st.sampled_from(["apt", "apt", "1st"]), source=st.sampled_from([m.Seen.VERIFIED, m.Seen.ABSENT]),

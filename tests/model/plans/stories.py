@@ -130,6 +130,14 @@ class Stories(Many, Fleet, Disasters):
             self.output_is_looked_for(2, m.ObjectSeen(m.Seen.ABSENT))
         self.janitor_takes(False)
 
+    @rule(source_hash=HASHES, given=st.booleans())
+    def a_job_is_of_use_for_two_seconds(self, source_hash: str, given: bool) -> None:
+        self.do(self.submission(source_hash, "pdf", priority=1, end=2000))
+        if given:
+            self.claim("w1", "own", self.allowed("w1", ("pdf",)), 9, None, accepts=("options",))
+        self.now += 2000
+        self.times_are_heeded(3)
+
     @seldom
     @rule(source_hash=HASHES, outcome=st.sampled_from(["gone", "gone", "unanswered"]), behind=st.integers(0, 1))
     def a_source_is_deleted_and_sent_again(self, source_hash: str, outcome: str, behind: int) -> None:

@@ -109,7 +109,7 @@ class Attempts(Access, Turns):
         self.given_leases[lease] = (job.id, attempt)
         job.status, job.worker, job.lease, job.attempt, job.beat = "running", worker_id, lease, attempt, now
         job.attempts += 1
-        job.completed_at = job.not_before = job.progress = job.avoid_until = None
+        job.completed_at = job.not_before = job.expires_at = job.progress = job.avoid_until = None
         job.avoid = ()
         job.history[attempt] = Attempt(worker_id, lease, now)
 

@@ -11,7 +11,8 @@ from tests.model.world.turns import Turns
 
 BY_RETRY = (
     "status", "priority", "attempt", "attempts", "losses", "worker", "lease", "completed_at", "not_before",
-    "progress", "kept_attempt", "replaced", "releases", "source_never_came", "made_by", "compare", "compare_until",
+    "expires_at", "progress", "kept_attempt", "replaced", "releases", "source_never_came", "expired", "made_by",
+    "compare", "compare_until",
 )  # fmt: skip
 
 
@@ -24,10 +25,12 @@ class Decisions(Turns):
         reset: bool,
         priority: int | None,
         compare: bool = False,
-        start: int | None = None,
+        times: tuple[int | None, int | None] = (None, None),
     ) -> Any:
         if job.status in ("uploading", "pending", "running"):
             return No("job-not-retryable")
+        if job.status == "cancelled" and str(job.error).startswith("cancelled: "):
+            job.error = None
         asked_before = job.compare and job.status != "completed"
         if job.status == "completed" and (job.output, job.result) != (None, None):
             job.kept_attempt = job.attempt
@@ -39,12 +42,13 @@ class Decisions(Turns):
         job.priority = priority or job.priority
         if reset:
             job.attempts = job.losses = job.releases = 0
-        job.worker = job.lease = job.completed_at = job.not_before = job.progress = job.replaced = None
-        job.source_never_came = False
+        job.worker = job.lease = job.completed_at = job.progress = job.replaced = None
+        job.not_before = job.expires_at = None
+        job.source_never_came = job.expired = False
         job.changed_at = now
         if job.status == "pending":
             self.keep(job, now)
-        job.not_started_before(start, now)
+        job.timed(*times, now)
         self.enter(job)
         return ("JobChanged", job.id, job.status, "")
 
@@ -74,7 +78,7 @@ class Decisions(Turns):
             self.retried[undo, job_id] = before
         return (*answer[:3], undo)
 
-    def cancel(self, job_id: int, undo: str, now: int) -> Any:
+    def cancel(self, job_id: int, undo: str, now: int, reason: str | None = None) -> Any:
         job = self.jobs.get(job_id)
         if job is None:
             return No("no-such-job")
@@ -84,10 +88,12 @@ class Decisions(Turns):
             job.end("cancelled", now)
         if undo and (undo, job_id) not in self.undos:
             start = job.not_before if job.deferred or job.status == "uploading" else None
-            self.undos[undo, job_id] = (job.status if start is None else "{", "cancelled", now)
-            self.started_from[undo, job_id] = start
+            timed = (start, job.expiry) != (None, None)
+            self.undos[undo, job_id] = ("{" if timed else job.status, "cancelled", now)
+            self.times_before[undo, job_id] = start, job.expiry
         job.source_never_came = job.status == "uploading"
         job.status, job.completed_at = "cancelled", now
+        job.error = f"cancelled: {reason}" if reason else job.error
         job.lease = job.worker = job.not_before = job.avoid_until = None
         job.avoid, job.releases = (), 0
         return ("JobChanged", job_id, "cancelled", undo)
@@ -181,9 +187,9 @@ class Decisions(Turns):
                     changed += 1
                 continue
             if became == "cancelled":
-                start = self.started_from.pop((token, job_id))
+                times = self.times_before.pop((token, job_id))
                 if job.status == "cancelled" and job.completed_at == at:
-                    self.again(job, now, reset=False, priority=None, start=start)
+                    self.again(job, now, reset=False, priority=None, times=times)
                     changed += 1
             elif became in ("pending", "uploading"):
                 before = self.retried[token, job_id]

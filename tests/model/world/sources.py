@@ -26,6 +26,11 @@ class Sources(Decisions):
         types = {each.type for each in self.jobs.values()}
         if found is None and job.type not in types and len(types) >= self.rules.max_types:
             return No("invalid")
+        anew = found is None or (
+            found.status == "dead" and (found.source_never_came or found.expired or seen == "absent")
+        )
+        if anew and job.expires_at is not None and job.expires_at <= now:
+            return No("invalid")
         if found is None and (refused := self.take_set(job.type, set_called(job.requires, job.group))) is not None:
             return refused
         if seen == "verified":
@@ -35,8 +40,8 @@ class Sources(Decisions):
         ready = self.ready(job.source_hash, found.size if found is not None else job.source_size)
         missing = not ready and seen != "present"
         if found is not None:
-            if found.status == "dead" and (found.source_never_came or seen == "absent"):
-                self.again(found, now, reset=True, priority=None, start=job.not_before)
+            if anew:
+                self.again(found, now, reset=True, priority=None, times=(job.not_before, job.expires_at))
             elif seen == "absent" and found.status == "pending" and found.lease is None:
                 found.not_before = None if found.releases else found.not_before
                 found.status, found.changed_at = "uploading", now
@@ -61,7 +66,7 @@ class Sources(Decisions):
             job.requires,
             job.group,
         )  # fmt: skip
-        made.not_started_before(job.not_before, now)
+        made.timed(job.not_before, job.expires_at, now)
         self.enter(made)
         self.jobs[new_id] = made
         requires = tuple(json.loads(made.requires)) if made.requires else None
@@ -86,18 +91,27 @@ class Sources(Decisions):
             count += 1
         return ("SourceSettledFor", count, None)
 
-    def start_due(self, limit: int, now: int) -> Any:
+    def heed_times(self, limit: int, now: int) -> Any:
+        over = sorted((job.expiry, job.id) for job in self.jobs.values() if job.expiry is not None)
+        over = [each for each in over if each[0] <= now][:limit]
+        for _, job_id in over:
+            job = self.jobs[job_id]
+            job.source_never_came = job.status == "uploading"
+            job.status, job.completed_at, job.error, job.expired = "dead", now, True, True
+            job.not_before = job.avoid_until = None
+            job.avoid = ()
         waiting = sorted(
             (job.not_before, job.id) for job in self.jobs.values() if job.deferred and job.not_before is not None
         )
-        due = [each for each in waiting if each[0] <= now][:limit]
+        due = [each for each in waiting if each[0] <= now][: limit - len(over)]
         for _, job_id in due:
             job = self.jobs[job_id]
             job.not_before, job.changed_at = None, now
             self.keep(job, now)
             self.enter(job)
-        left = waiting[len(due) :]
-        return ("Started", len(due), max(0, left[0][0] - now) / 1000 if left else None)
+        left = [each for each, _ in waiting[len(due) :]]
+        left += [job.expiry for job in self.jobs.values() if job.expiry is not None]
+        return ("TimesHeeded", len(due), len(over), max(0, min(left) - now) / 1000 if left else None)
 
     def source_rejected(self, source_hash: str, now: int) -> Any:
         self.files.pop(source_of(source_hash), None)

@@ -25,7 +25,7 @@ T = TypeVar("T")
 # What comes back with a backup; all else is out there for ever.
 DURABLE: Final = (
     "jobs", "workers", "files", "doomed", "claim_keys", "claimed_at", "undos", "retried", "retagged", "retyped",
-    "started_from",
+    "times_before",
     "tokens", "people", "sessions", "audits", "kept", "drills", "outputs", "set_for",
     "buckets", "searches", "sets", "required", "clocks", "turns",
 )  # fmt: skip
@@ -50,7 +50,7 @@ class State:
         self.claim_keys: dict[tuple[str, str], list[tuple[int, int]]] = {}
         self.claimed_at: dict[tuple[str, str], int] = {}
         self.undos: dict[tuple[str, int], tuple[str, str, int]] = {}
-        self.started_from: dict[tuple[str, int], int | None] = {}  # by undo of a cancellation
+        self.times_before: dict[tuple[str, int], tuple[int | None, int | None]] = {}  # by undo of a cancellation
         self.retyped: dict[tuple[str, int], tuple[str, str, int]] = {}  # by undo: from, to, and after which attempt
         self.retagged: dict[tuple[str, int], tuple[list[str], list[str]]] = {}  # by undo: tags added, and removed
         self.retried: dict[tuple[str, int], dict[str, Any]] = {}  # by undo: what a retry has changed, as it was

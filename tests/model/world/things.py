@@ -71,6 +71,7 @@ class Job:
     beat: int | None = None
     completed_at: int | None = None
     not_before: int | None = None
+    expires_at: int | None = None
     error: str | bool | None = None  # True: there is a reason, whatever its words
     output: str | None = None
     result: str | None = None
@@ -84,6 +85,7 @@ class Job:
     compare_until: int | None = None  # so long that one is kept
     changed_at: int | None = None  # by a retry, or while it waits: for the undo of that retry
     source_never_came: bool = False
+    expired: bool = False
     history: dict[int, Attempt] = field(default_factory=dict)
 
     @property
@@ -95,7 +97,18 @@ class Job:
         """It waits for the time that its submission said."""
         return self.status == "pending" and self.not_before is not None and not self.releases
 
-    def not_started_before(self, start: int | None, now: int) -> None:
+    @property
+    def never_started(self) -> bool:
+        """It is brought back by another submission, once it is dead."""
+        return self.source_never_came or self.expired
+
+    @property
+    def expiry(self) -> int | None:
+        """When it is given up, as things are."""
+        return self.expires_at if self.status in ("pending", "uploading") else None
+
+    def timed(self, start: int | None, end: int | None, now: int) -> None:
+        self.expires_at = end
         if start is not None and start > now:
             self.not_before, self.avoid, self.avoid_until = start, (), None
 

@@ -168,6 +168,8 @@ PLANS: list[tuple[str, tuple[Any, ...], str]] = [
     (sql.WAITING_FOR_TIME, (), "jobs_waiting"),
     (sql.DUE_STARTS, (1, 10), "jobs_to_start"),
     (sql.NEXT_START, (), "jobs_to_start"),
+    (sql.DUE_EXPIRIES, (1, 10), "jobs_to_expire"),
+    (sql.NEXT_EXPIRY, (), "jobs_to_expire"),
     (sql.FIRST_IN_LANE, ("pdf", 0, 3), "jobs_ready"),
     (sql.FIRST_HELD_UP, ("pdf", 3), "jobs_held_up"),
     (sql.AWAITED_SOURCES, (), "jobs_listed"),

@@ -35,6 +35,8 @@ PLANS: list[tuple[str, tuple[Any, ...], str]] = [
     (shared.WAITING_FOR_TIME, (), "jobs_waiting"),
     (shared.DUE_STARTS, (1, 10), "jobs_to_start"),
     (shared.NEXT_START, (), "jobs_to_start"),
+    (shared.DUE_EXPIRIES, (1, 10), "jobs_to_expire"),
+    (shared.NEXT_EXPIRY, (), "jobs_to_expire"),
     (shared.FIRST_IN_LANE, ("pdf", 0, 3), "jobs_ready"),
     (shared.FIRST_HELD_UP, ("pdf", 3), "jobs_held_up"),
     (shared.AWAITED_SOURCES, (), "jobs_listed"),
@@ -69,7 +71,7 @@ def test_a_query_uses_its_index(
     assert index in plan[0]
     assert "TEMP B-TREE" not in plan[0]
     # A partial index that is walked whole holds nothing but what is asked for.
-    partial = {"jobs_running", "jobs_waiting", "jobs_to_start", "files_unchecked"}
+    partial = {"jobs_running", "jobs_waiting", "jobs_to_start", "jobs_to_expire", "files_unchecked"}
     whole = plan[0].startswith("SCAN") and not any(name in plan[0] for name in partial)
     assert not whole, plan
 
