@@ -1006,7 +1006,7 @@ class RetryJobs(msgspec.Struct, frozen=True, tag="retry", tag_field="verb"):
     compare: bool = False
 
 
-class CancelJobs(msgspec.Struct, frozen=True, tag="cancel", tag_field="verb"):
+class CancelJobs(msgspec.Struct, frozen=True, omit_defaults=True, tag="cancel", tag_field="verb"):
     reason: str | None = None
 
 
