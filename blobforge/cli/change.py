@@ -15,7 +15,6 @@ from blobforge.cli import common, output, suggest
 from blobforge.cli.common import CliError, CliSession, CommandGroup, pass_session, session_options
 from blobforge.cli.operations import begun, completed, ended
 from blobforge.cli.selection import Filters, bulk_filters, chosen, ids_or_filter, some_ids
-from blobforge.operation import MANY
 
 if TYPE_CHECKING:
     from blobforge.client import AsyncClient, BulkDone
@@ -377,6 +376,8 @@ def change_counted(
     """One bulk request, `ask_for(dry=...)`: counted first, asked about, then done; where they are many, as the
     operation that `begin` asks for, which goes on whatever becomes of this command. `among`: of how many they are.
     Raises CliError."""
+    from blobforge.operation import MANY
+
     found = ask_for(dry=True)
     if not dry_run and found.changed:
         common.confirm(f"{question} {output.count(found.changed, noun)}?", yes=yes)

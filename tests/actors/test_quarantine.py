@@ -21,7 +21,7 @@ async def end(local: LocalServer, worker_id: str, job: Job) -> None:
 
 
 async def quarantined(local: LocalServer) -> None:
-    """Worker x has failed four of four, where a and b have completed all."""
+    """Worker x has failed four of four, where a and b have completed all: these four, too, which came back."""
     for worker_id in ("a", "b", "x"):
         await local.ask(Register(ADMIN, worker_id, "pdf"))
     for number in range(24):
@@ -32,6 +32,10 @@ async def quarantined(local: LocalServer) -> None:
             await local.ask(Fail(ADMIN, "x", job.id, "OSError: no disk", lease=job.lease, retryable=False))
         else:
             await end(local, worker_id, job)
+    returned = (await local.ask(Claim(ADMIN, "a", ("pdf",), 10))).jobs
+    assert len(returned) == 4
+    for job in returned:
+        await end(local, "a", job)
 
 
 async def test_a_long_poll_is_woken_for_its_trial_and_no_job_wakes_it_before(
