@@ -231,36 +231,33 @@ def _its_turn(job: Job, around: Surroundings, now: int) -> Waiting | None:
         Reason.TURN,
         f"Groups take turns, and {ahead} {'job' if ahead == '1' else 'jobs'} of type {job.type} (more urgent, or "
         f"with an earlier turn) come before it, {own} of them of its own group {job.of_group}. Jobs without a group "
-        f"take turns with these, too. {_machines(around)}",
+        f"take turns with these, too; {_machines(around)}",
         change=change,
         ahead=around.ahead,
     )
 
 
-def _machines(around: Surroundings) -> str:
-    workers = "One worker is" if around.fleet.ready == 1 else f"{around.fleet.ready:,} workers are"
-    return f"{workers} there, and {around.running:,} {'job runs' if around.running == 1 else 'jobs run'} now."
+def _machines(around: Surroundings, there: str = "there") -> str:
+    workers = "one worker is" if around.fleet.ready == 1 else f"{around.fleet.ready:,} workers are"
+    run = f"{around.running:,} {'job runs' if around.running == 1 else 'jobs run'} now"
+    held = f"; in quarantine: {_named(around)}" if around.quarantined else ""
+    return f"{workers} {there}, and {run}{held}."
 
 
 def _in_line(job: Job, around: Surroundings, now: int) -> Waiting | None:
-    fleet = around.fleet
-    workers = "one worker is" if fleet.ready == 1 else f"{fleet.ready:,} workers are"
-    run = f"{around.running:,} {'job runs' if around.running == 1 else 'jobs run'} now"
-    if around.quarantined:
-        run += f"; in quarantine: {_named(around)}"
     taking_turns = ", in turns with jobs that have a group" if around.others_in_groups else ""
     if around.ahead == 0:
         return Waiting(
             Reason.NEXT,
-            f"It is the next of type {job.type}{taking_turns}; {workers} there for it, and {run}.",
+            f"It is the next of type {job.type}{taking_turns}; {_machines(around, 'there for it')}",
             ahead=0,
         )
     ahead = f"{around.ahead:,}" if around.ahead_exact else f"more than {around.ahead:,}"
     jobs = "job of its type is" if around.ahead_exact and around.ahead == 1 else "jobs of its type are"
     return Waiting(
         Reason.QUEUED,
-        f"{ahead} {jobs} before it (more urgent, or older at priority {job.priority}){taking_turns}; {workers} "
-        f"there, and {run}.",
+        f"{ahead} {jobs} before it (more urgent, or older at priority {job.priority}){taking_turns}; "
+        f"{_machines(around)}",
         change=(f"blobforge jobs priority {job.id} 1",) if job.priority > 1 else (),
         ahead=around.ahead,
     )

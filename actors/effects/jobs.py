@@ -5,11 +5,11 @@ from __future__ import annotations
 import msgspec
 from msgspec.structs import replace
 
-from actors.effects.avoidance import claimable, kept_from
+from actors.effects.avoidance import kept_from
 from actors.effects.periodic import UNDO_MS
 from actors.effects.requiring import REQUIRED, RequirementsChanged, required, undo_requirements
 from actors.effects.retyping import RETYPED, retyped, undo_retype
-from actors.effects.times import ready_or_waits, tell_expiry
+from actors.effects.times import ready_or_waits, tell_expiry, time_is_over
 from actors.effects.transaction import Transaction
 from actors.messages import (
     Cancel,
@@ -251,22 +251,8 @@ def _undo_retry(tx: Transaction, job: Job, before: BeforeRetry, retried_at: int)
 
 
 def wake(tx: Transaction, message: WakeJobs) -> Expired:
-    count = 0
-    for timer in message.due:
-        job = tx.store.job(timer.job_id)
-        if job is None:
-            continue
-        awake = life.due(
-            job, until=timer.until, avoid=kept_from(tx, job), policy=tx.retry_policy(job.type), now=tx.now
-        )
-        if awake is None:
-            continue
-        if job.waits_to_start:
-            awake = with_turn(tx.store, awake)
-        _save(tx, job, awake)
-        claimable(tx, awake)
-        count += 1
-    return Expired(count)
+    waited = ((tx.store.job(timer.job_id), timer.until) for timer in message.due)
+    return Expired(sum(time_is_over(tx, job, until) for job, until in waited if job is not None))
 
 
 def _save(tx: Transaction, before: Job, after: Job) -> None:

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 
 from actors.effects.jobs import again
 from actors.effects.transaction import Transaction
-from blobforge import life
+from blobforge import charges
 from blobforge.job import Attempt, Job
 from blobforge.quarantine import EndedAttempt
 
@@ -28,12 +28,12 @@ def give_back(tx: Transaction, failed: Iterable[EndedAttempt]) -> None:
 
 
 def _give_back(tx: Transaction, job: Job, attempts: Sequence[Attempt], numbers: set[int]) -> None:
-    charged = life.charged(job, attempts)
+    charged = charges.charged(job, attempts)
     after, returned = job, set[int]()
     for attempt in attempts:
         if attempt.attempt not in numbers & charged:
             continue
-        less = life.give_back_charge(after, attempt, now=tx.now)
+        less = charges.give_back(after, attempt, now=tx.now)
         if less is not None:
             after = less
             returned.add(attempt.attempt)
@@ -44,5 +44,5 @@ def _give_back(tx: Transaction, job: Job, attempts: Sequence[Attempt], numbers: 
         tx.store.past.give_back(job.id, number, now=tx.now)
     last = attempts[-1]
     policy = tx.retry_policy(job.type)
-    if life.died_of(job, after, last, given_back=last.attempt in returned, policy=policy):
+    if charges.died_of(job, after, last, given_back=last.attempt in returned, policy=policy):
         again(tx, after, reset_attempts=False, priority=None)

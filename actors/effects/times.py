@@ -36,17 +36,23 @@ def heed(tx: Transaction, message: HeedTimes) -> TimesHeeded:
     return TimesHeeded(started, expired, max(0, following - tx.now) / 1000 if following is not None else None)
 
 
-def _start(tx: Transaction, job: Job) -> bool:
-    assert job.not_before is not None
+def time_is_over(tx: Transaction, job: Job, until: int) -> bool:
+    """The time `until` which the job has waited is over: it is ready, unless it has moved on meanwhile."""
     policy = tx.retry_policy(job.type)
-    ready = life.due(job, until=job.not_before, avoid=kept_from(tx, job), policy=policy, now=tx.now)
+    ready = life.due(job, until=until, avoid=kept_from(tx, job), policy=policy, now=tx.now)
     if ready is None:
         return False
-    ready = with_turn(tx.store, ready)
+    if job.waits_to_start:
+        ready = with_turn(tx.store, ready)
     tx.store.save_job(job, ready)
     tx.events.append(JobUpdated(ready.id, ready.type, ready.status))
     claimable(tx, ready)
     return True
+
+
+def _start(tx: Transaction, job: Job) -> bool:
+    assert job.not_before is not None
+    return time_is_over(tx, job, job.not_before)
 
 
 def _expire(tx: Transaction, job: Job) -> bool:

@@ -20,7 +20,7 @@ from actors.messages import (
     Silent,
     WakeJobs,
 )
-from blobforge import life
+from blobforge import charges, life
 from blobforge.job import Attempt, Job, JobStatus, Outcome, RetryPolicy
 from tests.fixtures.engines import ENGINES
 from tests.store.making import ADMIN, submission
@@ -179,4 +179,4 @@ def test_which_attempts_are_charged_still(outcomes: str, tries: int, losses: int
         for n, each in enumerate(outcomes, 1)
     ]  # fmt: skip
     job = Job(1, "pdf", JobStatus.FAILED, 3, "h", 1, 1, 3, attempts=tries, losses=losses, attempt=len(outcomes))
-    assert life.charged(job, attempts) == charged
+    assert charges.charged(job, attempts) == charged

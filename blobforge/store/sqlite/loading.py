@@ -98,19 +98,13 @@ def take_kept(found: Found, told: Rows) -> None:
 
 def ask_groups(load: OneByOne | Together, needs: Needs, found: Found, *, may_be_kept: Callable[[], bool]) -> None:
     """The first ready jobs of groups of lines, and those that are kept from some workers."""
-    for group, most in needs.groups.items():
-        found.ready_of[group], found.kept_of[group] = [], []
-        lines = as_json(list(map(list, group)))
-        load.ask(sql.NEEDED_READY_OF_GROUP, _taking(found.ready_of[group]), lines, most, most)
-        if needs.kept and may_be_kept():
-            load.ask(sql.NEEDED_KEPT_OF_GROUP, _taking(found.kept_of[group]), lines, needs.kept, needs.kept)
-
-    for group, most in needs.turned.items():
-        found.ready_of[group], found.kept_of[group] = [], []
-        lines = as_json(list(map(list, group)))
-        load.ask(sql.NEEDED_IN_TURN, _taking(found.ready_of[group]), lines, most, most)
-        if needs.kept and may_be_kept():
-            load.ask(sql.NEEDED_KEPT_OF_GROUP, _taking(found.kept_of[group]), lines, needs.kept, needs.kept)
+    for groups, ready in ((needs.groups, sql.NEEDED_READY_OF_GROUP), (needs.turned, sql.NEEDED_IN_TURN)):
+        for group, most in groups.items():
+            found.ready_of[group], found.kept_of[group] = [], []
+            lines = as_json(list(map(list, group)))
+            load.ask(ready, _taking(found.ready_of[group]), lines, most, most)
+            if needs.kept and may_be_kept():
+                load.ask(sql.NEEDED_KEPT_OF_GROUP, _taking(found.kept_of[group]), lines, needs.kept, needs.kept)
 
 
 def _taking(jobs: list[Job]) -> Take:
