@@ -11,8 +11,19 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
+import psutil
 import pytest
 import structlog
+
+ROOM = 6 << 30  # bytes; the folders of tests that have passed are gone, so that a few hundred megabytes are in use
+
+
+def has_room(folder: Path) -> bool:
+    """Whether so much may lie there, and be run there, and the machine has as much memory to spare."""
+    if not folder.is_dir() or os.statvfs(folder).f_flag & os.ST_NOEXEC:
+        return False
+    return min(shutil.disk_usage(folder).free, psutil.virtual_memory().available) > ROOM
+
 
 pytest_plugins = [  # each before another imports it: only then are its asserts told in full
     "tests.fixtures.once",
@@ -22,6 +33,12 @@ pytest_plugins = [  # each before another imports it: only then are its asserts 
     "tests.fixtures.server",
     "tests.fixtures.local",
 ]
+
+# The folders of tests are in memory where there is plenty: most of what a test waited for was its disk. What a disk
+# that fails does to the server is tried on disks of their own, and a loss of power by what was synced.
+MEMORY = Path("/dev/shm")
+if "PYTEST_DEBUG_TEMPROOT" not in os.environ and has_room(MEMORY):
+    os.environ["PYTEST_DEBUG_TEMPROOT"] = str(MEMORY)
 
 # Which process a worker was is kept in the user's state folder: not in that of the user who runs the tests.
 os.environ["XDG_STATE_HOME"] = tempfile.mkdtemp(prefix="blobforge-tests-")
