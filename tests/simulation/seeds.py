@@ -11,7 +11,7 @@ from tests.simulation.play import run, stage
 
 PARTS = 4
 CHUNK = 25  # seeds in one test
-SEEDS = int(os.environ.get("SEEDS", "20000" if "SOAK" in os.environ else "1000"))
+SEEDS = int(os.environ.get("SEEDS", "5000" if "SOAK" in os.environ else "1000"))
 SEED = os.environ.get("SEED")
 
 
