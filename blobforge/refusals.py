@@ -34,6 +34,7 @@ class RefusalCode(StrEnum):
     NO_SUCH_TOKEN = "no-such-token"
     NO_SUCH_USER = "no-such-user"
     NO_SUCH_OPERATION = "no-such-operation"
+    NO_SUCH_FAILURE = "no-such-failure"
     NO_SUCH_OBJECT = "no-such-object"
     OBJECT_URL_REFUSED = "object-url-refused"
     OBJECT_MISSING = "object-missing"

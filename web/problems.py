@@ -32,6 +32,7 @@ STATUS: dict[RefusalCode, tuple[int, str]] = {
     _C.NO_SUCH_USER: (404, "No such user"),
     _C.NO_SUCH_OPERATION: (404, "No such operation"),
     _C.NO_SUCH_OBJECT: (404, "No such object"),
+    _C.NO_SUCH_FAILURE: (404, "No such cause of failures"),
     _C.NO_SUCH_UNDO: (404, "Nothing to undo"),
     _C.METHOD_NOT_ALLOWED: (405, "Method not allowed"),
     _C.TOO_SLOW: (408, "Request too slow"),

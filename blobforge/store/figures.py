@@ -12,6 +12,7 @@ HOUR_MS = 3_600_000
 WEEK_MS = 7 * 86_400_000
 WEEKS_KEPT = 4  # of durations: converters get faster, documents change
 WORKER_HOURS_KEPT = 26
+FEW_FAILURES = 5  # of a worker: fewer are chance
 RATE_HOURS = 24  # that a worker's rates are about
 # The widths of the slots that happenings and depths are kept in, and for how long each (seconds): a little more than
 # the chart of that width shows (1 h, 24 h, 7 d).
@@ -134,6 +135,23 @@ class WorkerRates(msgspec.Struct, frozen=True):
 
     def n(self, outcome: Outcome) -> int:
         return self.outcomes.get(outcome, 0)
+
+    @property
+    def ended(self) -> int:
+        """Those that ended by themselves: a release or a cancellation says nothing of the worker."""
+        return self.n(Outcome.COMPLETED) + self.n(Outcome.FAILED) + self.n(Outcome.LOST)
+
+    @property
+    def failure_rate(self) -> float | None:
+        """The share of failed and lost ones; None while none has ended."""
+        return (self.ended - self.n(Outcome.COMPLETED)) / self.ended if self.ended else None
+
+    def is_above(self, fleet: WorkerRates) -> bool:
+        """Whether a person should look at it: several failures, and a share three times that of the other workers.
+        No more than a colour: the judgement that has consequences is in blobforge/quarantine.py."""
+        others = WorkerRates({outcome: n - self.outcomes.get(outcome, 0) for outcome, n in fleet.outcomes.items()})
+        share, common = self.failure_rate or 0.0, others.failure_rate
+        return self.ended - self.n(Outcome.COMPLETED) >= FEW_FAILURES and common is not None and share >= 3 * common
 
 
 class UnmatchedSet(msgspec.Struct, frozen=True):

@@ -56,6 +56,8 @@ MOST_AHEAD = 1000  # jobs before another that are counted at its own priority
 MOST_LOST_WORKERS = 100
 MOST_CONTESTED = 20
 MOST_QUARANTINED = 20  # workers that are named
+MOST_LOOKED_AT = 1000  # jobs of a cause that are shared out over their workers
+MOST_SPLIT = 20  # workers that are named of them
 MOST_UNMATCHED = 1000  # ready jobs of one set of requirements that are counted
 
 
@@ -102,6 +104,10 @@ class Insights(Protocol):
     def failures(self) -> list[Failure]:
         """All causes, by their rank."""
 
+    def workers_of_failure(self, failure_id: int) -> list[tuple[str, int]]:
+        """Which workers failed so, most jobs first: of MOST_LOOKED_AT jobs whose latest failure it is, MOST_SPLIT
+        workers."""
+
     def filling(self) -> float | None:
         """How much of what an older release did not keep has been filled in (a share); None: all of it."""
 
@@ -136,6 +142,9 @@ class Insights(Protocol):
 
     def worker_rates(self, *, now: int) -> dict[str, WorkerRates]:
         """By worker."""
+
+    def fleet_rates(self, *, now: int) -> WorkerRates:
+        """Of all workers together."""
 
     def rates_of(self, worker_id: str, *, now: int) -> WorkerRates: ...
 
@@ -198,6 +207,8 @@ class Roster(Protocol):
         """A page of workers by id, behind `after`; and whether there are more."""
 
     def by_rank(self, wanted: WorkerFilter, *, after: tuple[int, str], limit: int) -> RosterPage: ...
+    def among(self, wanted: WorkerFilter, ids: list[str]) -> list[ListedWorker]:
+        """Those of a page of workers that match, in the order in which they are named."""
 
 
 class Reader(Lookups, Protocol):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ import pytest
 import trio
 
 from tests.fixtures.local import LocalServer, open_local, virtual_now
-from tests.web.calls import assert_problem, finish, put_output, state, token, worker
+from tests.web.calls import assert_problem, finish, put_output, raw, state, token, worker
 from web.api.encode import rfc3339
 
 
@@ -167,6 +168,27 @@ async def test_failures_by_cause_and_actions_on_the_group(local: LocalServer, au
     assert {(await local.job(number))["status"] for number in (1, 2, 3)} == {"pending"}
     assert [each["id"] for each in (await get(local, "/api/failures", open="true"))["failures"]] == [memory["id"]]
     assert len((await get(local, "/api/failures", limit=1))["failures"]) == 1
+
+
+async def test_a_cause_says_at_which_workers(local: LocalServer, autojump_clock: Any) -> None:
+    for number in range(5):
+        await local.submit(b"%d" % number)
+    for name in ("w2", "w1", "w1", "w3"):
+        await local.register(name)
+        job_id = (await local.claim(name))["job"]["id"]
+        error = {"worker_id": name, "error": "no", "kind": "A" if name != "w3" else "B", "retryable": False}
+        await post(local, f"/api/jobs/{job_id}/fail", **error)
+    a, _ = (await get(local, "/api/failures"))["failures"]
+    found = await get(local, f"/api/failures/{a['id']}")
+    assert found == a | {"workers": [{"worker_id": "w1", "jobs": 2}, {"worker_id": "w2", "jobs": 1}]}
+    page = await (await raw(local, "GET", f"/jobs?failure={a['id']}")).get_data(as_text=True)
+    shown = re.findall(r'href="/workers/(w.)">.*?</a> <strong>(\d)', page)
+    assert shown == [("w1", "2"), ("w2", "1")]
+    assert_problem(await local.call("GET", "/api/failures/99"), 404, "no-such-failure")
+    # One that another worker has in its hands by now is not that one's.
+    await post(local, "/api/jobs/retry", failure=a["id"])
+    assert (await local.claim("w3"))["job"]["id"]
+    assert [each["worker_id"] for each in (await get(local, f"/api/failures/{a['id']}"))["workers"]] != ["w3"]
 
 
 async def test_what_needs_attention(local: LocalServer, autojump_clock: Any) -> None:

@@ -16,7 +16,7 @@ from blobforge.store.lists import WORKERS_PAGE_BYTES as PAGE_BYTES
 from blobforge.store.sqlite.reader import Reader
 from blobforge.worker import WorkerFilter
 from tests.fixtures.local import EPOCH_MS, LocalServer, open_local
-from tests.web.calls import raw, token, worker
+from tests.web.calls import finish, raw, token, worker
 from web.dashboard.workers import PAGE
 
 FILTERS = [
@@ -77,6 +77,31 @@ async def test_the_page_of_workers_leads_on(local: LocalServer, autojump_clock: 
     text = (await (await raw(local, "GET", "/workers?status=disabled&q=W003")).get_data()).decode()
     assert re.findall(r'id="worker-(w\d+)"', text) == ["w003"]
     assert (await raw(local, "GET", "/workers?cursor=nonsense")).status_code == 422
+
+
+async def test_those_that_fail_most_come_first(local: LocalServer, autojump_clock: Any) -> None:
+    for number in range(20):
+        await local.submit(b"%d" % number)
+    for name, failures, completions in (("good", 0, 6), ("bad", 5, 1), ("some", 1, 5)):
+        await local.register(name)
+        for _ in range(failures):
+            job_id = (await local.claim(name))["job"]["id"]
+            body = {"worker_id": name, "error": "no", "retryable": False}
+            await local.call("POST", f"/api/jobs/{job_id}/fail", body)
+        for _ in range(completions):
+            await finish(local, name)
+    await local.register("new")
+
+    async def shown(query: str) -> str:
+        return (await (await raw(local, "GET", f"/workers?{query}")).get_data()).decode()
+
+    text = await shown("sort=failed")
+    assert re.findall(r'id="worker-(\w+)"', text) == ["bad", "some", "good"]
+    assert re.findall(r'class="above" title="More than others: (\d of \d)"', text) == ["5 of 6"]
+    assert "33.3 % failed" in text
+    assert re.findall(r'id="worker-(\w+)"', await shown("sort=completed&q=o")) == ["good", "some"]
+    assert "all workers 33.3 %" in (await (await raw(local, "GET", "/workers/bad")).get_data()).decode()
+    assert (await raw(local, "GET", "/workers?sort=name")).status_code == 422
 
 
 @pytest.mark.parametrize("wanted", FILTERS, ids=str)

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from functools import partial
 from heapq import nsmallest
 
-from msgspec.structs import replace
+from msgspec.structs import asdict, replace
 
 from actors.janitor import Janitor
 from blobforge.config import describe
@@ -17,7 +17,7 @@ from blobforge.failures import WORKER_SILENT
 from blobforge.forecast import Outlook, outlook, still_for
 from blobforge.job import JobStatus, Outcome
 from blobforge.jobtype import NOTHING_SET
-from blobforge.refusals import Refusal
+from blobforge.refusals import Refusal, RefusalCode
 from blobforge.store.figures import Failure, TypeQueue, WorkerRates
 from blobforge.store.lists import MOST_IDS
 from blobforge.store.reading import Reader
@@ -85,6 +85,25 @@ async def failures(call: Call) -> wire_insights.FailuresWire | Refusal:
         return wanted
     read = reading_failures(wanted)
     return read if isinstance(read, Refusal) else await call.services.reads.moment(read)
+
+
+def read_failure(reader: Reader, failure_id: int) -> wire_insights.FailureDetailWire | None:
+    """A cause with its workers; None: there is none of this id."""
+    failure = next((each for each in reader.insights.failures() if each.id == failure_id), None)
+    if failure is None:
+        return None
+    workers = [wire_insights.FailingWorker(*each) for each in reader.insights.workers_of_failure(failure_id)]
+    return wire_insights.FailureDetailWire(**asdict(_failure(failure)), workers=workers)
+
+
+async def failure(call: Call) -> wire_insights.FailureDetailWire | Refusal:
+    failure_id = call.params["failure_id"]
+    found = await call.services.reads.moment(partial(read_failure, failure_id=failure_id))
+    if found is None:
+        return Refusal(
+            RefusalCode.NO_SUCH_FAILURE, f"No cause of failures has the id {failure_id}; it may be forgotten."
+        )
+    return found
 
 
 async def reading_attention(services: Services) -> Callable[[Reader], wire_insights.AttentionWire]:
@@ -266,6 +285,8 @@ ROUTES = [
           gives=wire_insights.AttentionWire),
     Route("GET", "/api/failures", Access.READ, failures, "Failures by their cause, most jobs first",
           gives=wire_insights.FailuresWire, query=wire_insights.FailureQuery),
+    Route("GET", "/api/failures/<id:failure_id>", Access.READ, failure, "A cause of failures, and its workers",
+          gives=wire_insights.FailureDetailWire),
     Route("GET", "/api/admin/settings", Access.ADMIN, settings, "The settings in force, secrets masked",
           gives=list[wire_insights.SettingWire]),
 ]  # fmt: skip

@@ -68,6 +68,20 @@ class FailureWire(msgspec.Struct, frozen=True):
     dead: int
 
 
+class FailingWorker(msgspec.Struct, frozen=True):
+    """A worker, and how many of the jobs that were looked at failed there."""
+
+    worker_id: str
+    jobs: int
+
+
+class FailureDetailWire(FailureWire, frozen=True):
+    """A cause, and the workers at which jobs failed so, most jobs first: 20 of them, by 1,000 of its jobs at most.
+    One that stands alone here may be at fault itself (see `quarantined` of `GET /api/workers`)."""
+
+    workers: list[FailingWorker]
+
+
 class FailureQuery(msgspec.Struct, frozen=True):
     open: Annotated[bool, Meta(description="only causes that jobs show now")] = False
     q: Annotated[str, Meta(max_length=500, description="a part of kind, place or example")] | None = None

@@ -179,9 +179,9 @@ def rates_wire(worker: Worker, rates: WorkerRates, *, now: int) -> wire_workers.
     kept = (RATE_HOURS - 1) * HOUR_MS + now % HOUR_MS
     hours = max(SHORTEST_LIFE_MS, min(kept, now - worker.created_at)) / HOUR_MS
     completed, failed, lost = (rates.n(each) for each in (Outcome.COMPLETED, Outcome.FAILED, Outcome.LOST))
-    ended = completed + failed + lost
+    share = rates.failure_rate
     return wire_workers.WorkerRatesWire(
-        round(completed / hours, 2), round((failed + lost) / ended, 4) if ended else None, completed, failed, lost
+        round(completed / hours, 2), round(share, 4) if share is not None else None, completed, failed, lost
     )
 
 

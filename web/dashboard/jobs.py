@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from functools import partial
 from typing import Any
 from urllib.parse import urlencode
 
@@ -15,11 +14,13 @@ from blobforge.life import cancelled_for
 from blobforge.refusals import Refusal, RefusalCode
 from blobforge.requirements import words
 from blobforge.store.lists import NEWEST, PAGE_BYTES
-from blobforge.store.reading import Reader
+from blobforge.store.reading import MOST_LOOKED_AT, MOST_SPLIT, Reader
 from web.api import encode, files, wire_jobs
 from web.api import jobs as api
+from web.api.insights import read_failure
 from web.api.preview import find_preview
 from web.api.timeline import reading_timeline
+from web.api.wire_insights import FailureDetailWire
 from web.dashboard import comparison
 from web.dashboard.page import FRAME_POLICY, framed, page
 from web.decode import query
@@ -46,7 +47,14 @@ async def listed(call: Call) -> Response | Refusal:
     find = api.finding(wanted)
     if isinstance(find, Refusal):
         return find
-    stats, (found, ends) = await framed(call, partial(api.with_ends, find, now=call.services.now()))
+    now = call.services.now()
+
+    def read(reader: Reader) -> tuple[Any, Any, FailureDetailWire | None]:
+        """The page of jobs, and the cause that they were asked for by."""
+        found, ends = api.with_ends(find, reader, now=now)
+        return found, ends, read_failure(reader, wanted.failure) if wanted.failure is not None else None
+
+    stats, (found, ends, cause) = await framed(call, read)
     filters = {name: value for name, value in given.items() if name not in ("cursor", "limit", "offset")}
     zoned = {name: _zoned(name, value) for name, value in filters.items()}
     kept = given | {"offset": ""}
@@ -61,6 +69,9 @@ async def listed(call: Call) -> Response | Refusal:
         stats=stats,
         found=found,
         ends=ends,
+        cause=cause,
+        looked_at=MOST_LOOKED_AT if found.total > MOST_LOOKED_AT else None,
+        most_split=MOST_SPLIT,
         given=filters,
         zoned=zoned,
         manifest=f"/api/results/manifest?{urlencode(zoned)}",

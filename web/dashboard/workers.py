@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from urllib.parse import quote, urlencode
 
+from msgspec.structs import replace
 from quart import Response
 
-from blobforge.job import Job
+from blobforge.job import Job, Outcome
 from blobforge.refusals import Refusal, RefusalCode
 from blobforge.store.figures import WorkerRates
-from blobforge.store.lists import MOST_IDS, AttemptPlace, RosterPage, WorkerAttempt
+from blobforge.store.lists import MOST_IDS, AttemptPlace, ListedWorker, RosterPage, WorkerAttempt
 from blobforge.store.reading import Reader
 from blobforge.worker import Worker, WorkerFilter
 from web.api import arrays
@@ -22,28 +24,44 @@ RECENT = 25  # attempts that the page of one worker lists
 MOST_JOBS = 8  # of one worker in the list
 PAGE = 100  # workers
 BEGIN = (0, "")
+NONE = WorkerRates()
+# What a column may be sorted by, from the highest on.
+ORDERS: dict[str, Callable[[WorkerRates], float]] = {
+    "completed": lambda rates: rates.n(Outcome.COMPLETED),
+    "failed": lambda rates: rates.failure_rate or 0,
+}
 
 
 async def listed(call: Call) -> Response | Refusal:
     wanted = {name: call.request.args.get(name, "") for name in ("status", "type", "q")}
+    sort = call.request.args.get("sort", "")
+    if sort not in ("", *ORDERS):
+        return Refusal(RefusalCode.INVALID, f"sort: {' or '.join(ORDERS)}.", field="sort")
     after = _place(call.request.args.get("cursor", ""))
     if isinstance(after, Refusal):
         return after
 
     now = call.services.now()
 
-    def read(reader: Reader) -> tuple[list[tuple[Worker, list[Job]]], RosterPage, dict[str, WorkerRates]]:
+    def read(
+        reader: Reader,
+    ) -> tuple[list[tuple[Worker, list[Job]]], RosterPage, dict[str, WorkerRates], WorkerRates]:
+        all_rates = reader.insights.worker_rates(now=now)
         found = reader.roster.by_rank(_filter(wanted), after=after, limit=PAGE)
+        if sort:
+            found = replace(found, workers=_first(reader, _filter(wanted), all_rates, ORDERS[sort]), next=None)
         workers = [(worker, _jobs(reader, jobs[:MOST_JOBS])) for worker, jobs in found.workers]
-        return workers, found, reader.insights.worker_rates(now=now)
+        return workers, found, all_rates, reader.insights.fleet_rates(now=now)
 
-    stats, (workers, found, all_rates) = await framed(call, read)
+    stats, (workers, found, all_rates, fleet) = await framed(call, read)
     rates = {worker.id: rates_wire(worker, all_rates.get(worker.id, WorkerRates()), now=now) for worker, _ in workers}
     given = {name: value for name, value in wanted.items() if value}
     following = urlencode(given | {"cursor": f"{found.next[0]}:{found.next[1]}"}) if found.next is not None else None
     return await page(
         call, "workers.html", title="Workers", place="/workers", stats=stats, workers=workers, total=found.total,
-        wanted=wanted, rates=rates, facts=facts, first=f"/workers?{urlencode(given)}" if after != BEGIN else None,
+        wanted=wanted, sort=sort, given=given, most=PAGE, rates=rates, fleet=fleet.failure_rate,
+        above={id_ for id_ in rates if all_rates.get(id_, NONE).is_above(fleet)}, facts=facts,
+        first=f"/workers?{urlencode(given)}" if after != BEGIN else None,
         following=f"/workers?{following}" if following is not None else None,
     )  # fmt: skip
 
@@ -58,18 +76,19 @@ async def shown(call: Call) -> Response | Refusal:
 
     now = call.services.now()
 
-    def read(reader: Reader) -> tuple[Worker, list[Job], list[WorkerAttempt], WorkerRates] | None:
+    def read(reader: Reader) -> tuple[Worker, list[Job], list[WorkerAttempt], WorkerRates, WorkerRates] | None:
         found = reader.roster.worker(worker_id)
         if found is None:
             return None
         worker, jobs = found
         recent = reader.attempts_of_worker(worker_id, after=place, limit=RECENT + 1)
-        return worker, _jobs(reader, jobs), recent, reader.insights.rates_of(worker_id, now=now)
+        rates, fleet = reader.insights.rates_of(worker_id, now=now), reader.insights.fleet_rates(now=now)
+        return worker, _jobs(reader, jobs), recent, rates, fleet
 
     stats, found = await framed(call, read)
     if found is None:
         return Refusal(RefusalCode.NO_SUCH_WORKER, f"There is no worker {worker_id!r}.")
-    worker, running, recent, rates = found
+    worker, running, recent, rates, fleet = found
     last = recent[RECENT - 1] if len(recent) > RECENT else None
     base = f"/workers/{quote(worker_id, safe='')}"
     return await page(
@@ -77,8 +96,21 @@ async def shown(call: Call) -> Response | Refusal:
         running=running, most=MOST_IDS, recent=[each for each in recent[:RECENT] if each.outcome is not None],
         first=base if cursor is not None else None,
         following=f"{base}?attempts={last.cursor}#recent-title" if last is not None else None,
-        rate=rates_wire(worker, rates, now=now), facts=facts,
+        rate=rates_wire(worker, rates, now=now), fleet=fleet.failure_rate, above=rates.is_above(fleet), facts=facts,
     )  # fmt: skip
+
+
+def _first(
+    reader: Reader, wanted: WorkerFilter, rates: dict[str, WorkerRates], order: Callable[[WorkerRates], float]
+) -> list[ListedWorker]:
+    """A page of the workers that match, the highest rate first: of those that have ended an attempt."""
+    ids = sorted((id_ for id_, each in rates.items() if each.ended), key=lambda id_: (-order(rates[id_]), id_))
+    found: list[ListedWorker] = []
+    for start in range(0, len(ids), PAGE):
+        found += reader.roster.among(wanted, ids[start : start + PAGE])
+        if len(found) >= PAGE:
+            break
+    return found[:PAGE]
 
 
 def _jobs(reader: Reader, ids: list[int]) -> list[Job]:

@@ -160,6 +160,7 @@ OTHERWISE: Final = {
 
 _PARAMETER: Final = re.compile(r"\?(\d+)?")
 _HINT: Final = re.compile(r" INDEXED BY \w+")
+_THESE: Final = re.compile(r"SELECT value FROM json_each\((\?\d+)\)")  # of texts
 
 
 # Rows that are deleted or changed some at a time. Where they are is looked up first, and they are found there: a join
@@ -173,6 +174,7 @@ def spelled(statement: str) -> str:
     if statement in OTHERWISE:
         return OTHERWISE[statement]
     numbers = count(1)
+    statement = _THESE.sub(r"SELECT json_array_elements_text(\1::json)", statement)
     statement = _PAGE.sub(r"WHERE ctid = ANY (ARRAY(SELECT ctid FROM \2))", statement)
     return _PARAMETER.sub(lambda found: f"${found[1] or next(numbers)}", _HINT.sub("", statement))
 

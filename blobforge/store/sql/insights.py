@@ -37,10 +37,12 @@ from blobforge.store.filters import AuditFilter
 from blobforge.store.reading import (
     MOST_AHEAD,
     MOST_CONTESTED,
+    MOST_LOOKED_AT,
     MOST_LOST_WORKERS,
     MOST_QUARANTINED,
     MOST_RUNNERS,
     MOST_RUNNING,
+    MOST_SPLIT,
     MOST_UNMATCHED,
 )
 from blobforge.store.sql import rows, sql
@@ -129,6 +131,9 @@ class Insights:
     def failures(self) -> list[Failure]:
         return sorted((Failure(*row) for row in self._ask.rows(sql.FAILURES)), key=lambda each: each.rank)
 
+    def workers_of_failure(self, failure_id: int) -> list[tuple[str, int]]:
+        return list(self._ask.rows(sql.WORKERS_OF_FAILURE, (failure_id, MOST_LOOKED_AT, MOST_SPLIT)))
+
     def filling(self) -> float | None:
         row = self._ask.row(sql.BACKFILL)
         return min(1.0, (row[0] - 1) / row[1]) if row else None
@@ -205,6 +210,9 @@ class Insights:
         for worker_id, outcome, n in self._ask.rows(sql.WORKER_RATES, (now // HOUR_MS - RATE_HOURS,)):
             outcomes.setdefault(worker_id, {})[outcome] = n
         return {worker_id: WorkerRates(of_worker) for worker_id, of_worker in outcomes.items()}
+
+    def fleet_rates(self, *, now: int) -> WorkerRates:
+        return WorkerRates(dict(self._ask.rows(sql.FLEET_RATES, (now // HOUR_MS - RATE_HOURS,))))
 
     @of_one_moment
     def rates_of(self, worker_id: str, *, now: int) -> WorkerRates:

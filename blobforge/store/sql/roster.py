@@ -40,6 +40,12 @@ class Roster:
         assert counted is not None
         return RosterPage(listed, counted[0], (page[-1][-1], listed[-1][0].id) if more else None)
 
+    def among(self, wanted: WorkerFilter, ids: list[str]) -> list[ListedWorker]:
+        with self._ask.moment():
+            asked = msgspec.json.encode(ids).decode()
+            found = [rows.worker(row) for row in self._ask.rows(sql.WORKERS_AMONG, (*_values(wanted), asked))]
+            return self._with_jobs(sorted(found, key=lambda each: ids.index(each.id)))
+
     def _with_jobs(self, workers: list[Worker]) -> list[ListedWorker]:
         jobs: dict[str, list[int]] = {worker.id: [] for worker in workers}
         asked = msgspec.json.encode(list(jobs)).decode()

@@ -258,6 +258,8 @@ _RANK: Final = "CASE WHEN enabled = 0 THEN 3 WHEN status = 'online' THEN 0 WHEN 
 WORKERS_BY_RANK: Final = f"""
     SELECT {WORKER_COLUMNS}, {_RANK} FROM workers WHERE ({_RANK}, id) > (?6, ?7) AND {_WORKERS_WANTED}
      ORDER BY {_RANK}, id LIMIT ?8"""
+WORKERS_AMONG: Final = f"""
+    SELECT {WORKER_COLUMNS} FROM workers WHERE id IN (SELECT value FROM json_each(?6)) AND {_WORKERS_WANTED}"""
 RUNNING_BY_WORKER: Final = """
     SELECT asked.value, jobs.id FROM json_each(?1) AS asked
       JOIN jobs ON jobs.id IN (SELECT id FROM jobs WHERE status = 'running' AND worker_id = asked.value
@@ -386,6 +388,7 @@ HAPPENINGS: Final = "SELECT slot, type, what, n FROM happenings WHERE step = ? A
 DEPTHS: Final = "SELECT slot, type, status, n FROM depths WHERE step = ? AND slot > ?"
 DURATIONS: Final = "SELECT type, bucket, sum(n) FROM durations WHERE week >= ? GROUP BY type, bucket"
 WORKER_RATES: Final = "SELECT worker_id, outcome, sum(n) FROM worker_rates WHERE hour > ? GROUP BY worker_id, outcome"
+FLEET_RATES: Final = "SELECT outcome, sum(n) FROM worker_rates WHERE hour > ? GROUP BY outcome"
 WORKER_RATE: Final = "SELECT outcome, n FROM worker_rates WHERE hour = ? AND worker_id = ?"
 RUNNING_JOBS: Final = f"SELECT {SHORT_COLUMNS} FROM jobs WHERE status = 'running' LIMIT ?"
 LOST_WORKERS: Final = f"""
@@ -529,6 +532,13 @@ STRATUM: Final = f"""
 OF_FAILURE: Final = f"""
     SELECT {JOB_COLUMNS} FROM jobs INDEXED BY jobs_by_failure
      WHERE failure = ? AND priority = ? AND id < ? AND id > ? ORDER BY id DESC"""
+# In no order: a share is the same by whichever jobs. A running one is in the hands of another worker by now.
+WORKERS_OF_FAILURE: Final = """
+    SELECT worker_id, count(*) AS jobs
+      FROM (SELECT a.worker_id FROM jobs AS j INDEXED BY jobs_by_failure
+              JOIN attempts AS a ON a.job_id = j.id AND a.attempt = j.attempt
+             WHERE j.failure = ? AND j.status <> 'running' LIMIT ?) AS looked_at
+     GROUP BY worker_id ORDER BY jobs DESC, worker_id LIMIT ?"""
 OF_WORKER: Final = f"""
     SELECT {JOB_COLUMNS} FROM jobs INDEXED BY jobs_by_worker
      WHERE worker_id = ? AND priority = ? AND id < ? AND id > ? ORDER BY id DESC"""

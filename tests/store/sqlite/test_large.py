@@ -75,6 +75,8 @@ READS: dict[str, Callable[[Reader], Any]] = {
         reader.insights.worker_rates(now=math.floor(1e12)),
     ),
     "workers, by rank": lambda reader: reader.roster.by_rank(WorkerFilter(), after=(0, ""), limit=100),
+    "workers of a failure": lambda reader: reader.insights.workers_of_failure(2),
+    "the fleet's rates": lambda reader: reader.insights.fleet_rates(now=math.floor(1e12)),
     "lost workers": lambda reader: reader.insights.lost_workers(now=math.floor(1e12)),
     "surroundings": lambda reader: reader.insights.surroundings(reader.job(20_000)),  # type: ignore[arg-type]
     "records": lambda reader: reader.insights.records_about(7, before=NEWEST, limit=100),
