@@ -28,6 +28,7 @@ from web.api.timeline import latest
 BOUNDED = {
     "/api/jobs/<id:job_id>": "the last 50 attempts; the others at /attempts. The first 50 paths; all at /paths",
     "/api/jobs/<id:job_id>/result": "one value, as large as a completion may be",
+    "/api/failures/<id:failure_id>": "20 workers",
     "/api/workers/<worker:worker_id>": "the first hundred jobs that it runs",
     "/api/stats/history": "a fixed number of slots",
     "/api/stats/attention": "20 of each kind",
