@@ -41,7 +41,7 @@ from blobforge.job import (
 from blobforge.objects.keys import source_key
 from blobforge.operation import KeptChange
 from blobforge.refusals import Refusal, RefusalCode
-from blobforge.store.turns import with_turn
+from blobforge.store.turns import give_up_turn, with_turn
 
 RETAGGED = "tags"  # what became of a job whose tags were changed
 
@@ -82,6 +82,7 @@ def again(
         return again
     if before is not None:
         again = life.timed(again, not_before=before.not_before, expires_at=before.expires_at, now=tx.now)
+    give_up_turn(tx.store, job)
     again = with_turn(tx.store, again)
     _save(tx, job, again)
     tell_expiry(tx, again)
@@ -104,6 +105,7 @@ def cancelled(tx: Transaction, message: Cancel) -> KeptChange | Refusal:
     ended = life.cancel(job, reason=message.reason, now=tx.now)
     if isinstance(ended, Refusal):
         return ended
+    give_up_turn(tx.store, job)
     _save(tx, job, ended)
     if job.status is JobStatus.RUNNING:
         tx.end_attempt(job, ended, Outcome.CANCELLED, error=f"the job was cancelled{_because(message)}")
@@ -132,7 +134,7 @@ def prioritised(tx: Transaction, message: SetPriority) -> KeptChange | Refusal |
         return no_such_job(message.job_id)
     if job.priority == message.priority:
         return None
-    _save(tx, job, with_turn(tx.store, replace(job, priority=message.priority, updated_at=tx.now)))
+    _reprioritise(tx, job, message.priority)
     return KeptChange(job.id, str(job.priority), str(message.priority), tx.now)
 
 
@@ -223,8 +225,13 @@ def put_back(tx: Transaction, changed: KeptChange) -> bool:
         return undo_requirements(tx, job, msgspec.json.decode(was, type=RequirementsChanged))
     if str(job.priority) != became:
         return False
-    _save(tx, job, with_turn(tx.store, replace(job, priority=int(was), updated_at=tx.now)))
+    _reprioritise(tx, job, int(was))
     return True
+
+
+def _reprioritise(tx: Transaction, job: Job, priority: int) -> None:
+    give_up_turn(tx.store, job)
+    _save(tx, job, with_turn(tx.store, replace(job, priority=priority, updated_at=tx.now)))
 
 
 def _undo_tags(tx: Transaction, job: Job, changed: TagsChanged) -> bool:
@@ -240,8 +247,8 @@ def _undo_retry(tx: Transaction, job: Job, before: BeforeRetry, retried_at: int)
     restored = life.undo_retry(job, before, retried_at=retried_at, now=tx.now)
     if restored is None:
         return False
-    if restored.priority != job.priority:
-        restored = with_turn(tx.store, restored)
+    give_up_turn(tx.store, job)
+    restored = with_turn(tx.store, restored)
     _save(tx, job, restored)
     if job.status is JobStatus.UPLOADING:
         tx.facts.append(SourceSettled(job.id, job.source_hash))

@@ -33,6 +33,7 @@ from blobforge.objects.keys import (
 )
 from blobforge.refusals import Refusal, RefusalCode
 from blobforge.store.files import SupersededResult
+from blobforge.store.turns import give_up_turn
 
 
 def delete_job(tx: Transaction, message: DeleteJob) -> JobDeleted | Refusal:
@@ -162,6 +163,7 @@ def _remove(tx: Transaction, job: Job, *, objects: bool) -> None:
         if record is not None and record.kept is not None:
             doomed[record.kept] = False
     prefixes = _prefixes(tx, job)
+    give_up_turn(tx.store, job)
     tx.store.delete_job(job)
     doomed |= dict.fromkeys(prefixes, recent)
     doomed[source_key(job.source_hash)] = True

@@ -15,7 +15,7 @@ from blobforge.events import JobUpdated
 from blobforge.job import Job, JobStatus, Retyped, no_such_job
 from blobforge.operation import KeptChange
 from blobforge.refusals import Refusal, RefusalCode
-from blobforge.store.turns import with_turn
+from blobforge.store.turns import give_up_turn, with_turn
 
 RETYPED = "type"  # what became of a job that got another type
 
@@ -57,6 +57,7 @@ def _as_type(tx: Transaction, job: Job, type_: str) -> Job | Refusal:
     lane = lane_for(tx, type_, job.requires, job.options, job.of_group)
     if isinstance(lane, Refusal):
         return lane
+    give_up_turn(tx.store, job)
     changed = with_turn(tx.store, replace(changed, lane=lane))
     tx.store.save_job(job, changed)
     tx.events.append(JobUpdated(changed.id, changed.type, changed.status))

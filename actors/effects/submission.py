@@ -32,7 +32,7 @@ from blobforge.objects.keys import source_key
 from blobforge.options import Lane
 from blobforge.refusals import Refusal, RefusalCode
 from blobforge.requirements import words
-from blobforge.store.turns import with_turn
+from blobforge.store.turns import give_up_turn, with_turn
 
 
 def submit(tx: Transaction, message: Submit) -> Submitted | Refusal:
@@ -60,6 +60,7 @@ def submit(tx: Transaction, message: Submit) -> Submitted | Refusal:
         if anew:
             existing = _revive(tx, existing, new, ready=ready)
         elif vanished and (waiting := life.await_source(existing, now=tx.now)) is not None:
+            give_up_turn(tx.store, existing)
             tx.store.save_job(existing, waiting)
             tx.events.append(JobUpdated(waiting.id, waiting.type, waiting.status))
             tx.facts.append(SourceAwaited(waiting.id, waiting.source_hash))

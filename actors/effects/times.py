@@ -10,7 +10,7 @@ from actors.messages import HeedTimes, TimesHeeded
 from blobforge import life
 from blobforge.events import JobFailed, JobUpdated, SourceSettled
 from blobforge.job import Job, JobStatus
-from blobforge.store.turns import with_turn
+from blobforge.store.turns import give_up_turn, with_turn
 
 
 def ready_or_waits(tx: Transaction, job: Job) -> None:
@@ -62,6 +62,7 @@ def _expire(tx: Transaction, job: Job) -> bool:
     if expired is None:
         return False
     expired = blamed(tx, expired, EXPIRED_CAUSE)
+    give_up_turn(tx.store, job)
     tx.store.save_job(job, expired)
     tx.events.append(JobFailed(job.id, job.type, expired.status, error=reason))
     if job.status is JobStatus.UPLOADING:

@@ -3,13 +3,28 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from actors.messages import ChangeType, Claim, Complete, Fail, Register, Release, Retry, SetPriority, SetRequirements
+from actors.messages import (
+    Cancel,
+    ChangeType,
+    Claim,
+    Complete,
+    DeleteJob,
+    Fail,
+    HeedTimes,
+    Register,
+    Release,
+    Retry,
+    Retype,
+    SetPriority,
+    SetRequirements,
+    Undo,
+)
 from blobforge.job import ReleaseCause
 from blobforge.jobtype import TypeChanges
 from tests.fixtures.engines import ENGINES
@@ -109,3 +124,63 @@ def test_each_priority_has_turns_of_its_own(book: Book) -> None:
     book.do(SetPriority(max(of), 3))  # the last one of its group, then
     of |= low
     assert given(book, of, times=7) == "aaabcbc"
+
+
+LEAVE: dict[str, Callable[[int], Any]] = {
+    "cancel": Cancel,
+    "delete": DeleteJob,
+    "priority": lambda job_id: SetPriority(job_id, 5),
+    "retype": lambda job_id: Retype(job_id, "other"),
+}
+
+
+@pytest.mark.parametrize("way", LEAVE)
+@pytest.mark.parametrize("newest_first", [True, False])
+def test_a_group_does_not_pay_for_jobs_that_were_not_given_out(book: Book, way: str, newest_first: bool) -> None:
+    """A million that were a mistake do not hold up the ten that follow."""
+    of = laid_in(book, "a" * 9 + "b" * 9)
+    for job_id in sorted(range(1, 10), reverse=newest_first):
+        book.do(LEAVE[way](job_id))
+    of |= laid_in(book, "aaa")
+    assert Counter(given(book, of, times=6)) == {"a": 2, "b": 4}  # b came first, and a owes one turn at most
+
+
+def test_nor_for_those_that_have_expired(book: Book) -> None:
+    of = laid_in(book, "b" * 9)
+    laid_in(book, "a" * 9, expires_at=book.now + 20_000)
+    book.now += 20_000
+    assert book.do(HeedTimes(99)).expired == 9
+    of |= laid_in(book, "aaa")
+    assert Counter(given(book, of, times=6)) == {"a": 2, "b": 4}
+
+
+def test_what_a_group_has_cancelled_gives_it_no_more_than_its_share(book: Book) -> None:
+    of = laid_in(book, "a" * 20 + "b" * 20)
+    assert sorted(given(book, of, times=10)) == list("aaaaabbbbb")
+    for job_id in range(6, 16):  # those that were next
+        book.do(Cancel(job_id))
+    of |= laid_in(book, "a" * 20)
+    taken = Counter(given(book, of, times=20))
+    assert taken["a"] <= taken["b"]
+
+
+def test_jobs_that_have_ended_take_no_turns_from_their_group(book: Book) -> None:
+    """Another priority counts for them from their next retry on."""
+    of = laid_in(book, "aaaaaa")
+    for job in (book.do(Claim(ADMIN, "w", ("pdf",), 6))).jobs:
+        book.do(Complete(ADMIN, "w", job.id, lease=job.lease))
+    for job_id in range(1, 7):
+        book.do(SetPriority(job_id, 2))
+    of |= laid_in(book, "bbbbaaaa", priority=2)
+    assert Counter(given(book, of, times=4)) == {"a": 2, "b": 2}
+
+
+def test_a_retry_that_is_undone_takes_no_turn(book: Book) -> None:
+    of = laid_in(book, "aaaaaa")
+    for job in (book.do(Claim(ADMIN, "w", ("pdf",), 6))).jobs:
+        book.do(Complete(ADMIN, "w", job.id, lease=job.lease))
+    for job_id in range(1, 7):
+        book.do(Retry(job_id, undo="0"))
+    assert book.do(Undo("0")).changed == 6
+    of |= laid_in(book, "bbbbaaaa")
+    assert Counter(given(book, of, times=5)) == {"a": 2, "b": 3}

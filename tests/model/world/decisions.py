@@ -31,6 +31,7 @@ class Decisions(Turns):
             return No("job-not-retryable")
         if job.status == "cancelled" and str(job.error).startswith("cancelled: "):
             job.error = None
+        self.leave(job)
         asked_before = job.compare and job.status != "completed"
         if job.status == "completed" and (job.output, job.result) != (None, None):
             job.kept_attempt = job.attempt
@@ -84,6 +85,7 @@ class Decisions(Turns):
             return No("no-such-job")
         if job.status in ("completed", "dead", "cancelled"):
             return No("job-ended")
+        self.leave(job)
         if job.status == "running":
             job.end("cancelled", now)
         if undo and (undo, job_id) not in self.undos:
@@ -106,6 +108,7 @@ class Decisions(Turns):
             return ("JobChanged", job_id, job.status, "")
         if undo:
             self.undos.setdefault((undo, job_id), (str(job.priority), str(priority), now))
+        self.leave(job)
         job.priority = priority
         self.enter(job)
         job.changed_at = now
@@ -136,6 +139,7 @@ class Decisions(Turns):
             return No("invalid")
         if (refused := self.take_set(to, set_called(job.requires, job.group))) is not None:
             return refused
+        self.leave(job)
         job.type, job.lease, job.avoid, job.avoid_until, job.changed_at = to, None, (), None, now
         self.enter(job)
         return None
@@ -195,13 +199,13 @@ class Decisions(Turns):
                 before = self.retried[token, job_id]
                 waits = job.status in ("pending", "uploading")
                 if waits and (job.attempt, job.changed_at) == (before["attempt"], at):
-                    moved = job.priority != before["priority"]
+                    self.leave(job)
                     vars(job).update(before)
-                    if moved:
-                        self.enter(job)
+                    self.enter(job)
                     job.avoid, job.avoid_until = (), None
                     changed += 1
             elif str(job.priority) == became:
+                self.leave(job)
                 job.priority = int(was)
                 self.enter(job)
                 job.changed_at = now

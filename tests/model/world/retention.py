@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from tests.model.world.state import State
+from tests.model.world.turns import Turns
 from tests.model.world.things import (
     DOUBT_MS,
     FIRST_PAUSE_MS,
@@ -22,7 +22,7 @@ from tests.model.world.things import (
 )
 
 
-class Retention(State):
+class Retention(Turns):
     def delete(self, job_id: int, objects: bool, now: int) -> Any:
         job = self.jobs.get(job_id)
         if job is None:
@@ -33,6 +33,7 @@ class Retention(State):
         return ("JobDeleted", job_id)
 
     def drop(self, job: Job, objects: bool, now: int) -> None:
+        self.leave(job)
         del self.jobs[job.id]
         late = job.status == "dead" and job.lease is not None
         recent = late or job.completed_at is None or job.completed_at + URL_MS > now

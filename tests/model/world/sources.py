@@ -43,6 +43,7 @@ class Sources(Decisions):
             if anew:
                 self.again(found, now, reset=True, priority=None, times=(job.not_before, job.expires_at))
             elif seen == "absent" and found.status == "pending" and found.lease is None:
+                self.leave(found)
                 found.not_before = None if found.releases else found.not_before
                 found.status, found.changed_at = "uploading", now
                 found.avoid, found.avoid_until = (), None
@@ -96,6 +97,7 @@ class Sources(Decisions):
         over = [each for each in over if each[0] <= now][:limit]
         for _, job_id in over:
             job = self.jobs[job_id]
+            self.leave(job)
             job.source_never_came = job.status == "uploading"
             job.status, job.completed_at, job.error, job.expired = "dead", now, True, True
             job.not_before = job.avoid_until = None

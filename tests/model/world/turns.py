@@ -27,10 +27,27 @@ class Turns(Labels, Kinds):
         now, _ = self.clocks.setdefault(line, (STEP, STEP))
         last = self.turns.get((*line, job.group))
         job.turn = now if last is None else max(now, last + self.step(job.type, job.group))
-        if job.status != "uploading" and not job.deferred:
+        if self.in_line(job):
             self.turns[*line, job.group] = job.turn
-            for key in [key for key, turn in self.turns.items() if key[:2] == line and turn <= now - STEP]:
-                del self.turns[key]
+            self.forget_past(line)
+
+    def leave(self, job: Job) -> None:
+        """It leaves, and was not given out: the next one of its group comes earlier by as much."""
+        if job.group is None or not self.in_line(job):
+            return
+        line = (job.type, job.priority)
+        now, _ = self.clocks[line]
+        if job.turn > now and (*line, job.group) in self.turns:
+            self.turns[*line, job.group] -= self.step(job.type, job.group)
+            self.forget_past(line)
+
+    def in_line(self, job: Job) -> bool:
+        return job.status in ("pending", "failed") and not job.deferred
+
+    def forget_past(self, line: tuple[str, int]) -> None:
+        now, _ = self.clocks[line]
+        for key in [key for key, turn in self.turns.items() if key[:2] == line and turn <= now - STEP]:
+            del self.turns[key]
 
     def in_turn(self, worker: Worker, types: Sequence[str]) -> set[str]:
         """The types of which jobs may have groups that this worker may be given."""
