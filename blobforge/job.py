@@ -198,6 +198,7 @@ class BeforeRetry(msgspec.Struct, frozen=True):
     compare_until: int | None = None
     sourceless: bool = False
     expires_at: int | None = None
+    last_error: str | None = None  # where it says why the job was cancelled: of that a retry leaves nothing
 
 
 class BeforeCancel(msgspec.Struct, frozen=True):

@@ -302,10 +302,11 @@ def fail(
     again = now + round(policy.delay(job.attempts, dice) * 1000)
     if not free:
         return replace(ended, status=JobStatus.FAILED, not_before=again)
-    # One that has no tries left, and was given this one by hand, waits for it as it did before.
-    left = job.attempts <= job.max_attempts
-    status = JobStatus.FAILED if left else JobStatus.PENDING
-    return replace(ended, status=status, attempts=job.attempts - 1, not_before=again)
+    uncharged = replace(ended, attempts=job.attempts - 1, not_before=again)
+    if job.attempts <= job.max_attempts:
+        return replace(uncharged, status=JobStatus.FAILED)
+    # It has no tries left, and was given this one by hand: it waits for it as one that was given back.
+    return replace(uncharged, status=JobStatus.PENDING, releases=1)
 
 
 def release(
@@ -318,22 +319,24 @@ def release(
     policy: RetryPolicy,
     dice: float,
     now: int,
+    free: bool = False,
 ) -> Job | Refusal:
     """The worker gives the job back: no attempt is charged.
 
     For trouble, the job waits out a back-off, so that the others go first; and when that has happened more than
-    `max_releases` times in a row, each further time is charged to `losses`: what no worker can do must end.
+    `max_releases` times in a row, each further time is charged to `losses`: what no worker can do must end. Not
+    where it is `free`: then it is the machine's fault.
     """
     if not holds(job, worker_id=worker_id, lease=lease):
         return lease_lost(job)
     returned = _give_back(job, now=now)
     if cause.free:
         return returned
-    releases = job.releases + 1
+    releases = max(1, job.releases + (not free))
     error = f"attempt {job.attempt} was given back by worker {worker_id}: {reason}"
     wait = policy.delay(releases, dice)
     waiting = replace(returned, releases=releases, last_error=error, not_before=now + round(wait * 1000))
-    if releases <= policy.max_releases:
+    if free or releases <= policy.max_releases:
         return waiting
     losses = job.losses + 1
     error = (
@@ -532,14 +535,18 @@ def retype(job: Job, type_: str, *, now: int) -> Job | Refusal:
 
 def before_retry(job: Job) -> BeforeRetry:
     """The fields of the job that a retry changes, to undo it with."""
-    return BeforeRetry(**{name: getattr(job, name) for name in BeforeRetry.__struct_fields__})
+    before = BeforeRetry(**{name: getattr(job, name) for name in BeforeRetry.__struct_fields__})
+    return before if cancelled_for(job) is not None else replace(before, last_error=None)
 
 
 def undo_retry(job: Job, before: BeforeRetry, *, retried_at: int, now: int) -> Job | None:
     """Put back what a retry changed. None when anything has happened to the job since."""
     if not allowed(Verb.UNDO_RETRY, job.status) or (job.attempt, job.updated_at) != (before.attempt, retried_at):
         return None
-    return replace(job, **msgspec.structs.asdict(before), avoid=(), avoid_until=None, updated_at=now)
+    was = msgspec.structs.asdict(before)
+    if before.last_error is None:
+        del was["last_error"]
+    return replace(job, **was, avoid=(), avoid_until=None, updated_at=now)
 
 
 def later(start: int | None, *, now: int) -> int | None:

@@ -28,7 +28,7 @@ class Reason(StrEnum):
     ALL_OFFLINE = "all-offline"
     ALL_DISABLED = "all-disabled"
     ALL_DRAINING = "all-draining"
-    ALL_QUARANTINED = "all-quarantined"  # those that are there have failed too much, and get no jobs but trials
+    ALL_QUARANTINED = "all-quarantined"  # those that are there have failed too much, or were put there
     TURN = "turn"  # jobs of groups take turns, and others come first
     QUEUED = "queued"  # others are before it
     NEXT = "next"  # the next that is asked for is this one
@@ -281,8 +281,9 @@ def _nobody(job: Job, around: Surroundings) -> Waiting:
         others = "" if fleet.total == fleet.quarantined else " (the others are away, disabled or draining)"
         return Waiting(
             Reason.ALL_QUARANTINED,
-            f"Every worker there for type {job.type} is in quarantine{others}: {_named(around)}. Such a worker gets "
-            "one job at a time as a trial, after a pause, and all again when two in a row have succeeded.",
+            f"Every worker there for type {job.type} is in quarantine{others}: {_named(around)}. One that "
+            "failed too much gets one job at a time as a trial, after a pause, and all again when two in a row have "
+            "succeeded; one that was put there by hand gets none.",
         )
     if fleet.draining:
         others = "" if fleet.total == fleet.draining else " (the others are away or disabled)"

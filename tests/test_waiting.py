@@ -27,7 +27,11 @@ def job(status: JobStatus = JobStatus.PENDING, **fields: object) -> Job:
         (Surroundings(Fleet(disabled=2)), Reason.ALL_DISABLED, "Enable one"),
         (Surroundings(Fleet(draining=1, offline=3)), Reason.ALL_DRAINING, "is draining (the others"),
         (Surroundings(Fleet(draining=1)), Reason.ALL_DRAINING, "is draining. Enable"),
-        (Surroundings(Fleet(quarantined=1), quarantined=("x",)), Reason.ALL_QUARANTINED, "is in quarantine: x. Such"),
+        (
+            Surroundings(Fleet(quarantined=1), quarantined=("x",)),
+            Reason.ALL_QUARANTINED,
+            "in quarantine: x. One that",
+        ),
         (
             Surroundings(Fleet(quarantined=5, offline=1), quarantined=("v", "w", "x", "y")),
             Reason.ALL_QUARANTINED,

@@ -61,7 +61,7 @@ PATTERNS_IN_WORDS = {
     r"^[0-9]{1,19}(,[0-9]{1,19})*$": "ids of jobs with commas between them",
 }
 _IN_WORDS = {f"matching regex {pattern!r}": words for pattern, words in PATTERNS_IN_WORDS.items()}
-_AT = re.compile(r" - at `\$\.?(.*)`$")
+_AT = re.compile(r" - at (?:`key` in )?`\$\.?(.*)`$")
 
 
 class UnfitMember(Exception):

@@ -192,12 +192,14 @@ def release(tx: Transaction, message: Release) -> Released | Refusal:
     if isinstance(job, Refusal):
         return job
     reason = message.reason or "its worker gave no reason"
+    free = not message.cause.free and quarantine.is_free(tx, job, message.worker_id)
     released = life.release(
         job,
         worker_id=message.worker_id,
         lease=message.lease,
         cause=message.cause,
         reason=reason,
+        free=free,
         policy=tx.retry_policy(job.type),
         dice=tx.dice.random(),
         now=tx.now,
@@ -206,7 +208,7 @@ def release(tx: Transaction, message: Release) -> Released | Refusal:
         return released
     if released.losses != job.losses:
         released = blamed(tx, released, failures.cause(failures.GIVEN_BACK, reason, None))
-    back_in_queue(tx, job, released, reason, message.cause)
+    back_in_queue(tx, job, released, reason, message.cause, free=free)
     if not message.cause.free:
         quarantine.gave_back(tx, message.worker_id, job)
     return Released(job.id)

@@ -34,10 +34,13 @@ def take_back(tx: Transaction, job: Job, reason: str) -> None:
     back_in_queue(tx, job, returned, reason)
 
 
-def back_in_queue(tx: Transaction, job: Job, returned: Job, reason: str, cause: ReleaseCause | None = None) -> None:
-    """Write that `job` is now `returned`, and why its attempt ended; `cause` is what its worker said."""
+def back_in_queue(
+    tx: Transaction, job: Job, returned: Job, reason: str, cause: ReleaseCause | None = None, *, free: bool = False
+) -> None:
+    """Write that `job` is now `returned`, and why its attempt ended; `cause` is what its worker said. `free`: its
+    worker is in quarantine."""
     tx.store.save_job(job, returned)
-    tx.end_attempt(job, returned, Outcome.RELEASED, kind=cause, error=reason)
+    tx.end_attempt(job, returned, Outcome.RELEASED, free=free, kind=cause, error=reason)
     tx.facts.append(LeaseEnded(job.id))
     tell_return(tx, returned, worker_id=job.worker_id)
 

@@ -283,7 +283,7 @@ async def _work(client: AsyncClient, who: WhoAmI) -> list[Finding]:
     if not found:
         found.append(Finding("workers", "ok", f"{output.count(stats.online_workers, 'worker')} online"))
     if stats.dead_jobs:
-        text = f"{output.count(stats.dead_jobs, 'job')} dead: all tries are spent"
+        text = f"{output.count(stats.dead_jobs, 'job')} dead: nothing is tried again by itself"
         advice = "`blobforge jobs list --status dead` shows them, `blobforge jobs logs ID` why; `jobs retry` revives."
         found.append(Finding("jobs", "warning", text, advice))
     return found

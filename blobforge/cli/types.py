@@ -108,7 +108,7 @@ def set_type(session: CliSession, /, *, type_: str, unset: tuple[str, ...], **gi
         raise click.UsageError("Say what to set, or what to --unset.")
     removed = [name.replace("-", "_") for name in unset]
     if twice := [name for name in removed if given[name] is not None]:
-        raise click.UsageError(f"--{twice[0].replace('_', '-')} is both set and unset.")
+        raise click.UsageError(f"{twice[0].replace('_', '-')}: both set and unset.")
     _show(session, session.run(lambda client: client.change_type(type_, unset=removed, **given)))
 
 

@@ -24,8 +24,8 @@ class KeepsTurns(Protocol):
 
 def with_turn(store: KeepsTurns, job: Job) -> Job:
     """The job, as it is to be saved, with the turn that it gets by entering the queue now; without a group it has
-    none. One that is not in line (it waits for its source, or for its time to start, it runs, or has ended) takes none
-    from its group: it gets another when it enters, or keeps this one where it is given back."""
+    none. One that is not in line (it waits for its source, or for its time to start, it runs, or has ended) takes
+    none from its group: it gets another when it enters, or keeps this one where it is given back."""
     if job.of_group is None:
         return job
     clock = store.group_clocks(job.type).get(job.priority)

@@ -16,12 +16,13 @@ from actors.messages import (
     ExpireLeases,
     Fail,
     QuarantineWorker,
+    Release,
     Retry,
     Silent,
     WakeJobs,
 )
 from blobforge import charges, life
-from blobforge.job import Attempt, Job, JobStatus, Outcome, RetryPolicy
+from blobforge.job import Attempt, Job, JobStatus, Outcome, ReleaseCause, RetryPolicy
 from tests.fixtures.engines import ENGINES
 from tests.store.making import ADMIN, submission
 from tests.store.test_quarantine import BAD, FULL, Shop, measured
@@ -154,7 +155,19 @@ def test_one_that_had_no_try_left_waits_for_the_one_that_was_given_by_hand() -> 
     assert isinstance(failed, Job)
     assert isinstance(lost, Job)
     assert (failed.status, failed.attempts, failed.not_before is not None) == (JobStatus.PENDING, 3, True)
+    assert not failed.waits_to_start, "no submission said so"
     assert (lost.status, lost.attempts, lost.losses) == (JobStatus.PENDING, 3, 3)
+
+
+def test_nor_does_what_it_gives_back_for_trouble() -> None:
+    """However often it was given back before."""
+    shop = Shop(ENGINES["memory"](Path()), rules=Rules(RetryPolicy(jitter=0, max_releases=0, max_losses=1)))
+    (mine,) = shop.start(BAD)
+    shop.do(QuarantineWorker(BAD, "admin"))
+    shop.do(Release(ADMIN, BAD, mine.id, lease=mine.lease, cause=ReleaseCause.TROUBLE))
+    found = job_of(shop, mine.id)
+    assert (found.status, found.losses, found.waits_to_start) == (JobStatus.PENDING, 0, False)
+    shop.close()
 
 
 @pytest.mark.parametrize(

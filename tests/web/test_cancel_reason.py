@@ -28,6 +28,10 @@ async def test_a_reason_is_shown_with_the_job_and_goes_with_the_cancellation(
     assert (await local.job(runs))["attempt_history"][0]["error"] == "the job was cancelled: scanned again"
     assert (await local.call("POST", "/api/jobs/undo", {"undo": answer["undo"]}))[0] == 200
     assert "last_error" not in await local.job(waits)
+    _, answer = await local.call("POST", f"/api/jobs/{runs}/retry", {"undo": True})
+    assert "last_error" not in await local.job(runs)
+    assert (await local.call("POST", "/api/jobs/undo", {"undo": answer["undo"]}))[0] == 200
+    assert (await local.job(runs))["last_error"] == "cancelled: scanned again"
 
 
 async def test_many_at_once_and_as_an_operation(local: LocalServer, autojump_clock: Any) -> None:

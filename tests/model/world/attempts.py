@@ -254,7 +254,8 @@ class Attempts(Access, Turns):
             wait = self.back_off(job.type, job.attempts)
             job.status, job.not_before = "failed", now + wait
             if free:  # as if it had not been tried: one that had no try left gets that one again
-                job.status = "failed" if job.attempts <= job.max_attempts else "pending"
+                if job.attempts > job.max_attempts:
+                    job.status, job.releases = "pending", 1
                 job.attempts -= 1
         else:
             job.status, job.completed_at = "dead", now
@@ -269,13 +270,14 @@ class Attempts(Access, Turns):
         self.give_back(job, "released", now)
         job.history[job.attempt].kind = str(message.cause)
         if message.cause == "trouble":
-            self.trouble(job, now)
+            free = job.history[job.attempt].free = self.workers[message.worker_id].held is not None
+            self.trouble(job, now, free=free)
         return ("Released", job.id)
 
-    def trouble(self, job: Job, now: int) -> None:
-        job.releases, job.error = job.releases + 1, True
+    def trouble(self, job: Job, now: int, *, free: bool) -> None:
+        job.releases, job.error = max(1, job.releases + (not free)), True
         job.not_before = now + self.back_off(job.type, job.releases)
-        if job.releases > self.rules.max_releases:
+        if job.releases > self.rules.max_releases and not free:
             job.losses += 1
             if job.losses >= self.rules.max_losses:
                 job.status, job.completed_at, job.not_before = "dead", now, None

@@ -12,7 +12,7 @@ from tests.model.world.turns import Turns
 BY_RETRY = (
     "status", "priority", "attempt", "attempts", "losses", "worker", "lease", "completed_at", "not_before",
     "expires_at", "progress", "kept_attempt", "replaced", "releases", "source_never_came", "expired", "made_by",
-    "compare", "compare_until",
+    "compare", "compare_until", "error",
 )  # fmt: skip
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from tests.model.world.turns import Turns
 from tests.model.world.things import (
     DOUBT_MS,
     FIRST_PAUSE_MS,
@@ -20,6 +19,7 @@ from tests.model.world.things import (
     prefix_of,
     source_of,
 )
+from tests.model.world.turns import Turns
 
 
 class Retention(Turns):
