@@ -90,7 +90,7 @@ def test_many_jobs_at_once_with_a_question_and_an_undo(stage: Stage, page: Page)
     page.get_by_label("New priority").select_option("2")
     page.get_by_role("button", name="Set…").click()
     expect(page.get_by_text("This will change the priority of 2 jobs.")).to_be_visible()
-    page.get_by_role("button", name="Yes, 2 jobs").click()
+    page.get_by_role("button", name="Change the priority of 2 jobs").click()
     said(page, "2 of 2 jobs have the new priority.")
     assert stage.count("jobs", type="bulk", priority=2) == 2
     page.get_by_role("button", name="Undo").click()
@@ -102,26 +102,75 @@ def test_many_jobs_at_once_with_a_question_and_an_undo(stage: Stage, page: Page)
     page.get_by_label("all that match").check()
     page.get_by_role("button", name="Cancel…").click()
     expect(page.get_by_text("This will cancel 4 jobs.")).to_be_visible()
+    expect(page.get_by_text("That is bulk/3.pdf, bulk/2.pdf, bulk/1.pdf, bulk/0.pdf.")).to_be_visible()
     assert stage.count("jobs", type="bulk", status="cancelled") == 0
-    page.get_by_role("button", name="Yes, 4 jobs").click()
+    page.get_by_role("button", name="Cancel 4 jobs").click()
     said(page, "4 of 4 jobs are cancelled.")
     expect(other.locator("tbody .pill-cancelled")).to_have_count(4)
 
     page.goto("/jobs?type=bulk&status=cancelled")
     page.get_by_label("all that match").check()
     page.get_by_role("button", name="Retry…").click()
-    page.get_by_role("button", name="Yes, 4 jobs").click()
+    page.get_by_role("button", name="Bring 4 jobs back").click()
     said(page, "4 of 4 jobs go again.")
     expect(other.locator("tbody .pill-pending")).to_have_count(4)
 
     page.goto("/jobs?type=bulk")
     page.get_by_label("Select all jobs of this page").check()
     page.get_by_role("button", name="Delete…").click()
-    page.get_by_role("button", name="Yes, 4 jobs").click()
+    page.get_by_role("button", name="Delete 4 jobs for good").click()
     said(page, "4 of 4 jobs are deleted.")
     assert stage.count("jobs", type="bulk") == 0
     expect(other.get_by_text("No job matches.")).to_be_visible()
     other.context.close()
+
+
+def test_an_operation_is_shown_on_every_page_until_its_end_was_seen(stage: Stage, page: Page) -> None:
+    scene = stage.scene()
+    for number in range(7):
+        scene.submit(f"watched/{number}.pdf", type="watched")
+    page.goto("/jobs?type=watched")
+    page.get_by_label("all that match").check()
+    page.get_by_role("button", name="Cancel…").click()
+    expect(page.get_by_text(re.compile(r"Among them: (watched/\d\.pdf, ){4}watched/\d\.pdf\."))).to_be_visible()
+    page.get_by_role("button", name="In the background").click()
+    expect(page).to_have_url(re.compile(r"/operations/\d+$"))
+    expect(page.get_by_text("completed")).to_be_visible()
+    page.goto("/jobs?type=watched&status=cancelled")  # its page has been there from before its end on, or not
+    page.goto("/operations")
+    page.get_by_role("link", name=re.compile("cancel")).first.click()
+    page.goto("/workers")
+    expect(page.get_by_label("Operations that you have begun")).to_have_count(0)
+    # One that goes on, or has ended unseen, is told of wherever its asker is, and nowhere else.
+    number = scene.call("POST", "/api/jobs/retry", {"type": "watched", "background": True})["operation"]
+    origin = page.url.removesuffix("/workers")
+    page.context.add_cookies([{"name": "operations", "value": f"{number}.x.99999", "url": origin}])
+    for place in ("/", "/workers"):
+        page.goto(place)
+        watched = page.get_by_label("Operations that you have begun")
+        expect(watched.get_by_role("link")).to_have_text([f"Operation {number}: retry"])
+    expect(watched).to_contain_text("7 of 7 changed")
+    watched.get_by_role("link").click()
+    expect(watched).to_have_count(0)
+    page.goto("/jobs")
+    expect(watched).to_have_count(0)
+
+
+def test_back_leads_to_where_one_was(stage: Stage, page: Page) -> None:
+    scene = stage.scene()
+    jobs = [scene.submit(f"back/{number}.pdf", type="back") for number in range(40)]
+    page.goto("/jobs?type=back")
+    box = page.get_by_label(f"Select job {jobs[2]}", exact=True)
+    box.check()
+    box.scroll_into_view_if_needed()
+    before = page.evaluate("scrollY")
+    assert before > 0
+    page.get_by_role("link", name="back/2.pdf").click()
+    expect(page.locator("h1")).to_contain_text("back/2.pdf")
+    page.go_back()
+    expect(page.get_by_text("1 selected")).to_be_visible()
+    expect(box).to_be_checked()
+    assert page.evaluate("scrollY") == before
 
 
 def test_tags_of_many_jobs_without_a_script(stage: Stage) -> None:
@@ -142,7 +191,7 @@ def test_tags_of_many_jobs_without_a_script(stage: Stage) -> None:
     facts = page.locator("dl.facts")
     expect(facts).to_contain_text("Tag to add")
     expect(facts).to_contain_text("type tagging, tag old")
-    page.get_by_role("button", name="Yes, 2 jobs").click()
+    page.get_by_role("button", name="Change the tags of 2 jobs").click()
     said(page, "2 of 2 jobs have their tags changed.")
     tags = {job: stage.tags(job) for job in jobs}
     assert tags == {jobs[0]: set(), jobs[1]: {"new"}, jobs[2]: {"new"}}
@@ -167,7 +216,7 @@ def test_a_retry_of_many_leaves_their_priority(stage: Stage, page: Page) -> None
     page.get_by_label("all that match").check()
     page.get_by_role("button", name="Retry…").click()
     expect(page.locator("dl.facts")).to_contain_text("type urgent")
-    page.get_by_role("button", name="Yes, 1 job").click()
+    page.get_by_role("button", name="Bring 1 job back").click()
     said(page, "1 of 1 jobs go again.")
     assert (status_of(stage, job), stage.value("jobs", "priority", id=job)) == ("pending", 1)
 
@@ -188,8 +237,8 @@ def test_a_group_of_failures_goes_again(stage: Stage, page: Page) -> None:
     page.goto("/failures")
     row = page.locator("tr", has_text="FontError")
     row.get_by_role("button", name="Retry…").click()
-    expect(page.get_by_text("This will bring back 2 jobs.")).to_be_visible()
-    page.get_by_role("button", name="Yes, 2 jobs").click()
+    expect(page.get_by_text("This will bring 2 jobs back.")).to_be_visible()
+    page.get_by_role("button", name="Bring 2 jobs back").click()
     said(page, "2 of 2 jobs go again.")
     assert [status_of(stage, job) for job in jobs] == ["pending", "pending"]
     expect(page).to_have_url(re.compile("/failures$"))
@@ -335,6 +384,6 @@ def test_everything_works_without_script(stage: Stage) -> None:
     page.goto("/jobs?type=noscript")
     page.get_by_label(f"Select job {job}", exact=True).check()
     page.get_by_role("button", name="Delete…").click()
-    page.get_by_role("button", name="Yes, 1 job").click()
+    page.get_by_role("button", name="Delete 1 job for good").click()
     assert stage.count("jobs", id=job) == 0
     page.context.close()

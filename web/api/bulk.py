@@ -23,7 +23,7 @@ from actors.messages import (
     Work,
 )
 from actors.works import A_TURN, a_turn, item, touches
-from blobforge.job import JobStatus
+from blobforge.job import Job, JobStatus
 from blobforge.refusals import Refusal, RefusalCode
 from blobforge.store.filters import JobFilter
 from blobforge.store.lists import Cursor, Page
@@ -40,37 +40,40 @@ Selected = tuple[int, list[tuple[Item, ...]]]
 FILTERS = tuple("only_priority" if name == "priority" else name for name in JobFilter.__struct_fields__)
 
 
-async def retry(call: Call, body: wire_bulk.BulkRetry) -> BulkAnswered:
-    """Retry many jobs. A completed one is converted again only where its status, its id, or what made its result is
-    named."""
-    completed_too = body.status is JobStatus.COMPLETED or body.ids is not None or body.made_by is not None
-    return await _bulk(call, body, RetryJobs(body.reset_attempts, body.priority, completed_too, body.compare))
+def work_of(body: wire_bulk.BulkBody) -> Work:
+    """What a body asks to be done to each of its jobs. A completed one is converted again only where its status, its
+    id, or what made its result is named. That a retyped job's source has a job of that type already shows when it is
+    done: a dry run does not look for these."""
+    match body:
+        case wire_bulk.BulkRetry():
+            completed_too = body.status is JobStatus.COMPLETED or body.ids is not None or body.made_by is not None
+            return RetryJobs(body.reset_attempts, body.priority, completed_too, body.compare)
+        case wire_bulk.BulkCancel():
+            return CancelJobs(body.reason)
+        case wire_bulk.BulkPriority():
+            return PrioritiseJobs(body.priority)
+        case wire_bulk.BulkRetype():
+            return RetypeJobs(body.to)
+        case wire_bulk.BulkRequires():
+            return RequireJobs(encode.requires_text(body.requires))
+        case wire_bulk.BulkTags():
+            return TagJobs(tuple(body.add), tuple(body.remove))
+        case wire_bulk.BulkDelete():
+            return DeleteJobs(body.objects)
+        case _:
+            raise TypeError(body)
 
 
-async def cancel(call: Call, body: wire_bulk.BulkCancel) -> BulkAnswered:
-    return await _bulk(call, body, CancelJobs(body.reason))
-
-
-async def set_priority(call: Call, body: wire_bulk.BulkPriority) -> BulkAnswered:
-    return await _bulk(call, body, PrioritiseJobs(body.priority))
-
-
-async def retype(call: Call, body: wire_bulk.BulkRetype) -> BulkAnswered:
-    """Give many jobs another type. Those whose source has a job of that already are refused when it is done: a dry
-    run does not look for these."""
-    return await _bulk(call, body, RetypeJobs(body.to))
-
-
-async def set_requirements(call: Call, body: wire_bulk.BulkRequires) -> BulkAnswered:
-    return await _bulk(call, body, RequireJobs(encode.requires_text(body.requires)))
-
-
-async def change_tags(call: Call, body: wire_bulk.BulkTags) -> BulkAnswered:
-    return await _bulk(call, body, TagJobs(tuple(body.add), tuple(body.remove)))
-
-
-async def delete(call: Call, body: wire_bulk.BulkDelete) -> BulkAnswered:
-    return await _bulk(call, body, DeleteJobs(body.objects))
+def sample(reader: Reader, body: wire_bulk.BulkBody, *, most: int) -> list[Job]:
+    """Some of the jobs that would be changed, out of the first page of those that match."""
+    work, filter_ = work_of(body), _chosen(body)
+    if isinstance(filter_, Refusal):
+        return []
+    if body.ids is not None:
+        found = [job for id_ in body.ids[:PAGE] if (job := reader.job_in_short(id_)) is not None]
+    else:
+        found = reader.list_jobs(filter_, limit=PAGE, cursor=Cursor()).jobs
+    return [job for job in found if touches(work, job)][:most]
 
 
 def _new_undo(call: Call, body: wire_bulk.BulkBody) -> str:
@@ -99,7 +102,8 @@ async def undo(call: Call, body: wire_bulk.UndoBody) -> wire_bulk.UndoAnswer | R
     return wire_bulk.UndoAnswer(kept.matched, kept.changed)
 
 
-async def _bulk(call: Call, body: wire_bulk.BulkBody, work: Work) -> BulkAnswered:
+async def change(call: Call, body: wire_bulk.BulkBody) -> BulkAnswered:
+    work = work_of(body)
     undo = _new_undo(call, body) if not isinstance(work, DeleteJobs) else ""
     chosen = _chosen(body)
     if isinstance(chosen, Refusal):
@@ -229,20 +233,20 @@ def _answer(done: BulkDone, *, dry_run: bool) -> wire_bulk.BulkAnswer:
 
 
 ROUTES = [
-    Route("POST", "/api/jobs/retry", Access.SUBMIT, retry, "Bring many ended jobs back",
+    Route("POST", "/api/jobs/retry", Access.SUBMIT, change, "Bring many ended jobs back",
           body=wire_bulk.BulkRetry, gives=(wire_bulk.BulkAnswer, wire_bulk.OperationBegun), audit="jobs.retry"),
-    Route("POST", "/api/jobs/cancel", Access.SUBMIT, cancel, "Cancel many jobs",
+    Route("POST", "/api/jobs/cancel", Access.SUBMIT, change, "Cancel many jobs",
           body=wire_bulk.BulkCancel, gives=(wire_bulk.BulkAnswer, wire_bulk.OperationBegun), audit="jobs.cancel"),
-    Route("POST", "/api/jobs/priority", Access.SUBMIT, set_priority, "Change the priority of many jobs",
+    Route("POST", "/api/jobs/priority", Access.SUBMIT, change, "Change the priority of many jobs",
           body=wire_bulk.BulkPriority, gives=(wire_bulk.BulkAnswer, wire_bulk.OperationBegun), audit="jobs.priority"),
-    Route("POST", "/api/jobs/retype", Access.SUBMIT, retype, "Give many jobs that wait another type",
+    Route("POST", "/api/jobs/retype", Access.SUBMIT, change, "Give many jobs that wait another type",
           body=wire_bulk.BulkRetype, gives=(wire_bulk.BulkAnswer, wire_bulk.OperationBegun), audit="jobs.retype"),
-    Route("POST", "/api/jobs/requires", Access.SUBMIT, set_requirements,
+    Route("POST", "/api/jobs/requires", Access.SUBMIT, change,
           "Change what many jobs require of their workers", body=wire_bulk.BulkRequires,
           gives=(wire_bulk.BulkAnswer, wire_bulk.OperationBegun), audit="jobs.requires"),
-    Route("POST", "/api/jobs/tags", Access.SUBMIT, change_tags, "Add tags to many jobs, and remove some",
+    Route("POST", "/api/jobs/tags", Access.SUBMIT, change, "Add tags to many jobs, and remove some",
           body=wire_bulk.BulkTags, gives=(wire_bulk.BulkAnswer, wire_bulk.OperationBegun), audit="jobs.tags"),
-    Route("POST", "/api/jobs/delete", Access.ADMIN, delete, "Delete many jobs that do not run, with their objects",
+    Route("POST", "/api/jobs/delete", Access.ADMIN, change, "Delete many jobs that do not run, with their objects",
           body=wire_bulk.BulkDelete, gives=(wire_bulk.BulkAnswer, wire_bulk.OperationBegun), audit="jobs.delete"),
     Route("POST", "/api/jobs/undo", Access.SUBMIT, undo,
           "Take back a retry, a cancellation, a change of priority, type, requirements or tags, within ten minutes",

@@ -6,7 +6,8 @@ from actors.messages import Item, OperationPlan, RemoveWorker, RemoveWorkers
 from actors.works import chosen_workers, pages_of_workers
 from blobforge.refusals import Refusal, RefusalCode
 from blobforge.store.lists import ListedWorker
-from blobforge.worker import WorkerFilter
+from blobforge.store.reading import Reader
+from blobforge.worker import Worker, WorkerFilter
 from web.api import bulk, encode, wire_bulk
 from web.routing import Access, Call, Route
 
@@ -21,6 +22,19 @@ async def remove_many(call: Call, body: wire_bulk.BulkWorkers) -> bulk.BulkAnswe
         return await _select(call, body)
 
     return await bulk.carry_out(call, body, select)
+
+
+def sample(reader: Reader, body: wire_bulk.BulkWorkers, *, most: int) -> list[Worker]:
+    """Some of the workers that would be removed."""
+    plan = _wanted(body)
+    if isinstance(plan, Refusal):
+        return []
+    assert isinstance(plan.work, RemoveWorkers)
+    ids, only = plan.work.workers, chosen_workers(plan.work)
+    if only is not None:
+        found, _ = reader.roster.by_id(only, after="", limit=most)
+        return [worker for worker, _ in found]
+    return [each[0] for id_ in (ids or ())[:most] if (each := reader.roster.worker(id_)) is not None]
 
 
 def _wanted(body: wire_bulk.BulkWorkers) -> OperationPlan | Refusal:

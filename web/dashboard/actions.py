@@ -8,20 +8,23 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import replace
+from functools import partial
 from typing import Any, get_args, get_origin
-from urllib.parse import parse_qs
+from urllib.parse import parse_qs, quote
 
 import msgspec
 from quart import Response
 
 from blobforge.operation import MANY
 from blobforge.refusals import Refusal, RefusalCode
-from web.api import wire_bulk, wire_jobs
-from web.dashboard.page import THEMES, Notice, leave, page, refused_notice
+from blobforge.store.reading import Reader
+from web.api import bulk, removal, wire_bulk, wire_jobs
+from web.dashboard.page import THEMES, Notice, framed, leave, page, refused_notice, watch
 from web.decode import invalid
 from web.html import came_from, redirect, safe_next
 from web.routing import Access, Call, Route
 
+SAMPLES = 5  # that a question names
 MOST_FIELDS = 2000  # of one form: a page of jobs with all of them selected, and room
 LONGEST_FORM = 256 * 1024  # bytes
 NONE_TICKED = "Nothing was ticked, and nothing was done: tick the jobs that you mean, or take all that a filter has."
@@ -31,16 +34,17 @@ NO_TAG = "No tag was named, and nothing was done: write one to add, or one to re
 _STATE = "their state forbids it"
 _SO_ALREADY = "they are so already"
 _NOT_RETYPED = "they do not wait, are so already, or there is a job of that type for their source"
-# What is done to many: what a person is asked and, after the numbers, told; and why some are left as they are.
+# What is done to many: what a person is asked (`{}`: how many) and, after the numbers, told; and why some are left as
+# they are.
 BULK = {
-    "POST /api/jobs/retry": ("bring back", "go again", _STATE),
-    "POST /api/jobs/cancel": ("cancel", "are cancelled", _STATE),
-    "POST /api/jobs/priority": ("change the priority of", "have the new priority", _SO_ALREADY),
-    "POST /api/jobs/tags": ("change the tags of", "have their tags changed", _SO_ALREADY),
-    "POST /api/jobs/retype": ("give another type to", "have the new type", _NOT_RETYPED),
-    "POST /api/jobs/requires": ("change the requirements of", "have the new requirements", _SO_ALREADY),
-    "POST /api/jobs/delete": ("delete for good", "are deleted", _STATE),
-    "POST /api/workers/remove": ("remove", "are removed", _STATE),
+    "POST /api/jobs/retry": ("bring {} back", "go again", _STATE),
+    "POST /api/jobs/cancel": ("cancel {}", "are cancelled", _STATE),
+    "POST /api/jobs/priority": ("change the priority of {}", "have the new priority", _SO_ALREADY),
+    "POST /api/jobs/tags": ("change the tags of {}", "have their tags changed", _SO_ALREADY),
+    "POST /api/jobs/retype": ("give another type to {}", "have the new type", _NOT_RETYPED),
+    "POST /api/jobs/requires": ("change the requirements of {}", "have the new requirements", _SO_ALREADY),
+    "POST /api/jobs/delete": ("delete {} for good", "are deleted", _STATE),
+    "POST /api/workers/remove": ("remove {}", "are removed", _STATE),
 }
 # What else a person has chosen of it: the words for the fields of the API's body.
 CHOSEN = {
@@ -156,7 +160,8 @@ def _noticing(name: str) -> ActionAnswer:
         given = outcome[1] if isinstance(outcome, tuple) else outcome
         facts = msgspec.to_builtins(given) if isinstance(given, msgspec.Struct) else {}
         said = SAID[name].format_map(call.params | (facts if isinstance(facts, dict) else {}))
-        return leave(call, GONE.get(name) or back(call), Notice(said, undo=str(facts.get("undo") or "")))
+        response = leave(call, GONE.get(name) or back(call), Notice(said, undo=str(facts.get("undo") or "")))
+        return watch(call, response, facts["operation"]) if isinstance(given, wire_bulk.OperationBegun) else response
 
     return answered
 
@@ -183,13 +188,19 @@ def _bulk(row: Route) -> ActionAnswer:
     ) -> Response:
         if isinstance(outcome, tuple):
             number = outcome[1].operation
-            return leave(call, f"/operations/{number}", Notice(f"Operation {number} goes on by itself."))
+            response = leave(call, f"/operations/{number}", Notice(f"Operation {number} goes on by itself."))
+            return watch(call, response, number)
         if outcome.dry_run:
             kept = [(name, value) for name, values in form.items() for value in values if name != "dry_run"]
+            before, _, after = question.partition("{}")
+            many_of = f"{outcome.changed:,} {noun}{'' if outcome.changed == 1 else 's'}"
+            stats, samples = await framed(call, partial(_samples, row, form))
             return await page(
-                call, "confirm.html", title="Are you sure?", place=f"/{noun}s", to=to, what=question, noun=noun,
-                danger=question in ("delete for good", "remove"), found=outcome, kept=kept, return_to=back(call),
-                left=left, chosen=_chosen(form, row), wanted=_wanted(form, noun), many=outcome.changed > MANY,
+                call, "confirm.html", title="Are you sure?", place=f"/{noun}s", stats=stats, to=to, before=before,
+                after=after, noun=noun, does=question.format(many_of), samples=samples,
+                danger=row.name in ("POST /api/jobs/delete", "POST /api/workers/remove"), found=outcome, kept=kept,
+                return_to=back(call), left=left, chosen=_chosen(form, row), wanted=_wanted(form, noun),
+                many=outcome.changed > MANY,
             )  # fmt: skip
         text = f"{outcome.changed:,} of {outcome.matched:,} {noun}s {said}."
         if outcome.refused:
@@ -198,6 +209,19 @@ def _bulk(row: Route) -> ActionAnswer:
         return leave(call, back(call), Notice(text, undo=outcome.undo if isinstance(outcome.undo, str) else ""))
 
     return answered
+
+
+def _samples(row: Route, form: dict[str, list[str]], reader: Reader) -> list[tuple[str, str]]:
+    """Some of the jobs, or workers, that it is about: where their pages are, and what they are called."""
+    assert row.body is not None
+    body = body_of(bulk_fields(form, row.body), row.body)
+    if isinstance(body, wire_bulk.BulkWorkers):
+        workers = removal.sample(reader, body, most=SAMPLES)
+        return [(f"/workers/{quote(each.id, safe='')}", each.id) for each in workers]
+    if not isinstance(body, wire_bulk.BulkBody):
+        return []
+    jobs = bulk.sample(reader, body, most=SAMPLES)
+    return [(f"/jobs/{job.id}", job.source_path or job.source_hash[:16]) for job in jobs]
 
 
 def _chosen(form: dict[str, list[str]], row: Route) -> list[tuple[str, str]]:

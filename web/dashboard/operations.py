@@ -13,7 +13,7 @@ from blobforge.refusals import Refusal
 from blobforge.store.lists import NEWEST
 from web.api import arrays
 from web.api.operations import operation_wire
-from web.dashboard.page import framed, page
+from web.dashboard.page import framed, page, seen
 from web.routing import Access, Call, Route
 
 PAGE = 50
@@ -40,11 +40,12 @@ async def shown(call: Call) -> Response | Refusal:
     if found is None:
         return no_such_operation(number)
     operation = operation_wire(found, now=now)
-    return await page(
+    response = await page(
         call, "operation.html", title=f"Operation {number}", place="/operations", stats=stats, operation=operation,
         facts=_facts(operation.asked), ended=found.ended, may_change=call.caller.may(scope_of(found.verb)),
         noun="workers" if found.verb == REMOVE_WORKERS else "jobs",
     )  # fmt: skip
+    return seen(call, response, number) if found.ended else response
 
 
 def _facts(asked: msgspec.Raw) -> list[tuple[str, str]]:

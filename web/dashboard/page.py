@@ -10,6 +10,7 @@ from quart import Response, has_request_context, render_template, request
 
 from blobforge.access import Scope
 from blobforge.job import JobStatus
+from blobforge.operation import Operation
 from blobforge.refusals import Refusal
 from blobforge.store.figures import Stats
 from blobforge.store.reading import Reader
@@ -23,6 +24,9 @@ NOTICE_SECONDS = 60
 FRAME_POLICY = (
     "sandbox; default-src 'none'; style-src 'self'; frame-ancestors 'self'; base-uri 'none'; form-action 'none'"
 )
+LONGEST_ID = 19  # digits, less than those of the largest number of a database
+MOST_WATCHED = 5  # operations that are shown on each page
+WATCHED_SECONDS = 7 * 86_400  # how long one is watched, seen or not
 THEMES = ("system", "light", "dark")
 
 
@@ -61,7 +65,7 @@ async def page(
     services, caller, now = call.services, call.caller, call.services.now()
     if stats is None:
         stats, _ = await framed(call, lambda reader: None)
-    notice = _notice(call)
+    notice, operations = _notice(call), await _watched(call)
     text = await render_template(
         template,
         title=title,
@@ -75,6 +79,7 @@ async def page(
         dead=stats.jobs[JobStatus.DEAD] if stats is not None else 0,
         themes=THEMES,
         notice=notice,
+        watched=operations,
         now=now,
         here=call.request.full_path.rstrip("?"),
         **context,
@@ -134,6 +139,42 @@ def _notice(call: Call) -> Notice | None:
     notice = call.services.sealer.open(sealed.encode(), Notice)
     fresh = notice is not None and 0 <= call.services.now() - notice.at <= NOTICE_SECONDS * 1000
     return notice if fresh else None
+
+
+# ------------------------------------------------------------------ operations that a person has begun
+
+
+def watch(call: Call, response: Response, number: int) -> Response:
+    """Show the progress of an operation on every page of this browser, until it has ended and was looked at."""
+    return _set_watched(call, response, [*_watched_ids(call), number][-MOST_WATCHED:])
+
+
+def seen(call: Call, response: Response, number: int) -> Response:
+    """Its end was looked at."""
+    left = [each for each in _watched_ids(call) if each != number]
+    return _set_watched(call, response, left) if left != _watched_ids(call) else response
+
+
+async def _watched(call: Call) -> list[Operation]:
+    ids = _watched_ids(call)
+    if not ids or not call.caller.may(Scope.READ):
+        return []
+    found = await call.services.reads.moment(lambda reader: [reader.operation(each) for each in ids])
+    return [each for each in found if each is not None]
+
+
+def _watched_ids(call: Call) -> list[int]:
+    """Of the cookie: it says nothing that is not open to each who may read, so that it needs no seal."""
+    said = call.request.cookies.get("operations", "").split(".")
+    return [int(each) for each in said if each.isascii() and each.isdigit() and len(each) < LONGEST_ID][:MOST_WATCHED]
+
+
+def _set_watched(call: Call, response: Response, ids: list[int]) -> Response:
+    response.set_cookie(
+        "operations", ".".join(map(str, dict.fromkeys(ids))), max_age=WATCHED_SECONDS if ids else 0, path="/",
+        httponly=True, samesite="Strict", secure=call.services.site.is_https(call.request),
+    )  # fmt: skip
+    return response
 
 
 def _cookie(call: Call) -> str:

@@ -119,7 +119,9 @@ const connection = {
     const query = new URLSearchParams(address.split("?")[1]);
     const list = (name) => (query.get(name) || "").split(",").filter(Boolean);
     this.port ||= this.connect();
-    this.port.postMessage({ types: list("types"), jobs: list("jobs").map(Number), hidden: document.hidden });
+    // While an operation that was begun here goes on, each page shows how far it is.
+    const types = "works" in (main()?.dataset || {}) && address ? [...list("types"), "operation_updated"] : list("types");
+    this.port.postMessage({ types, jobs: list("jobs").map(Number), hidden: document.hidden });
     this.say(address ? this.state : "off");
   },
 
@@ -345,6 +347,26 @@ addEventListener("click", async (event) => {
   }
 });
 
+// ---------------------------------------------------------------- back
+
+// Where somebody was on a page, and what was ticked there: it is so again when they come back.
+const place = {
+  keep() {
+    const ticked = [...document.querySelectorAll("input[name=ids]:checked")].map((box) => box.value);
+    try { sessionStorage.setItem(`place ${location.href}`, JSON.stringify({ y: scrollY, ticked })); } catch { /* full, or forbidden */ }
+  },
+
+  restore() {
+    let kept = null;
+    try { kept = JSON.parse(sessionStorage.getItem(`place ${location.href}`)); } catch { /* forbidden */ }
+    if (!kept) return;
+    const ticked = new Set(kept.ticked);
+    for (const box of document.querySelectorAll("input[name=ids]")) box.checked = ticked.has(box.value);
+    countChosen();
+    scrollTo(0, kept.y);
+  },
+};
+
 // ---------------------------------------------------------------- keys
 
 const rows = () => [...document.querySelectorAll("[data-row]")];
@@ -408,7 +430,8 @@ addEventListener("pageshow", (event) => { if (event.persisted) { arrive(); refre
 // A page settles some time after it was swapped in; a refresh that was under way must not take its notice away before.
 document.addEventListener("htmx:afterSwap", () => { refresher.stop(); refresher.last = Date.now(); });
 document.addEventListener("htmx:afterSettle", arrive);
-document.addEventListener("htmx:historyRestore", () => { arrive(); refresher.now(); });
+document.addEventListener("htmx:beforeRequest", () => place.keep());
+document.addEventListener("htmx:historyRestore", () => { arrive(); place.restore(); refresher.now(); });
 document.addEventListener("htmx:responseError", (event) => { event.detail.shouldSwap = true; });
 document.addEventListener("htmx:beforeSwap", (event) => {
   // A refusal is a page, too, and says what to do.
