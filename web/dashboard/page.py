@@ -164,7 +164,7 @@ async def _watched(call: Call) -> list[Operation]:
 
 
 def _watched_ids(call: Call) -> list[int]:
-    """Of the cookie: it says nothing that is not open to each who may read, so that it needs no seal."""
+    """Of the cookie: it says nothing that is not open to each caller that may read, so that it needs no seal."""
     said = call.request.cookies.get("operations", "").split(".")
     return [int(each) for each in said if each.isascii() and each.isdigit() and len(each) < LONGEST_ID][:MOST_WATCHED]
 
