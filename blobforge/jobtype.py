@@ -23,7 +23,9 @@ class TypeSettings(msgspec.Struct, frozen=True):
     jobs. `max_attempts` is for jobs that are submitted from then on without a number of their own; `retry_backoff`
     the wait after the first failed attempt. At most `max_running` of its jobs run at once. Jobs that are started are
     taken out of a bucket of `rate_count` that fills evenly within `rate_ms`. `worker_timeout`: how long a lease lasts
-    that no heartbeat renews. `group_weights`: how much of the turns groups get (`fairness.py`), as JSON."""
+    that no heartbeat renews. `group_weights`: how much of the turns groups get (`fairness.py`), as JSON. So many
+    failures in a row pause the type (`breaker`; 0: none do). `own_fault`: a document that two sound workers have
+    failed the same way is dead at once. `quarantine`: whether machines are judged by what they fail of it."""
 
     paused_at: int | None = None
     paused_by: str | None = None
@@ -35,6 +37,9 @@ class TypeSettings(msgspec.Struct, frozen=True):
     rate_ms: int | None = None
     worker_timeout: int | None = None
     group_weights: str | None = None
+    breaker: int | None = None
+    own_fault: bool | None = None
+    quarantine: bool | None = None
 
     @property
     def weights(self) -> Weights:
@@ -66,6 +71,10 @@ def _weighed(before: Weights, changes: Weights | None) -> dict[str, int]:
 
 
 NOTHING_SET = TypeSettings()
+# What is set as it is said.
+SIMPLE: Final = (
+    "max_attempts", "retry_backoff", "max_running", "worker_timeout", "breaker", "own_fault", "quarantine",
+)  # fmt: skip
 # By this word a claim says that its worker beats at the interval that it is told with each job.
 HEEDS_INTERVAL: Final = "heartbeat_interval"
 BEATS_SHARE: Final = 1 / 6  # of the patience with a lease: so long a worker waits between two heartbeats
@@ -81,6 +90,9 @@ class TypeChanges(msgspec.Struct, frozen=True):
     max_running: int | UnsetType | None = UNSET
     rate: tuple[int, int] | UnsetType | None = UNSET  # count, ms
     worker_timeout: int | UnsetType | None = UNSET
+    breaker: int | UnsetType | None = UNSET
+    own_fault: bool | UnsetType | None = UNSET
+    quarantine: bool | UnsetType | None = UNSET
     weights: dict[str, int] | UnsetType | None = UNSET  # of these groups; the others keep theirs. 1: as if not set
 
 
@@ -115,7 +127,7 @@ def changed(before: TypeSettings, changes: TypeChanges, *, by: str, now: int) ->
     after = _paused(before, changes, by=by, now=now)
     if isinstance(after, Refusal):
         return after
-    for name in ("max_attempts", "retry_backoff", "max_running", "worker_timeout"):
+    for name in SIMPLE:
         if (value := getattr(changes, name)) is not UNSET:
             after = replace(after, **{name: value})
     if changes.weights is not UNSET:

@@ -22,6 +22,7 @@ FEWEST_OTHERS = 2  # that have completed something; fewer are no measure
 FEWEST_OF_OTHERS = 20  # attempts of theirs, together
 LEAST_SHARE = 0.05  # of failures that the others are taken to have, where they have fewer
 FEWEST_IN_A_ROW = 2  # attempts that another worker has failed last, to count as one that fails, too
+FEW = 3  # other documents, by which a worker is seen to be sound while it fails one
 RAREST = 1e-5  # what happens less often to a worker like the others is no accident
 
 FIRST_PAUSE_MS = 5 * 60_000  # before the first trial; each that fails doubles it
@@ -150,6 +151,18 @@ def is_documents_fault(ended: EndedAttempt, others: Mapping[str, Sequence[EndedA
 def _is_sound_since(latest: Sequence[EndedAttempt], job_id: int) -> bool:
     known = settled(latest)
     return bool(known) and all(each.job_id != job_id for each in latest[: len(latest) - len(known)])
+
+
+def has_failed_soundly(latest: Sequence[EndedAttempt], job_id: int, *, cause: str) -> bool:
+    """Whether a worker with these attempts has failed the document of this cause, and has completed another one
+    since."""
+    return any(each.job_id == job_id and each.cause == cause for each in latest) and _is_sound_since(latest, job_id)
+
+
+def completes_others(latest: Sequence[EndedAttempt], job_id: int) -> bool:
+    """Whether a worker with these attempts has completed one of the last few documents beside this one."""
+    others = [each for each in latest if each.job_id != job_id]
+    return any(not each.failed for each in others[:FEW])
 
 
 @lru_cache(maxsize=4096)  # most workers are looked at with the same few numbers

@@ -9,6 +9,7 @@ from enum import StrEnum
 import msgspec
 from msgspec.structs import replace
 
+from blobforge.breaker import is_open
 from blobforge.job import Job, JobStatus
 from blobforge.jobtype import NOTHING_SET, TypeLoad, TypeSettings, free_at
 from blobforge.requirements import Requirement, requirements, words
@@ -59,7 +60,8 @@ class Surroundings(msgspec.Struct, frozen=True):
     `running` are those of its type that run now, `runners` the first of them where no more may; `settings` are what
     is set for the type, `load` what is taken of its rate. `quarantined` are the first workers of the fleet that are.
     `own` are those of `ahead` that are of the job's own group; `others_in_groups`: there are jobs of groups that take
-    turns with one that has none.
+    turns with one that has none. `probe_at` (ms): when the next job is let through, where the type's breaker has
+    paused it.
     """
 
     fleet: Fleet = Fleet()
@@ -72,6 +74,7 @@ class Surroundings(msgspec.Struct, frozen=True):
     quarantined: tuple[str, ...] = ()
     own: int = 0
     others_in_groups: bool = False
+    probe_at: int | None = None
 
 
 class Waiting(msgspec.Struct, frozen=True):
@@ -150,6 +153,14 @@ def _paused(job: Job, around: Surroundings, now: int) -> Waiting | None:
     if not around.settings.paused:
         return None
     why = f": {around.settings.reason}" if around.settings.reason else ""
+    if is_open(around.settings):
+        return Waiting(
+            Reason.PAUSED,
+            f"Type {job.type} was paused by its breaker{why}. Now and then one job of it is let through; the first "
+            "one that succeeds ends the pause.",
+            around.probe_at,
+            change=(f"blobforge types resume {_quoted(job.type)}",),
+        )
     return Waiting(
         Reason.PAUSED,
         f"Type {job.type} was paused by {around.settings.paused_by}{why}. No job of it is given out before it is "

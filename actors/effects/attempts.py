@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from actors.effects import claims, outputs, quarantine
+from actors.effects import breaker, claims, outputs, ownfault, quarantine
 from actors.effects.accepted import record
 from actors.effects.acting import acted_on
 from actors.effects.causes import LOST_CAUSE, SILENT_CAUSE, blamed
@@ -121,6 +121,7 @@ def _accept(tx: Transaction, message: Complete, job: Job) -> Refusal | None:
     tx.end_attempt(job, completed, Outcome.COMPLETED)
     tx.events.append(JobCompleted(job.id, job.type, completed.status, worker_id=message.worker_id))
     tx.facts.append(LeaseEnded(job.id))
+    breaker.has_completed(tx, job)
     quarantine.has_completed(tx, message.worker_id, job)
     return None
 
@@ -151,13 +152,15 @@ def fail(tx: Transaction, message: Fail) -> AttemptFailed | Refusal:
     job = acted_on(tx, message)
     if isinstance(job, Refusal):
         return job
-    free = quarantine.is_free(tx, job, message.worker_id)
+    free = quarantine.is_free(tx, job, message.worker_id) or breaker.is_free(tx, job)
+    cause = failures.cause(message.kind, message.error, message.traceback)
+    alike = ownfault.failed_alike(tx, job, message.worker_id, cause) if message.retryable and not free else None
     failed = life.fail(
         job,
         worker_id=message.worker_id,
         lease=message.lease,
-        error=message.error,
-        retryable=message.retryable,
+        error=message.error if alike is None else ownfault.said(message.error, alike),
+        retryable=message.retryable and alike is None,
         free=free,
         policy=tx.retry_policy(job.type),
         dice=tx.dice.random(),
@@ -165,7 +168,7 @@ def fail(tx: Transaction, message: Fail) -> AttemptFailed | Refusal:
     )
     if isinstance(failed, Refusal):
         return failed
-    failed = blamed(tx, failed, failures.cause(message.kind, message.error, message.traceback))
+    failed = blamed(tx, failed, cause)
     tx.store.save_job(job, failed)
     tx.end_attempt(
         job,
@@ -177,11 +180,13 @@ def fail(tx: Transaction, message: Fail) -> AttemptFailed | Refusal:
         traceback=message.traceback,
         log_tail=message.log_tail,
     )
-    tx.events.append(JobFailed(job.id, job.type, failed.status, error=message.error, worker_id=message.worker_id))
+    error = failed.last_error or message.error
+    tx.events.append(JobFailed(job.id, job.type, failed.status, error=error, worker_id=message.worker_id))
     tx.facts.append(LeaseEnded(job.id))
     if failed.not_before is not None:
         tx.waits(failed)
-    quarantine.has_failed(tx, message.worker_id, job)
+    type_broken = breaker.has_failed(tx, job, cause=failed.failure, free=free)
+    quarantine.has_failed(tx, message.worker_id, job, judged=not type_broken)
     now = tx.store.job(job.id)
     return AttemptFailed(job.id, will_retry=now is not None and now.status is not JobStatus.DEAD)
 

@@ -5,13 +5,15 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 
+from actors.effects import breaker
 from actors.effects.avoidance import pick
 from actors.effects.transaction import Transaction
 from actors.messages import ChangeType, Claim, TypeChanged
 from blobforge import jobtype
+from blobforge.breaker import is_open
 from blobforge.events import TypePaused, TypeResumed, TypeSet
 from blobforge.job import Job
-from blobforge.jobtype import NOTHING_SET, TypeRoom
+from blobforge.jobtype import NOTHING_SET, TypeRoom, TypeSettings
 from blobforge.options import LineGroup, QueueLine
 from blobforge.refusals import Refusal, RefusalCode
 from blobforge.store.claim_order import place
@@ -33,6 +35,7 @@ def change(tx: Transaction, message: ChangeType) -> TypeChanged | Refusal:
             field="type",
         )
     tx.store.types.save(type_, after)
+    breaker.overruled(tx, type_, before, after)
     if after.paused and (after.paused_by, after.reason) != (before.paused_by, before.reason):
         tx.events.append(TypePaused(message.by, type_, after.reason))
     elif before.paused and not after.paused:
@@ -59,11 +62,21 @@ def rooms(tx: Transaction, types: tuple[str, ...]) -> dict[str, TypeRoom]:
     found: dict[str, TypeRoom] = {}
     for type_ in types if all_ else ():
         settings = all_.get(type_, NOTHING_SET)
-        if settings.paused:
+        if settings.paused and not is_open(settings):
             found[type_] = TypeRoom(type_, 0)
-        elif settings.limited:
-            found[type_] = jobtype.room(type_, settings, tx.store.type_load(type_), now=tx.now)
+        elif settings.paused or settings.limited:
+            found[type_] = _room(tx, type_, settings)
     return found
+
+
+def _room(tx: Transaction, type_: str, settings: TypeSettings) -> TypeRoom:
+    """By its limits, and where its breaker has paused it by what is let through."""
+    left = breaker.room(tx, type_) if settings.paused else None
+    if not settings.limited or (left is not None and not left.room):
+        assert left is not None
+        return left
+    within = jobtype.room(type_, settings, tx.store.type_load(type_), now=tx.now)
+    return within if left is None else TypeRoom(type_, min(1, within.room), within.again)
 
 
 def pick_within(
@@ -87,6 +100,9 @@ def pick_within(
 
 def started(tx: Transaction, jobs: Sequence[Job]) -> None:
     """Take these jobs out of what the rates of their types leave."""
+    for job in jobs:
+        if is_open(tx.store.type_settings(job.type)):
+            breaker.started(tx, job)
     for type_, n in Counter(job.type for job in jobs).items():
         settings = tx.store.type_settings(type_)
         if settings.rate_count is not None:

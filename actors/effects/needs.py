@@ -96,6 +96,7 @@ def _add(needs: Needs, message: Message[Any]) -> None:  # noqa: PLR0912, PLR0915
                 needs.claimants.append(Claimant(message.worker_id, (), accepted, after=message.job_id))
             elif isinstance(message, Fail):
                 needs.latest.add(message.worker_id)
+                needs.in_a_row_of.add(message.job_id)
                 needs.causes.add(cause(message.kind, message.error, message.traceback).fingerprint)
         case Heartbeat():
             needs.workers.add(message.worker_id)

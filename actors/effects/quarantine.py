@@ -14,7 +14,8 @@ from actors.effects import refunds
 from actors.effects.avoidance import LOOKED_AT as FAILERS_LOOKED_AT
 from actors.effects.transaction import Transaction
 from actors.messages import Claim, QuarantineWorker, ReadmitWorker, WorkerChanged
-from blobforge import quarantine
+from blobforge import breaker, quarantine
+from blobforge.breaker import SERVER
 from blobforge.events import WorkerQuarantined, WorkerReadmitted, WorkerRetried
 from blobforge.job import Job, JobStatus, Outcome
 from blobforge.people import AuditEntry
@@ -29,7 +30,6 @@ from blobforge.quarantine import (
 from blobforge.refusals import Refusal
 from blobforge.worker import Worker, no_such_worker
 
-SERVER = "server"
 FEWEST_SOUND = 2  # that are online for the type beside the worker: the work has to go on
 SOUND_LOOKED_AT = 256
 NOT_SAID = "put there by hand"
@@ -44,15 +44,17 @@ def is_free(tx: Transaction, job: Job, worker_id: str | None) -> bool:
     return worker is not None and worker.quarantine is not None
 
 
-def has_failed(tx: Transaction, worker_id: str, job: Job, *, lost: bool = False) -> None:
-    """An attempt of this worker has come to nothing; `job` is as it was while it ran."""
+def has_failed(tx: Transaction, worker_id: str, job: Job, *, lost: bool = False, judged: bool = True) -> None:
+    """An attempt of this worker has come to nothing; `job` is as it was while it ran. `judged`: whether that may be
+    the worker's fault."""
     worker = tx.store.worker(worker_id)
     if worker is None:
         return
     if worker.quarantine is None:
         ended = EndedAttempt(job.id, "", started_at=job.started_at or 0, ended_at=tx.now, lost=lost)
         tx.failed.setdefault((worker_id, job.type), []).insert(0, ended)
-        _judge(tx, worker, job.type)
+        if judged:
+            _judge(tx, worker, job.type)
     else:
         tried(tx, worker, job, passed=False)
 
@@ -69,7 +71,7 @@ def has_completed(tx: Transaction, worker_id: str, job: Job) -> None:
     worker = tx.store.worker(worker_id)
     if worker is not None and worker.quarantine is not None:
         tried(tx, worker, job, passed=True)
-    if job.failure is None or not tx.rules.quarantine:
+    if job.failure is None or not _is_judged(tx, job.type):
         return
     for other in tx.store.failed_by(job.id, among=FAILERS_LOOKED_AT):
         failer = tx.store.worker(other) if other != worker_id else None
@@ -95,7 +97,7 @@ def tried(tx: Transaction, worker: Worker, job: Job, *, passed: bool) -> None:
 
 def _judge(tx: Transaction, worker: Worker, type_: str) -> None:
     since = worker.readmitted_at or 0
-    if not tx.rules.quarantine or (worker.id, type_) in tx.judged or not _may_stand_out(tx, worker, type_, since):
+    if not _is_judged(tx, type_) or (worker.id, type_) in tx.judged or not _may_stand_out(tx, worker, type_, since):
         return
     tx.judged.add((worker.id, type_))
     found = _finding(tx, worker, type_, since)
@@ -108,6 +110,13 @@ def _judge(tx: Transaction, worker: Worker, type_: str) -> None:
     detail = held.evidence
     tx.store.insert_audit(AuditEntry(0, tx.now, SERVER, SERVER, "", "worker.quarantined", worker.id, detail))
     refunds.give_back(tx, failed)
+
+
+def _is_judged(tx: Transaction, type_: str) -> bool:
+    """Whether machines are quarantined for what they fail of this type."""
+    settings = tx.store.type_settings(type_)
+    own = settings.quarantine
+    return (tx.rules.quarantine if own is None else own) and not breaker.is_open(settings)
 
 
 def _may_stand_out(tx: Transaction, worker: Worker, type_: str, since: int) -> bool:
@@ -145,19 +154,26 @@ def _others(tx: Transaction, workers: Iterable[str], type_: str) -> Mapping[str,
     return {worker_id: quarantine.one_a_silence(latest) for worker_id, latest in past.items()}
 
 
+def readmit_since(tx: Transaction, type_: str, since: int) -> None:
+    """The type is broken, and not the machines that the server has put into quarantine for it since then (ms)."""
+    for worker in tx.store.past.quarantined(type_):
+        held = worker.quarantine
+        if held is not None and held.by is None and held.type == type_ and held.since >= since:
+            _readmit(tx, worker, SERVER, why="all fail this type")
+
+
 def _put(tx: Transaction, worker: Worker, held: Quarantine, by: str) -> None:
     tx.store.save_worker(worker, replace(worker, quarantine=held, updated_at=tx.now))
     tx.events.append(WorkerQuarantined(by, worker.id, worker.type, held.evidence))
 
 
-def _readmit(tx: Transaction, worker: Worker, by: str) -> Worker:
+def _readmit(tx: Transaction, worker: Worker, by: str, *, why: str = "its trials succeeded") -> Worker:
     free = replace(worker, quarantine=None, readmitted_at=tx.now, updated_at=tx.now)
     tx.store.save_worker(worker, free)
     tx.events.append(WorkerReadmitted(by, worker.id, worker.type))
     tx.facts.append(WorkerRetried(worker.id))
     if by == SERVER:
-        detail = "its trials succeeded"
-        tx.store.insert_audit(AuditEntry(0, tx.now, SERVER, SERVER, "", "worker.readmitted", worker.id, detail))
+        tx.store.insert_audit(AuditEntry(0, tx.now, SERVER, SERVER, "", "worker.readmitted", worker.id, why))
     return free
 
 

@@ -34,7 +34,8 @@ log = structlog.get_logger("blobforge.effects")
 class Rules(msgspec.Struct, frozen=True):
     """The settings that decide about jobs. `idempotency_window`, `url_lifetime`, `beat` between heartbeats,
     `worker_timeout`, after which a silent worker's lease ends, and `compare_for`, how long a result that was replaced
-    is kept for a comparison, are in seconds. `quarantine`: whether machines that stand out get no jobs."""
+    is kept for a comparison, are in seconds. `quarantine`: whether machines that stand out get no jobs;
+    `breaker`: how many failures in a row pause a type (0: none do)."""
 
     retry: RetryPolicy = RetryPolicy()
     max_attempts: int = 3
@@ -47,6 +48,7 @@ class Rules(msgspec.Struct, frozen=True):
     url_lifetime: float = 3600.0
     compare_for: float = 604_800.0
     quarantine: bool = True
+    breaker: int = 0
 
     @property
     def patience(self) -> Patience:

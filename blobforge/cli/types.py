@@ -13,7 +13,10 @@ if TYPE_CHECKING:
     from blobforge.client import AsyncClient, TypeInfo
 
 _TYPE = click.argument("type_", metavar="TYPE", shell_complete=suggest.types)
-SETTINGS = ("max-attempts", "retry-backoff", "max-running", "rate", "worker-timeout", "weights")
+SETTINGS = (
+    "max-attempts", "retry-backoff", "max-running", "rate", "worker-timeout", "weights", "breaker", "own-fault",
+    "quarantine",
+)  # fmt: skip
 
 
 class _Rate(click.ParamType):  # type: ignore[type-arg]  # generic only in its stubs
@@ -90,6 +93,17 @@ def show_type(session: CliSession, type_: str) -> None:
     help="How much of the turns a group gets, where others have 1; =N: jobs without a group. Repeatable.",
 )  # fmt: skip
 @click.option(
+    "--breaker", type=click.IntRange(0, 100), metavar="N",
+    help="So many failures in a row of one cause, on most workers, pause it; 0: none do.",
+)  # fmt: skip
+@click.option(
+    "--own-fault/--no-own-fault", default=None,
+    help="A document that two sound workers have failed the same way is dead at once.",
+)  # fmt: skip
+@click.option(
+    "--quarantine/--no-quarantine", default=None, help="Whether machines are quarantined for what they fail of it."
+)
+@click.option(
     "--unset", type=click.Choice(SETTINGS), multiple=True, help="As the server's settings say again. Repeatable."
 )
 @session_options
@@ -102,6 +116,7 @@ def set_type(session: CliSession, /, *, type_: str, unset: tuple[str, ...], **gi
       blobforge types set gpu-ocr --max-running 4 --rate 100/1m
       blobforge types set film --worker-timeout 20h
       blobforge types set pdf --weight acme=4 --weight trial=1
+      blobforge types set pdf --breaker 10 --own-fault
       blobforge types set pdf --unset max-attempts
     """
     if not unset and all(value is None for value in given.values()):
@@ -161,10 +176,14 @@ def _show(session: CliSession, found: TypeInfo) -> None:
             ("reason", found.reason),
             ("paused by", found.paused_by),
             ("paused at", found.paused_at),
+            ("next let through", found.probe_at),
             ("max attempts", _held(found.in_force.max_attempts, own=found.max_attempts is not None)),
             ("retry backoff", _held(f"{found.in_force.retry_backoff:g} s", own=found.retry_backoff is not None)),
             ("worker timeout", _timeout(found)),
             ("max running", found.max_running),
+            ("breaker", _breaker(found)),
+            ("own fault", _switch(found.in_force.own_fault, own=found.own_fault is not None)),
+            ("quarantine", _switch(found.in_force.quarantine, own=found.quarantine is not None)),
             (
                 "weights",
                 ", ".join(f"{_group(group)}={n}" for group, n in sorted((found.weights or {}).items())) or None,
@@ -173,6 +192,17 @@ def _show(session: CliSession, found: TypeInfo) -> None:
             *((status, n) for status, n in sorted(found.jobs.items())),
         ]
     )
+
+
+def _breaker(found: TypeInfo) -> str | None:
+    most = found.in_force.breaker
+    if most is None:
+        return None
+    return _held(f"after {most} failures in a row" if most else "off", own=found.breaker is not None)
+
+
+def _switch(on: bool | None, *, own: bool) -> str | None:
+    return _held("on" if on else "off", own=own) if on is not None else None
 
 
 def _group(name: str) -> str:

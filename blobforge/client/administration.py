@@ -146,11 +146,16 @@ class AdminEndpoints(ClientConnection):
         rate: tuple[int, float] | None = None,
         worker_timeout: float | None = None,
         weights: Mapping[str, int] | None = None,
+        breaker: int | None = None,
+        own_fault: bool | None = None,
+        quarantine: bool | None = None,
         unset: Sequence[str] = (),
     ) -> TypeInfo:
         """Set something for a type; what is named in `unset` is as the server's settings say again. `rate`: so many
         jobs may be started in so many seconds; `worker_timeout`: how many a lease lasts that no heartbeat renews;
-        `weights`: how much of the turns these groups get, where others have 1 ("": jobs without a group)."""
+        `weights`: how much of the turns these groups get, where others have 1 ("": jobs without a group); `breaker`:
+        so many failures in a row pause the type (0: none do); `own_fault`: a document that two sound workers have
+        failed the same way is dead at once; `quarantine`: whether machines are for what they fail of the type."""
         given = {"count": rate[0], "seconds": rate[1]} if rate is not None else None
         body = without_none(
             max_attempts=max_attempts,
@@ -159,6 +164,9 @@ class AdminEndpoints(ClientConnection):
             rate=given,
             worker_timeout=worker_timeout,
             weights=weights,
+            breaker=breaker,
+            own_fault=own_fault,
+            quarantine=quarantine,
         ) | dict.fromkeys(unset)
         return await self._call("PATCH", f"/api/types/{path_part(type)}", TypeInfo, body=body)
 

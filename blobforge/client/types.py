@@ -19,7 +19,7 @@ FINAL_STATUSES = frozenset({"completed", "dead", "cancelled"})
 
 class Attempt(msgspec.Struct, frozen=True, kw_only=True):
     """One try of one job by one worker. `outcome` is None while it runs; `given_back_at` is when it ceased to count,
-    since its worker is, or was, in quarantine."""
+    since its worker is, or was, in quarantine, or its type was paused by its breaker."""
 
     attempt: int
     worker_id: str | None = None
@@ -795,7 +795,10 @@ class TypeInForce(msgspec.Struct, frozen=True, kw_only=True):
 
     max_attempts: int
     retry_backoff: float
-    worker_timeout: float | None = None  # of an older server
+    worker_timeout: float | None = None  # of an older server, as what follows
+    breaker: int | None = None
+    own_fault: bool | None = None
+    quarantine: bool | None = None
 
 
 class TypeRate(msgspec.Struct, frozen=True, kw_only=True):
@@ -815,12 +818,16 @@ class TypeInfo(msgspec.Struct, frozen=True, kw_only=True):
     reason: str | None = None
     paused_by: str | None = None
     paused_at: datetime | None = None
+    probe_at: datetime | None = None
     max_attempts: int | None = None
     retry_backoff: float | None = None
     max_running: int | None = None
     rate: TypeRate | None = None
     worker_timeout: float | None = None
     weights: dict[str, int] | None = None
+    breaker: int | None = None
+    own_fault: bool | None = None
+    quarantine: bool | None = None
 
 
 class TypesPage(msgspec.Struct, frozen=True, kw_only=True):

@@ -105,6 +105,7 @@ class Parts:
             url_lifetime=settings.url_lifetime,
             compare_for=settings.retention_compared,
             quarantine=settings.quarantine,
+            breaker=settings.breaker,
         )
         self.follower: Follower | None = None
 

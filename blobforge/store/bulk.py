@@ -80,7 +80,7 @@ class Changes(msgspec.Struct):
     that stays). `workers` are new ones and those that are changed in more than a sign of life, which is all that
     `beats` are. `types_forgotten`: workers that have asked for nothing yet; `types_asked`: (worker, type).
     `claim_keys` are (worker, key, (job, attempt) pairs, now); `repeated` (subject, key, fingerprint, outcome, now);
-    `undos` (token, job, what it was, what it became, now); `owed` (type, owed, at).
+    `undos` (token, job, what it was, what it became, now); `owed` (type, owed, at); `in_a_row` (type, hour, state).
     `clocks` (type, priority, now, alone); `turns` (type, priority, group, turn); `turns_past` (type, priority, turn,
     how many): so many turns of groups up to that one may go.
     """
@@ -111,6 +111,7 @@ class Changes(msgspec.Struct):
     repeated: Sequence[tuple[str, str, bytes, bytes, int]] = ()
     undos: Sequence[tuple[str, int, str, str, int]] = ()
     owed: Sequence[tuple[str, int, int]] = ()
+    in_a_row: Sequence[tuple[str, int | None, str | None]] = ()
     clocks: Sequence[tuple[str, int, int, int]] = ()
     turns: Sequence[tuple[str, int, str, int]] = ()
     turns_past: Sequence[tuple[str, int, int, int]] = ()

@@ -11,6 +11,7 @@ from itertools import islice
 
 from msgspec.structs import replace
 
+from blobforge.breaker import HOUR_MS, RowOfFailures
 from blobforge.fairness import STEP, GroupClock
 from blobforge.job import PRIORITIES, Job, JobStatus
 from blobforge.jobtype import NOTHING_SET, TypeLoad, TypeSettings
@@ -18,7 +19,7 @@ from blobforge.options import WITH_OPTIONS, LineGroup, QueueLine
 from blobforge.store.claim_order import ClaimOrder, is_kept, is_ready, place
 from blobforge.store.errors import StaleState
 from blobforge.store.knownrows import MOST_AHEAD
-from blobforge.store.needs import GroupPlace, Needs
+from blobforge.store.needs import FailuresInARow, GroupPlace, Needs
 from blobforge.store.opentransaction import OpenTransaction
 
 
@@ -200,6 +201,23 @@ class JobRows(OpenTransaction):
         """Another load of its bucket; the number of running jobs follows these."""
         self._journal.put(self._rows.loads, type_, load)
         self._journal.put(self._pending.owed, type_, (load.owed, load.owed_at))
+
+    def in_a_row(self, type_: str) -> FailuresInARow:
+        """What has failed in a row of this type, and what was completed, by what the transaction has done, too."""
+        if not self._open or type_ not in self._rows.in_a_row:
+            self._ask(Needs(in_a_row={type_}), pending=True)
+        return self._rows.in_a_row[type_]
+
+    def save_in_a_row(self, type_: str, row: RowOfFailures | None) -> None:
+        known = self.in_a_row(type_)
+        self._journal.put(self._rows.in_a_row, type_, known._replace(row=row))
+        self._journal.put(self._pending.in_a_row, type_, row)
+
+    def _count_completed(self, type_: str, *, now: int) -> None:
+        if (known := self._rows.in_a_row.get(type_)) is not None:
+            hour = now // HOUR_MS
+            completed = {**known.completed, hour: known.completed.get(hour, 0) + 1}
+            self._journal.put(self._rows.in_a_row, type_, known._replace(completed=completed))
 
     def _count_running(self, before: Job, after: Job | None) -> None:
         for job, change in ((before, -1), (after, +1)):

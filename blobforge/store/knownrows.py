@@ -17,7 +17,7 @@ from blobforge.options import LineGroup, QueueLine
 from blobforge.store.bulk import BulkAccess
 from blobforge.store.claim_order import ClaimOrder, is_kept, is_ready
 from blobforge.store.files import Doom, FileRecord
-from blobforge.store.needs import Claimant, Found, GroupPlace, LatestEnd, Needs
+from blobforge.store.needs import Claimant, FailuresInARow, Found, GroupPlace, LatestEnd, Needs
 from blobforge.worker import Worker
 
 K = TypeVar("K")
@@ -53,6 +53,7 @@ class KnownRows:
         self.repeated: dict[tuple[str, str], tuple[bytes, bytes, int] | None] = {}
         self.causes: dict[str, int | None] = {}
         self.loads: dict[str, TypeLoad] = {}  # of types with limits, as their jobs stand in the transaction
+        self.in_a_row: dict[str, FailuresInARow] = {}  # by type
         self.clocks: dict[tuple[str, int], GroupClock | None] = {}
         self.turns: dict[GroupPlace, int | None] = {}
         self.converters: set[str] = set()  # those that are surely there
@@ -66,7 +67,7 @@ class KnownRows:
             self.jobs, self.by_hash, self.running_of, self.ready, self.kept, self.ahead, self.workers,
             self.attempts, self.failed, self.online, self.files, self.dooms, self.paths, self.claim_keys,
             self.repeated, self.causes, self.loads, self.new_ids, self.ids_given, self.ready_of, self.kept_of,
-            self.converters, self.converters_less, self.latest, self.clocks, self.turns,
+            self.converters, self.converters_less, self.latest, self.clocks, self.turns, self.in_a_row,
         )  # fmt: skip
 
     def forget(self) -> None:
@@ -199,6 +200,8 @@ class KnownRows:
             self.loads.setdefault(type_, load)
         for type_ in needs.loads:
             self.loads.setdefault(type_, TypeLoad())
+        for type_, failures in found.in_a_row.items():
+            self.in_a_row.setdefault(type_, failures)
         if needs.sources or needs.beside or needs.running_of:
             self._take_in_lists(needs, found)
         _take_in_all(self.files, found.files, needs.files)

@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 import msgspec
 
+from blobforge.breaker import RowOfFailures
 from blobforge.fairness import GroupClock
 from blobforge.job import Attempt, Job
 from blobforge.jobtype import TypeLoad
@@ -27,6 +28,13 @@ class LatestEnd(NamedTuple):
     started_at: int
     ended_at: int
     outcome: str
+
+
+class FailuresInARow(NamedTuple):
+    """What has failed in a row of a type, and how many were completed by hour, from that of the first failure on."""
+
+    row: RowOfFailures | None = None
+    completed: dict[int, int] = {}  # noqa: RUF012 - never changed
 
 
 class GroupPlace(NamedTuple):
@@ -67,7 +75,8 @@ class Needs(msgspec.Struct):
     any. `claimants`: those that may have jobs with requirements or groups, where there are any; of which lines is
     known with their rows, and asked for by `groups`: the lines that are read as one, and how many ready jobs of them;
     and by `turned`, those whose jobs have groups, which are read by turn. `clocks`: types whose virtual times are
-    needed; `turns`: (type, priority, group) of which the last turn is.
+    needed; `turns`: (type, priority, group) of which the last turn is. `in_a_row`: types of which is asked what has
+    failed in a row; `in_a_row_of`: jobs of whose types it is, which an engine may leave for later.
     `new_jobs`: how many jobs may be made, at most. `latest`: workers of which is asked how their latest attempts have
     ended.
     """
@@ -97,6 +106,8 @@ class Needs(msgspec.Struct):
     turned: dict[LineGroup, int] = {}
     clocks: set[str] = set()
     turns: set[GroupPlace] = set()
+    in_a_row: set[str] = set()
+    in_a_row_of: set[int] = set()
     new_jobs: int = 0
     latest: set[str] = set()
 
@@ -129,6 +140,7 @@ class Found(msgspec.Struct):
     repeated: dict[tuple[str, str], tuple[bytes, bytes, int]] = {}
     causes: dict[str, int] = {}
     loads: dict[str, TypeLoad] = {}
+    in_a_row: dict[str, FailuresInARow] = {}
     clocks: dict[tuple[str, int], GroupClock] = {}
     turns: dict[GroupPlace, int] = {}
     new_ids: list[int] = []

@@ -8,8 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+import msgspec
 from msgspec.structs import replace
 
+from blobforge.breaker import RowOfFailures
 from blobforge.failures import Cause
 from blobforge.fairness import GroupClock
 from blobforge.job import Job
@@ -46,6 +48,7 @@ class Pending:
         self.claims_kept: list[tuple[str, str, list[tuple[int, int]], int]] = []
         self.answers_kept: list[tuple[str, str, bytes, bytes, int]] = []
         self.owed: dict[str, tuple[int, int]] = {}  # by type
+        self.in_a_row: dict[str, RowOfFailures | None] = {}  # by type
         self.clocks: dict[tuple[str, int], GroupClock] = {}
         self.turns: dict[GroupPlace, int] = {}
         self.past: dict[tuple[str, int], int] = {}  # turns of groups up to that one say nothing any more
@@ -56,7 +59,7 @@ class Pending:
         self._rare = (
             self.paths_new, self.results_dropped, self.results_but, self.results, self.files_forgotten,
             self.files_seen, self.files_kept, self.types_forgotten, self.types_asked, self.causes_seen,
-            self.causes_new, self.claims_kept, self.answers_kept, self.undos, self.owed,
+            self.causes_new, self.claims_kept, self.answers_kept, self.undos, self.owed, self.in_a_row,
             self.clocks, self.turns, self.past, self.audit,
         )  # fmt: skip
         self._all = (
@@ -110,6 +113,7 @@ class Pending:
         changes.repeated = self.answers_kept
         changes.undos = self.undos
         changes.owed = [(type_, *owed) for type_, owed in sorted(self.owed.items())]
+        changes.in_a_row = [(type_, *in_a_row_values(row)) for type_, row in sorted(self.in_a_row.items())]
         changes.clocks = [(*key, *clock) for key, clock in sorted(self.clocks.items())]
         changes.turns = [(*place, turn) for place, turn in sorted(self.turns.items())]
         changes.turns_past = [(*of, turn, MOST_FORGOTTEN) for of, turn in sorted(self.past.items())]
@@ -163,6 +167,11 @@ class Pending:
                 first, last = min(known.first, at), max(known.last, at)
                 seen[number] = CauseSeen(number, latest, first, last, known.n + 1, known.new)
         return [seen[number] for number in sorted(seen)]
+
+
+def in_a_row_values(row: RowOfFailures | None) -> tuple[int | None, str | None]:
+    """The columns of `breakers` beside the type."""
+    return (row.hour, msgspec.json.encode(row).decode()) if row is not None else (None, None)
 
 
 def _count_jobs(tallies: Tallies, made: list[Job], moved: list[tuple[Job, Job]], gone: list[Job]) -> None:

@@ -12,6 +12,7 @@ from contextlib import AbstractContextManager
 from typing import Protocol
 
 from blobforge.access import Token
+from blobforge.breaker import RowOfFailures
 from blobforge.events import OutputAccepted
 from blobforge.forecast import Durations, Load
 from blobforge.installation import SigningKey
@@ -178,6 +179,9 @@ class OutputLookups(Protocol):
 class TypeLookups(Protocol):
     def settings(self) -> Mapping[str, TypeSettings]:
         """What is set for types; those for which nothing is are not there."""
+
+    def in_a_row(self, type_: str) -> RowOfFailures | None:
+        """What has failed in a row of this type."""
 
     def known(self) -> tuple[Mapping[str, TypeSettings], Mapping[str, Mapping[str, int]]]:
         """The same, and of each type of which there are jobs how many by status."""

@@ -56,6 +56,7 @@ TABLES: Final[Mapping[str, tuple[str, ...]]] = {
     "searches": ("name",),
     "search_names": ("search", "n"),
     "requirement_sets": ("number",),
+    "breakers": ("type",),
     "group_clocks": ("type", "priority"),
     "group_turns": ("type", "priority", "of_group"),
 }

@@ -91,6 +91,8 @@ class WorkingSet(JobRows, WorkerRows):
         if self._rows.failed:
             journal.drop(self._rows.failed, after.id)
         journal.add(self._pending.ended, Ended(after.type, worker_id, outcome, max(0, now - started_at), now))
+        if outcome is Outcome.COMPLETED and self._rows.in_a_row:
+            self._count_completed(after.type, now=now)
 
     def forget_attempt(self, job_id: int, attempt: int) -> None:
         """Its record is another than was read."""

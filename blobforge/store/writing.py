@@ -11,6 +11,7 @@ from contextlib import AbstractContextManager
 from typing import Protocol
 
 from blobforge.access import Token
+from blobforge.breaker import RowOfFailures
 from blobforge.failures import Cause
 from blobforge.fairness import GroupClock
 from blobforge.installation import SigningKey
@@ -28,7 +29,7 @@ from blobforge.store.figures import Backfilling, Drill, Horizon
 from blobforge.store.files import Doom, SupersededResult
 from blobforge.store.following import InHistory
 from blobforge.store.keeping import DatabaseFile
-from blobforge.store.needs import GroupPlace, LatestEnd, Needs
+from blobforge.store.needs import FailuresInARow, GroupPlace, LatestEnd, Needs
 from blobforge.store.opentransaction import Mark
 from blobforge.store.reading import Lookups
 from blobforge.store.tallies import Tallies
@@ -174,6 +175,9 @@ class PastAttempts(Protocol):
 
     def held(self, type_: str) -> int:
         """How many workers are in quarantine, and there, for what they have failed of this type."""
+
+    def quarantined(self, type_: str) -> list[Worker]:
+        """Those that are in quarantine for what they have failed of this type."""
 
     def give_back(self, job_id: int, attempt: int, *, now: int) -> None:
         """Note that its charge was."""
@@ -380,6 +384,13 @@ class Store(Lookups, InHistory, Protocol):
 
     def save_owed(self, type_: str, load: TypeLoad) -> None:
         """Another load of its bucket; the number of running jobs follows these."""
+
+    def in_a_row(self, type_: str) -> FailuresInARow:
+        """What has failed in a row of this type, and what was completed, by what has happened in the transaction,
+        too."""
+
+    def save_in_a_row(self, type_: str, row: RowOfFailures | None) -> None:
+        """None: nothing has."""
 
     def has_converter(self, converter: str) -> bool:
         """Whether a job has a result of this converter, or a worker works with it."""

@@ -24,6 +24,10 @@ def test_a_type_is_set_paused_and_resumed(running: Running) -> None:
     assert "max attempts" in shown
     own = running.json("types", "show", "pdf")
     assert (own["max_attempts"], own["retry_backoff"], own["paused"]) == (5, 120.0, False)
+    shown = running.ok("types", "set", "pdf", "--breaker", "10", "--own-fault", "--no-quarantine")
+    assert "breaker\tafter 10 failures in a row\nown fault\ton\nquarantine\toff\n" in shown
+    shown = running.ok("types", "set", "pdf", "--breaker", "0", "--unset", "own-fault", "--unset", "quarantine")
+    assert "breaker\toff\nown fault\toff (as for all types)\nquarantine\ton (as for all types)\n" in shown
     own = running.json("types", "set", "pdf", "--unset", "max-attempts")
     assert (own.get("max_attempts"), own["in_force"]["max_attempts"]) == (None, 3)
 

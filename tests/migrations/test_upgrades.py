@@ -58,6 +58,7 @@ COMMITTED = {
     "0031_groups.sql": "795d6a102f0f5978",
     "0032_given_back.sql": "b8658daa405a9922",
     "0033_expiries.sql": "52441dff6c0846d5",
+    "0034_breakers.sql": "014c7358e01a5889",
 }
 NUMBERS = {
     "<type:type>": "pdf",
@@ -180,7 +181,7 @@ def test_every_table_is_compared_with_the_model_or_known_not_to_be() -> None:
     model = (Path(__file__).parents[1] / "model" / "database.py").read_text()
     compared = set(re.findall(r'probe\.rows\(\s*"(\w+)"', model))
     assert {name for name in tables - compared if not name.startswith("sqlite")} == {
-        "backfill", "claim_keys", "depths", "durations", "failure_counts", "failures", "happenings", "installation",
-        "job_hours", "job_paths", "operation_pages", "operations", "pulse", "recovery", "signing_keys", "tag_counts",
-        "superseded", "superseding", "weighing", "worker_rates", "worker_types",
+        "backfill", "claim_keys", "depths", "durations", "failure_counts", "failures", "happenings",
+        "installation", "job_hours", "job_paths", "operation_pages", "operations", "pulse", "recovery",
+        "signing_keys", "tag_counts", "superseded", "superseding", "weighing", "worker_rates", "worker_types",
     }  # fmt: skip

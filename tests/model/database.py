@@ -50,8 +50,14 @@ def held(probe: Probe) -> dict[str, Any]:
         },
         "type settings": set(probe.rows(
             "type_settings", "type", "paused_at", "paused_by", "reason", "max_attempts", "retry_backoff",
-            "max_running", "rate_count", "rate_ms", "worker_timeout", "group_weights",
+            "max_running", "rate_count", "rate_ms", "worker_timeout", "group_weights", "breaker", "own_fault",
+            "quarantine",
         )),
+        "broken types": {
+            (type_, row["probe_at"], tuple(row.get("probe") or ()), row.get("failed", 0))
+            for type_, state in probe.rows("breakers", "type", "state")
+            if state is not None and "probe_at" in (row := json.loads(state))
+        },
         "requirement sets": set(probe.rows("requirement_sets", "number", "type", "requires")),
         "group clocks": set(probe.rows("group_clocks", "type", "priority", "now", "alone")),
         "group turns": set(probe.rows("group_turns", "type", "priority", "of_group", "turn")),
@@ -141,6 +147,10 @@ def should_hold(world: World) -> dict[str, Any]:
             for key, each in world.files.items()
         },
         "type settings": {(type_, *each) for type_, each in world.set_for.items()},
+        "broken types": {
+            (type_, row.probe_at, row.probe or (), row.failed)
+            for type_, row in world.rows.items() if row.probe_at is not None
+        },
         "requirement sets": {(number, *each) for number, each in world.sets.items()},
         "group clocks": {(*key, *clock) for key, clock in world.clocks.items()},
         "group turns": {(*key, turn) for key, turn in world.turns.items()},

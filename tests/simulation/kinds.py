@@ -19,10 +19,18 @@ class TypeSet(NamedTuple):
     max_running: int | None = None
     rate_count: int | None = None
     rate_ms: int | None = None
+    paused_by: str | None = None
+
+    @property
+    def by_breaker(self) -> bool:
+        return self.paused_by == "server"
 
     @property
     def rate(self) -> tuple[int, int] | None:
         return (self.rate_count, self.rate_ms) if self.rate_count is not None and self.rate_ms is not None else None
+
+
+PROBES_EVERY = 60_000  # ms at least, that a type is paused by its breaker before a job is let through, and another
 
 
 class Begun(NamedTuple):
@@ -41,6 +49,9 @@ class TypeRules:
         self._open_since: dict[str, float] = {}
         self._free_at: dict[str, float] = {}  # when its rate gives one more at the latest
         self._running: Mapping[str, int] = {}
+        self._probed: dict[
+            str, int
+        ] = {}  # when (ms) a job was let through last of a type that its breaker has paused
 
     def committed(
         self,
@@ -55,7 +66,9 @@ class TypeRules:
         of_type = Counter(each.type for each in started)
         for type_ in sorted({*was, *now}):
             before, after = was.get(type_, TypeSet()), now.get(type_, TypeSet())
-            if of_type[type_]:
+            if before.paused_at is not None and before.paused_at == after.paused_at and after.by_breaker:
+                found += self._let_through(type_, after, [each for each in started if each.type == type_])
+            elif of_type[type_]:
                 found += self._beyond(type_, before, after, running.get(type_, 0))
             found += self._rated(type_, before, after, [each for each in started if each.type == type_])
             changed = before != after
@@ -63,6 +76,14 @@ class TypeRules:
                 self._open_since[type_] = trio.current_time()
         self._running = dict(running)
         return found
+
+    def _let_through(self, type_: str, settings: TypeSet, started: Sequence[Begun]) -> list[str]:
+        for each in started:
+            since = max(settings.paused_at or 0, self._probed.get(type_, 0))
+            self._probed[type_] = each.at
+            if len(started) > 1 or each.at - since < PROBES_EVERY:
+                return [f"{each.name} of {type_} was let through after {each.at - since} ms"]
+        return []
 
     def _beyond(self, type_: str, before: TypeSet, after: TypeSet, running: int) -> list[str]:
         if before.paused_at is not None and before.paused_at == after.paused_at:

@@ -73,6 +73,7 @@ class Attempt(NamedTuple):
     outcome: str | None
     kind: str | None
     started_at: int = 0
+    given_back: int | None = None
 
 
 class Worker(NamedTuple):
@@ -175,12 +176,13 @@ class Oracle:
         )  # fmt: skip
         attempts = probe.rows(
             "attempts", "job_id", "attempt", "worker_id", "lease", "outcome", "kind", "started_at",
+            "given_back",
             order="job_id, attempt",
         )  # fmt: skip
         workers = probe.rows(
             "workers", "id", "type", "status", "enabled", "registered", "drain", "labels", order="id"
         )
-        types = probe.rows("type_settings", "type", "paused_at", "max_running", "rate_count", "rate_ms")
+        types = probe.rows("type_settings", "type", "paused_at", "max_running", "rate_count", "rate_ms", "paused_by")
         return Look(
             {row[0]: Job(*row) for row in jobs},
             {(row[0], row[1]): Attempt(*row) for row in attempts},
@@ -311,7 +313,11 @@ class Oracle:
         """What an attempt costs is decided by how it ended; who retries a job by hand may start over."""
         if self._history.asked("retry", job.id):
             return
-        ends = [attempt.outcome for (job_id, _), attempt in now.attempts.items() if job_id == job.id]
+        ends = [
+            attempt.outcome
+            for (job_id, _), attempt in now.attempts.items()
+            if job_id == job.id and attempt.given_back is None
+        ]
         attempts = sum(ends.count(end) for end in (None, "failed", "completed", "cancelled"))
         losses = ends.count("lost") + ends.count("revoked") + self._given_back_too_often(now, job)
         if (job.attempts, job.losses) != (attempts, losses):
@@ -334,6 +340,8 @@ class Oracle:
         """A lost worker's completion came late; an output was accepted unseen, and is not there; a source that never
         came was submitted again."""
         if was.status == "dead":
+            if job.status == "pending" and job.attempts < was.attempts:
+                return True  # what it has died of was given back, which `_charged` looks at
             late = job.status == "completed" and was.losses >= self.limits.max_losses
             return late or (was.attempt == 0 and job.status in ("uploading", "pending", "running"))
         return was.status == "completed" and job.losses > was.losses
@@ -376,6 +384,11 @@ class Oracle:
         if attempt.outcome is None:
             if earlier is not None and earlier.outcome is not None:
                 self._broken("every attempt keeps its own record", f"{name} had ended ({earlier.outcome})")
+            return
+        if earlier is not None and earlier._replace(given_back=attempt.given_back) == attempt:
+            self._history.say(f"  attempt {name} does not count")
+            if attempt.outcome != "failed" or earlier.given_back is not None:
+                self._broken("what a broken type has cost is given back, once", name)
             return
         if earlier is not None and earlier.outcome is not None:
             changed = (earlier.outcome, attempt.outcome)

@@ -195,6 +195,9 @@ class Dispatcher:
         answer = await self._network.call(self._dice, f"type {verb}", type_, method, path, body)
         return answer is not None and answer.ok
 
+    async def resume(self, type_: str) -> None:
+        await self._set("resume", type_, {})
+
     async def set_right(self) -> None:
         """Before the end: all pauses and limits are lifted."""
         for type_ in self._types:

@@ -83,7 +83,9 @@ class Watch:
                         if serves and min(now - each for each in (since, ask.sent_at, open_since, labelled)) > SOON:
                             self._broken("a ready job wakes who waits", f"job {job.id}, {ask.body['worker_id']}")
                 case "failed" if calm > CALM:
-                    longest = min(limits.retry_backoff * 2 ** (job.attempts - 1), limits.retry_backoff_max)
+                    failed = sum(at[0] == job.id and each.outcome == "failed" for at, each in look.attempts.items())
+                    tries = max(job.attempts, failed)  # some may have been given back
+                    longest = min(limits.retry_backoff * 2 ** (tries - 1), limits.retry_backoff_max)
                     if min(now - since, calm) > longest + CALM:
                         self._broken("a retry comes when its wait is over", f"job {job.id}")
                 case "running":

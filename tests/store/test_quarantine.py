@@ -21,6 +21,7 @@ from actors.messages import (
     Release,
     Seen,
     Silent,
+    Unregister,
     WakeJobs,
 )
 from blobforge.job import Job, JobStatus, ReleaseCause, RetryPolicy
@@ -192,6 +193,28 @@ def test_two_sound_workers_that_are_online_always_stay(shop: Shop) -> None:
     assert shop.held() is None, "c would be left alone"
     shop.do(ReadmitWorker("a", "admin"))
     shop.complete("a", 4)  # one in quarantine is no measure
+    shop.fail(BAD)
+    assert shop.held() is not None
+
+
+def test_who_is_away_does_not_make_two_that_stay(shop: Shop) -> None:
+    """One that is offline is compared with, where it has failed the same document, and does no work."""
+    for worker_id in ("a", "b"):
+        shop.complete(worker_id, 12)
+    (shared,) = shop.fail("b")
+    shop.complete("b")
+    shop.do(Unregister(ADMIN, "b"), Unregister(ADMIN, "c"))
+    shop.now += 3_600_000
+    with shop.store.transaction():
+        waits = shop.store.job(shared.id)
+    assert waits is not None
+    shop.do(WakeJobs((Due(shared.id, waits.waits_until or 0),)))
+    (again,) = shop.do(Claim(ADMIN, BAD, ("pdf",))).jobs
+    assert again.id == shared.id
+    shop.do(Fail(ADMIN, BAD, again.id, FULL, lease=again.lease))
+    shop.fail(BAD, 5)
+    assert shop.held() is None, "a would be left alone"
+    shop.register("c")
     shop.fail(BAD)
     assert shop.held() is not None
 

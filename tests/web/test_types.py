@@ -9,6 +9,7 @@ import trio
 import trio.lowlevel
 
 from tests.fixtures.local import open_local
+from tests.web.calls import put_output
 
 
 async def test_job_types_are_kinds_of_work_and_not_labels(tmp_path: Path, autojump_clock: Any) -> None:
@@ -44,7 +45,8 @@ async def test_what_is_set_for_a_type(tmp_path: Path, autojump_clock: Any) -> No
         await local.register()
         await local.submit(b"1")
         status, found = await local.call("GET", "/api/types/pdf")
-        defaults = {"max_attempts": 3, "retry_backoff": 30.0, "worker_timeout": 180.0}
+        more = {"breaker": 20, "own_fault": False, "quarantine": True}
+        defaults = {"max_attempts": 3, "retry_backoff": 30.0, "worker_timeout": 180.0, **more}
         assert (status, found) == (
             200, {"type": "pdf", "paused": False, "jobs": {"pending": 1}, "in_force": defaults}
         )  # fmt: skip
@@ -54,7 +56,7 @@ async def test_what_is_set_for_a_type(tmp_path: Path, autojump_clock: Any) -> No
         assert found.pop("paused_at").endswith("Z")
         assert found == {
             "type": "pdf", "jobs": {"pending": 1}, "paused_by": "token:1",
-            "in_force": {"max_attempts": 5, "retry_backoff": 0.5, "worker_timeout": 7200.5}, **body,
+            "in_force": {"max_attempts": 5, "retry_backoff": 0.5, "worker_timeout": 7200.5, **more}, **body,
         }  # fmt: skip
         assert (await local.call("GET", "/api/types"))[1]["types"] == [(await local.call("GET", "/api/types/pdf"))[1]]
         assert (await local.claim())["job"] is None
@@ -69,6 +71,46 @@ async def test_what_is_set_for_a_type(tmp_path: Path, autojump_clock: Any) -> No
         assert "retry_backoff" not in found
 
 
+async def test_a_pause_by_the_breaker_is_shown_and_the_first_success_ends_it(
+    tmp_path: Path, autojump_clock: Any
+) -> None:
+    async with open_local(tmp_path / "data") as local:
+        await local.register()
+        body = {"breaker": 2, "own_fault": True, "quarantine": False}
+        _, found = await local.call("PATCH", "/api/types/pdf", body)
+        assert {name: found[name] for name in body} == {name: found["in_force"][name] for name in body} == body
+        stream = local.parts.broadcaster.subscribe(types=frozenset({"type_paused", "type_resumed"}))
+        for source in (b"1", b"2"):
+            await local.submit(source)
+            job = (await local.claim())["job"]
+            body = {"worker_id": "w1", "error": "KeyError: 'x'"}
+            assert (await local.call("POST", f"/api/jobs/{job['id']}/fail", body))[0] == 200
+        _, found = await local.call("GET", "/api/types/pdf")
+        assert (found["paused_by"], found["jobs"]) == ("server", {"failed": 2})
+        assert found["reason"].startswith("2 attempts in a row failed with KeyError")
+        (paused,) = (await local.call("GET", "/api/stats/attention"))[1]["paused"]
+        assert (paused["by"], paused["probe_at"]) == ("server", found["probe_at"])
+        number = await local.submit(b"3")
+        waiting = (await local.job(number))["waiting"]
+        assert (waiting["code"], waiting["until"]) == ("paused", found["probe_at"])
+        assert "by its breaker: 2 attempts" in waiting["text"]
+        with trio.fail_after(90):
+            assert (await local.claim(wait=30))["job"] is None
+            grant = await local.claim(wait=60)  # woken when one is let through
+        await put_output(local, grant["output_key"])
+        body = {"worker_id": "w1", "output_key": grant["output_key"]}
+        assert (await local.call("POST", f"/api/jobs/{grant['job']['id']}/complete", body))[0] == 200
+        assert (await local.call("GET", "/api/types"))[1]["types"][0]["paused"] is False
+        _, log = await local.call("GET", "/api/admin/audit")
+        by_server = [each["action"] for each in log["entries"] if each["actor"] == "server"]
+        assert by_server == ["type.resume", "type.pause"]
+        local.parts.broadcaster.unsubscribe(stream)
+        told = b""
+        while (piece := await stream.next()) is not None:
+            told += piece
+        assert told.count(b"event: type_paused") == told.count(b"event: type_resumed") == 1
+
+
 async def test_what_cannot_be_set_for_a_type(tmp_path: Path, autojump_clock: Any) -> None:
     async with open_local(tmp_path / "data", max_types=2) as local:
         assert (await local.call("GET", "/api/types/none"))[0] == 404
@@ -78,6 +120,8 @@ async def test_what_cannot_be_set_for_a_type(tmp_path: Path, autojump_clock: Any
             ({"retry_backoff": -1}, "retry_backoff"),
             ({"retry_backoff": "soon"}, "retry_backoff"),
             ({"worker_timeout": 0.5}, "worker_timeout"),
+            ({"breaker": 101}, "breaker"),
+            ({"own_fault": 1}, "own_fault"),
             ({"unheard_of": 1}, None),
         ):
             status, problem = await local.call("PATCH", "/api/types/pdf", body)

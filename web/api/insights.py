@@ -12,6 +12,7 @@ from heapq import nsmallest
 from msgspec.structs import asdict, replace
 
 from actors.janitor import Janitor
+from blobforge.breaker import is_open
 from blobforge.config import describe
 from blobforge.failures import WORKER_SILENT
 from blobforge.forecast import Outlook, outlook, still_for
@@ -22,6 +23,7 @@ from blobforge.store.figures import Failure, TypeQueue, WorkerRates
 from blobforge.store.lists import MOST_IDS
 from blobforge.store.reading import Reader
 from web.api import arrays, encode, status, wire_insights
+from web.api.job_types import probe_at
 from web.decode import query
 from web.routing import Access, Call, Route
 from web.services import Services
@@ -174,6 +176,7 @@ def _paused(reader: Reader) -> list[wire_insights.PausedType]:
         wire_insights.PausedType(
             type_, encode.rfc3339(each.paused_at or 0), each.paused_by, each.reason,
             jobs.get(type_, {}).get(JobStatus.PENDING, 0),
+            encode.time_or_none(probe_at(reader, type_) if is_open(each) else None),
         )
         for type_, each in sorted(paused, key=lambda found: (-(found[1].paused_at or 0), found[0]))
     ]  # fmt: skip

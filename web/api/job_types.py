@@ -9,9 +9,11 @@ from msgspec import UNSET, UnsetType
 from msgspec.structs import replace
 
 from actors.messages import ChangeType, TypeChanged
+from blobforge.breaker import is_open, limit
 from blobforge.config import Settings
 from blobforge.jobtype import NOTHING_SET, TypeChanges, TypeSettings, no_such_type
 from blobforge.refusals import Refusal
+from blobforge.store.reading import Reader
 from web.api import encode, wire_common, wire_types
 from web.decode import invalid, query
 from web.routing import Access, Call, Route
@@ -23,20 +25,37 @@ async def listed(call: Call) -> wire_types.TypesWire | Refusal:
     wanted = query(call.request.args, wire_types.TypesQuery)
     if isinstance(wanted, Refusal):
         return wanted
-    settings, jobs = await call.services.reads.run(lambda reader: reader.types.known())
+    settings, jobs, probes = await call.services.reads.run(_known)
     names = sorted({*settings, *jobs})
     rest = [name for name in names if wanted.cursor is None or name > wanted.cursor]
     page = rest[: wanted.limit]
-    shown = [_wire(call, name, settings.get(name, NOTHING_SET), jobs.get(name, {})) for name in page]
+    shown = [
+        _wire(call, name, settings.get(name, NOTHING_SET), jobs.get(name, {}), probes.get(name)) for name in page
+    ]
     return wire_types.TypesWire(shown, page[-1] if len(rest) > len(page) else None)
+
+
+def _known(
+    reader: Reader,
+) -> tuple[Mapping[str, TypeSettings], Mapping[str, Mapping[str, int]], Mapping[str, int | None]]:
+    """What is set, the numbers of jobs, and when the next job is let through of those that a breaker has paused."""
+    with reader.snapshot():
+        settings, jobs = reader.types.known()
+        return settings, jobs, {type_: probe_at(reader, type_) for type_, each in settings.items() if is_open(each)}
+
+
+def probe_at(reader: Reader, type_: str) -> int | None:
+    """When (ms) the next job is let through of a type that its breaker has paused."""
+    row = reader.types.in_a_row(type_)
+    return row.probe_at if row is not None else None
 
 
 async def shown(call: Call) -> wire_types.TypeWire | Refusal:
     type_: str = call.params["type"]
-    settings, jobs = await call.services.reads.run(lambda reader: reader.types.known())
+    settings, jobs, probes = await call.services.reads.run(_known)
     if type_ not in settings and type_ not in jobs:
         return no_such_type(type_)
-    return _wire(call, type_, settings.get(type_, NOTHING_SET), jobs.get(type_, {}))
+    return _wire(call, type_, settings.get(type_, NOTHING_SET), jobs.get(type_, {}), probes.get(type_))
 
 
 async def change(call: Call, body: wire_types.TypeBody) -> wire_types.TypeWire | Refusal:
@@ -49,14 +68,18 @@ async def change(call: Call, body: wire_types.TypeBody) -> wire_types.TypeWire |
         max_running=body.max_running,
         rate=(rate.count, round(rate.seconds * 1000)) if isinstance(rate, wire_types.RateWire) else rate,
         worker_timeout=_ms(body.worker_timeout),
+        breaker=body.breaker,
+        own_fault=body.own_fault,
+        quarantine=body.quarantine,
         weights=body.weights,
     )
     detail = msgspec.json.encode(body).decode()[:LONGEST_DETAIL]
     outcome = await _change(call, changes, detail)
     if isinstance(outcome, Refusal):
         return outcome
-    _, jobs = await call.services.reads.run(lambda reader: reader.types.known())
-    return _wire(call, outcome.type, outcome.settings, jobs.get(outcome.type, {}))
+    _, jobs, probes = await call.services.reads.run(_known)
+    probe = probes.get(outcome.type)
+    return _wire(call, outcome.type, outcome.settings, jobs.get(outcome.type, {}), probe)
 
 
 async def pause(call: Call, body: wire_types.PauseBody) -> wire_common.Status | Refusal:
@@ -86,7 +109,9 @@ def _seconds(ms: int | None) -> float | None:
     return ms / 1000 if ms is not None else None
 
 
-def _wire(call: Call, type_: str, settings: TypeSettings, jobs: Mapping[str, int]) -> wire_types.TypeWire:
+def _wire(
+    call: Call, type_: str, settings: TypeSettings, jobs: Mapping[str, int], probe: int | None
+) -> wire_types.TypeWire:
     return wire_types.TypeWire(
         type=type_,
         paused=settings.paused,
@@ -95,12 +120,16 @@ def _wire(call: Call, type_: str, settings: TypeSettings, jobs: Mapping[str, int
         reason=settings.reason,
         paused_by=settings.paused_by,
         paused_at=encode.time_or_none(settings.paused_at),
+        probe_at=encode.time_or_none(probe),
         max_attempts=settings.max_attempts,
         retry_backoff=_seconds(settings.retry_backoff),
         max_running=settings.max_running,
         rate=_rate(settings),
         worker_timeout=_seconds(settings.worker_timeout),
         weights=dict(settings.weights) or None,
+        breaker=settings.breaker,
+        own_fault=settings.own_fault,
+        quarantine=settings.quarantine,
     )
 
 
@@ -117,6 +146,9 @@ def in_force(settings: TypeSettings, all_: Settings) -> wire_types.InForceWire:
         settings.max_attempts or all_.max_attempts,
         backoff if backoff is not None else all_.retry_backoff,
         timeout if timeout is not None else all_.worker_timeout,
+        limit(settings, all_.breaker),
+        bool(settings.own_fault),
+        all_.quarantine if settings.quarantine is None else settings.quarantine,
     )
 
 

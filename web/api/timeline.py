@@ -73,7 +73,7 @@ def timeline(job: Job, page: Latest, *, first: bool) -> list[EventWire]:
             ended = f"Attempt {attempt.attempt} {_ended(attempt)}"
             events.append(_event(attempt.ended_at, attempt.outcome, ended, attempt=attempt))
         if attempt.given_back is not None:
-            free = f"Attempt {attempt.attempt} does not count: its worker was quarantined."
+            free = f"Attempt {attempt.attempt} does not count: its worker was quarantined, or its type was broken."
             events.append(_event(attempt.given_back, "given-back", free, attempt=attempt))
     for record in reversed(records):
         done = _DONE.get(record.action, f"{record.action}.")

@@ -165,13 +165,15 @@ class LimitWire(msgspec.Struct, frozen=True):
 
 
 class PausedType(msgspec.Struct, frozen=True):
-    """A type of which no job is given out: since when, by which caller and why; `pending` of its jobs wait."""
+    """A type of which no job is given out: since when, by which caller and why; `pending` of its jobs wait. By
+    `server`: its breaker has paused it, and one job is let through from `probe_at` on."""
 
     type: str
     since: str
     by: str | None
     reason: str | None
     pending: int
+    probe_at: str | None = None
 
 
 class UnmatchedWire(msgspec.Struct, frozen=True):

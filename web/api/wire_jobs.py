@@ -146,7 +146,7 @@ class PathsWire(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
 
 class AttemptWire(msgspec.Struct, frozen=True, omit_defaults=True):
     """`given_back_at`: when its try, or its loss, was given back to the job, since its worker was in quarantine, or
-    came into it by this attempt."""
+    came into it by this attempt; or since its type was paused by its breaker."""
 
     attempt: int
     worker_id: str

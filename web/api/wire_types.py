@@ -7,6 +7,7 @@ from typing import Annotated
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
+from blobforge.breaker import HIGHEST
 from blobforge.fairness import LONGEST_GROUP, MOST_WEIGHT, MOST_WEIGHTS
 from web.api.wire_common import JobType, MaxAttempts, ShortText
 
@@ -28,7 +29,10 @@ class TypeBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """What is left out stays as it is; null sets it no longer: what the server's settings say is in force then.
     `reason` is that of a pause. At most `max_running` jobs run at once; `rate` limits how many are started. A lease
     that no heartbeat renews lasts for `worker_timeout`. `weights`: how much of the turns these groups get, where
-    others have 1; `""` are the jobs without a group. Groups that are not named keep theirs; null: all have 1."""
+    others have 1; `""` are the jobs without a group. Groups that are not named keep theirs; null: all have 1.
+    `breaker`: so many failures in a row, of one cause and on most workers, pause the type; 0: none do. `own_fault`: a
+    document that two sound workers have failed the same way is dead at once. `quarantine`: whether machines are
+    quarantined for what they fail of the type."""
 
     reason: ShortText | UnsetType | None = UNSET
     paused: bool | UnsetType | None = UNSET
@@ -37,6 +41,9 @@ class TypeBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     max_running: Annotated[int, Meta(ge=0, le=1_000_000)] | UnsetType | None = UNSET
     rate: RateWire | UnsetType | None = UNSET
     worker_timeout: Timeout | UnsetType | None = UNSET
+    breaker: Annotated[int, Meta(ge=0, le=HIGHEST)] | UnsetType | None = UNSET
+    own_fault: bool | UnsetType | None = UNSET
+    quarantine: bool | UnsetType | None = UNSET
     weights: Annotated[dict[Weighed, TurnWeight], Meta(max_length=MOST_WEIGHTS)] | UnsetType | None = UNSET
 
 
@@ -50,12 +57,16 @@ class InForceWire(msgspec.Struct, frozen=True):
     max_attempts: int
     retry_backoff: float
     worker_timeout: float
+    breaker: int
+    own_fault: bool
+    quarantine: bool
 
 
 class TypeWire(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     """A type of jobs. While it is `paused` no worker is given a job of it: since `paused_at`, by `paused_by`, for the
-    `reason`. `jobs` are its numbers of jobs by status. The other members are there where they are set for the type;
-    `in_force` says what holds."""
+    `reason`. `paused_by` is `server` where its breaker has paused it; then one job is let through from `probe_at` on,
+    and the first that is completed ends the pause. `jobs` are its numbers of jobs by status. The other members are
+    there where they are set for the type; `in_force` says what holds."""
 
     type: str
     paused: bool
@@ -64,12 +75,16 @@ class TypeWire(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     reason: str | None = None
     paused_by: str | None = None
     paused_at: str | None = None
+    probe_at: str | None = None
     max_attempts: int | None = None
     retry_backoff: float | None = None
     max_running: int | None = None
     rate: RateWire | None = None
     worker_timeout: float | None = None
     weights: dict[str, int] | None = None
+    breaker: int | None = None
+    own_fault: bool | None = None
+    quarantine: bool | None = None
 
 
 class TypesQuery(msgspec.Struct, frozen=True):

@@ -36,6 +36,7 @@ from blobforge.store.postgres.loaded import (
     doom_of,
     extend,
     file_of,
+    in_a_row_of,
     load_of,
     path_of,
     repeated_of,
@@ -248,6 +249,7 @@ class PostgresBulk:
             ask(sql.CAUSES, (json_of(needs.causes),), lambda told: found.causes.update(told.rows))
             ask(sql.CAUSES_SO_FAR, (), self._take_causes)
         self._load_loads(needs, found)
+        self._load_in_a_row(needs, found)
         self._load_remembered(needs)
         self._turns.flush()
         if line is not None:
@@ -328,6 +330,15 @@ class PostgresBulk:
             types |= limited if needs.next_of else limited & asked
         if types:
             self._turns.queue(sql.LOADS, (json_of(types),), lambda told: found.loads.update(map(load_of, told.rows)))
+
+    def _load_in_a_row(self, needs: Needs, found: Found) -> None:
+        def take(told: SqlAnswer) -> None:
+            found.in_a_row.update(map(in_a_row_of, told.rows))
+
+        if needs.in_a_row:
+            self._turns.queue(sql.ROWS_OF_TYPES, (json_of(needs.in_a_row),), take)
+        if needs.in_a_row_of:
+            self._turns.queue(sql.ROWS_OF_JOBS, (array_of(needs.in_a_row_of),), take)
 
     def _take_type_settings(self, told: SqlAnswer) -> None:
         self._type_settings = (self._turns.type_settings, all_settings(told.rows))
@@ -467,6 +478,7 @@ class PostgresBulk:
             self._queue(sql.SAVE_REPEATED, repeated)
         write(sql.SAVE_UNDOS, changes.undos)
         write(sql.SAVE_OWED, changes.owed)
+        write(sql.SAVE_ROWS, changes.in_a_row)
         write(sql.SAVE_CLOCKS, changes.clocks)
         write(sql.SAVE_TURNS, changes.turns)
         for past in changes.turns_past:

@@ -153,6 +153,20 @@ LOADS: Final = f"""
            (SELECT coalesce(sum(n), 0) FROM job_counts WHERE status = 'running' AND job_counts.type = t.type)::bigint,
            owed, owed_at
       FROM type_settings AS t WHERE type {_NAMES}"""
+
+
+# How many were completed by hour, since the first failure in a row, or, where there is none, in the latest hour.
+def _rows_in_a_row(types: str) -> str:
+    return f"""
+    SELECT asked.type, b.state, (
+        SELECT json_agg(json_build_array(slot, n))::text FROM happenings AS h
+         WHERE h.step = 3600 AND h.type = asked.type AND h.what = 'completed'
+           AND h.slot >= coalesce(b.hour, (SELECT max(slot) FROM happenings WHERE step = 3600)))
+      FROM ({types}) AS asked LEFT JOIN breakers AS b ON b.type = asked.type"""
+
+
+ROWS_OF_TYPES: Final = _rows_in_a_row("SELECT type FROM json_array_elements_text($1::json) AS each(type)")
+ROWS_OF_JOBS: Final = _rows_in_a_row(f"SELECT DISTINCT type FROM jobs WHERE id {_IDS}")
 CAUSES_SO_FAR: Final = "SELECT count(*), coalesce(max(id), 0) FROM failures"
 # By so many of the last attempts of each.
 FAILED: Final = """
@@ -247,6 +261,12 @@ BEAT_WORKERS: Final = f"""
     UPDATE workers SET last_heartbeat = c1, updated_at = c2 FROM {_records("tnn")} WHERE workers.id = c0"""
 SAVE_OWED: Final = f"""
     UPDATE type_settings SET owed = c1, owed_at = c2 FROM {_records("tnn")} WHERE type_settings.type = c0"""
+SAVE_ROWS: Final = _insert(
+    "breakers",
+    "type, hour, state",
+    "tnt",
+    "ON CONFLICT (type) DO UPDATE SET hour = excluded.hour, state = excluded.state",
+)
 SAVE_CLOCKS: Final = _insert(
     "group_clocks",
     "type, priority, now, alone",

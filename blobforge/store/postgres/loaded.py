@@ -10,8 +10,9 @@ import msgspec
 from blobforge.fairness import GroupClock
 from blobforge.jobtype import TypeLoad
 from blobforge.store.files import Doom, FileRecord
-from blobforge.store.needs import Found, GroupPlace
+from blobforge.store.needs import FailuresInARow, Found, GroupPlace
 from blobforge.store.postgres.pipeline import SqlAnswer
+from blobforge.store.sql.rows import failures_in_a_row
 
 _decode_pairs = msgspec.json.Decoder(list[tuple[int, int]]).decode
 _decode_ids = msgspec.json.Decoder(list[int]).decode
@@ -51,6 +52,11 @@ def repeated_of(row: tuple[Any, ...]) -> tuple[tuple[str, str], tuple[bytes, byt
 def load_of(row: tuple[Any, ...]) -> tuple[str, TypeLoad]:
     type_, running, owed, owed_at = row
     return type_, TypeLoad(int(running), owed, owed_at)
+
+
+def in_a_row_of(row: tuple[Any, ...]) -> tuple[str, FailuresInARow]:
+    type_, state, completed = row
+    return type_, failures_in_a_row(state, completed)
 
 
 def clock_of(row: tuple[Any, ...]) -> tuple[tuple[str, int], GroupClock]:

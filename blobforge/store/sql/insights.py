@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from contextlib import closing
 
+from blobforge.breaker import is_open
 from blobforge.forecast import Durations, Load
 from blobforge.job import Job, JobStatus
 from blobforge.jobtype import NOTHING_SET, TypeLoad
@@ -251,7 +252,11 @@ class Insights:
         if fleet.quarantined:
             held = tuple(row[0] for row in self._ask.rows(sql.QUARANTINED_OF_TYPE, (job.type, MOST_QUARANTINED)))
         exact = older <= MOST_AHEAD
-        return Surroundings(fleet, ahead, exact, running, settings, runners, load, held, own, in_groups)
+        probe = None
+        if is_open(settings) and (asked_for := self._ask.row(sql.BREAKER_OF_TYPE, (job.type,))) is not None:
+            known = rows.in_a_row(asked_for[0])
+            probe = known.probe_at if known is not None else None
+        return Surroundings(fleet, ahead, exact, running, settings, runners, load, held, own, in_groups, probe)
 
     def _before(self, job: Job) -> tuple[int, int]:
         """How many ready jobs are before it at its priority, and how many of these are of its group; no more than

@@ -11,7 +11,7 @@ from blobforge.quarantine import EndedAttempt
 from blobforge.store.sql import rows, sql
 from blobforge.store.sql.running import Statements
 from blobforge.store.workingset import WorkingSet
-from blobforge.worker import is_held_for
+from blobforge.worker import Worker, is_held_for
 
 LOOKED_AT: Final = 200  # of a worker's latest attempts, whatever their type: one that fails in seconds has many
 MOST_HELD: Final = 1000  # workers in quarantine that are counted
@@ -32,9 +32,15 @@ class PastAttempts:
         return {worker_id: [_ended(*each) for each in _decode(ended or "[]")] for worker_id, ended in found}
 
     def held(self, type_: str) -> int:
+        return sum(is_held_for(worker, type_) for worker in self._held())
+
+    def quarantined(self, type_: str) -> list[Worker]:
+        found = [worker for worker in self._held() if worker.quarantine and worker.quarantine.type == type_]
+        return [now for worker in found if (now := self._working.worker(worker.id)) is not None]
+
+    def _held(self) -> list[Worker]:
         self._working.settle()
-        found = (rows.worker(row) for row in self._do.rows(sql.QUARANTINED_WORKERS, (MOST_HELD,)))
-        return sum(is_held_for(worker, type_) for worker in found)
+        return [rows.worker(row) for row in self._do.rows(sql.QUARANTINED_WORKERS, (MOST_HELD,))]
 
     def give_back(self, job_id: int, attempt: int, *, now: int) -> None:
         self._working.settle()

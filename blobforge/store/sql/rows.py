@@ -7,12 +7,13 @@ from typing import Any
 
 import msgspec
 
+from blobforge import breaker
 from blobforge.access import Scope, Token
 from blobforge.job import Attempt, Job, JobStatus, Outcome
 from blobforge.options import digest
 from blobforge.people import Session, User
 from blobforge.quarantine import Quarantine
-from blobforge.store.needs import LatestEnd
+from blobforge.store.needs import FailuresInARow, LatestEnd
 from blobforge.store.sql.running import Row
 from blobforge.worker import Worker, WorkerStatus
 
@@ -20,6 +21,8 @@ from blobforge.worker import Worker, WorkerStatus
 _STATUS = {status.value: status for status in JobStatus}
 _WORKER_STATUS = {status.value: status for status in WorkerStatus}
 _decode_tags = msgspec.json.Decoder(tuple[str, ...]).decode
+_decode_in_a_row = msgspec.json.Decoder(breaker.RowOfFailures).decode
+_decode_pairs = msgspec.json.Decoder(list[tuple[int, int]]).decode
 _decode_ends = msgspec.json.Decoder(list[LatestEnd]).decode
 _decode_quarantine = msgspec.json.Decoder(Quarantine).decode
 _BEFORE_REST = 12  # columns that are named below
@@ -130,3 +133,13 @@ def session_values(session: Session) -> Row:
 
 def encode_groups(groups: tuple[str, ...]) -> str:
     return msgspec.json.encode(groups).decode()
+
+
+def in_a_row(state: str | None) -> breaker.RowOfFailures | None:
+    """What has failed in a row of a type, from the column of `breakers`."""
+    return _decode_in_a_row(state) if state is not None else None
+
+
+def failures_in_a_row(state: str | None, completed: str | None) -> FailuresInARow:
+    """`completed`: JSON array of (hour, how many)."""
+    return FailuresInARow(in_a_row(state), dict(_decode_pairs(completed)) if completed is not None else {})

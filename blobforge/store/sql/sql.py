@@ -134,8 +134,8 @@ PAST_ATTEMPTS: Final = """
                             WHERE x.worker_id = asked.value AND x.started_at >= ?2
                             ORDER BY x.started_at DESC, x.job_id DESC, x.attempt DESC LIMIT ?4) AS a
                      JOIN jobs ON jobs.id = a.job_id
-                    WHERE jobs.type = ?3 AND (a.outcome = 'completed'
-                                              OR (a.outcome IN ('failed', 'lost') AND a.failure IS NOT NULL))
+                    WHERE jobs.type = ?3 AND (a.outcome = 'completed' OR (
+                          a.outcome IN ('failed', 'lost') AND a.failure IS NOT NULL AND a.given_back IS NULL))
                     ORDER BY a.started_at DESC, a.job_id DESC, a.attempt DESC LIMIT ?5))
       FROM json_each(?1) AS asked"""
 GIVE_BACK: Final = """
@@ -573,20 +573,22 @@ TYPES: Final = "SELECT DISTINCT type FROM job_counts WHERE n > 0"
 # --- what is set for types
 TYPE_SETTINGS: Final = """
     SELECT type, paused_at, paused_by, reason, max_attempts, retry_backoff, max_running, rate_count, rate_ms,
-           worker_timeout, group_weights
+           worker_timeout, group_weights, breaker, own_fault, quarantine
       FROM type_settings"""
 # Another rate begins with a full bucket.
 SAVE_TYPE_SETTINGS: Final = """
     INSERT INTO type_settings (type, paused_at, paused_by, reason, max_attempts, retry_backoff, max_running,
-                               rate_count, rate_ms, worker_timeout, group_weights)
-    VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+                               rate_count, rate_ms, worker_timeout, group_weights, breaker, own_fault, quarantine)
+    VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
     ON CONFLICT (type) DO UPDATE SET paused_at = excluded.paused_at, paused_by = excluded.paused_by,
         reason = excluded.reason, max_attempts = excluded.max_attempts, retry_backoff = excluded.retry_backoff,
         max_running = excluded.max_running, rate_count = excluded.rate_count, rate_ms = excluded.rate_ms,
         worker_timeout = excluded.worker_timeout, group_weights = excluded.group_weights,
+        breaker = excluded.breaker, own_fault = excluded.own_fault, quarantine = excluded.quarantine,
         owed = CASE WHEN type_settings.rate_count = excluded.rate_count AND type_settings.rate_ms = excluded.rate_ms
                     THEN type_settings.owed ELSE 0 END"""
 FORGET_TYPE_SETTINGS: Final = "DELETE FROM type_settings WHERE type = ?"
+BREAKER_OF_TYPE: Final = "SELECT state FROM breakers WHERE type = ?"
 OWED_OF_TYPE: Final = "SELECT owed, owed_at FROM type_settings WHERE type = ?"
 RUNNERS_OF_TYPE: Final = "SELECT id FROM jobs WHERE status = 'running' AND type = ? LIMIT ?"
 PENDING_OF_TYPE: Final = "SELECT coalesce(sum(n), 0) FROM job_counts WHERE status = 'pending' AND type = ?"

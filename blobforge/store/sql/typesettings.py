@@ -3,19 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 from msgspec.structs import astuple
 
+from blobforge.breaker import RowOfFailures
 from blobforge.jobtype import NOTHING_SET, TypeSettings
 from blobforge.store.bulk import BulkAccess
-from blobforge.store.sql import sql
+from blobforge.store.sql import rows, sql
 from blobforge.store.sql.running import Queries, Statements, of_one_moment
 from blobforge.store.workingset import WorkingSet
 
 
-def all_settings(rows: list[tuple[object, ...]]) -> dict[str, TypeSettings]:
+def all_settings(found: list[tuple[object, ...]]) -> dict[str, TypeSettings]:
     """By type; the rows are those of TYPE_SETTINGS."""
-    return {str(type_): TypeSettings(*values) for type_, *values in rows}  # type: ignore[arg-type]
+    return {str(row[0]): _settings(row) for row in found}
+
+
+def _settings(row: tuple[Any, ...]) -> TypeSettings:
+    _, *values, own_fault, quarantine = row
+    return TypeSettings(*values, *(bool(each) if each is not None else None for each in (own_fault, quarantine)))
 
 
 class Types:
@@ -33,7 +40,10 @@ class Types:
         if settings == NOTHING_SET:
             self._do.rows(sql.FORGET_TYPE_SETTINGS, (type_,))
         else:
-            self._do.rows(sql.SAVE_TYPE_SETTINGS, (type_, *astuple(settings)))
+            self._do.rows(
+                sql.SAVE_TYPE_SETTINGS,
+                (type_, *(int(each) if isinstance(each, bool) else each for each in astuple(settings))),
+            )
         self._bulk.type_settings_changed()
 
     def pending(self, type_: str) -> int:
@@ -49,6 +59,10 @@ class TypeLookups:
 
     def settings(self) -> Mapping[str, TypeSettings]:
         return all_settings(self._ask.rows(sql.TYPE_SETTINGS))
+
+    def in_a_row(self, type_: str) -> RowOfFailures | None:
+        row = self._ask.row(sql.BREAKER_OF_TYPE, (type_,))
+        return rows.in_a_row(row[0]) if row else None
 
     @of_one_moment
     def known(self) -> tuple[Mapping[str, TypeSettings], Mapping[str, Mapping[str, int]]]:

@@ -319,6 +319,7 @@ class Bulk:
             self._do.rows(sql.SAVE_REPEATED, repeated)
         write(sql.SAVE_UNDOS, changes.undos)
         write(sql.SAVE_OWED, changes.owed)
+        write(sql.SAVE_ROWS, changes.in_a_row)
         write(sql.SAVE_CLOCKS, changes.clocks)
         write(sql.SAVE_TURNS, changes.turns)
         for past in changes.turns_past:

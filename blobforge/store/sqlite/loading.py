@@ -16,7 +16,7 @@ from blobforge.options import PLAIN, WITH_OPTIONS, QueueLine
 from blobforge.store.files import Doom, FileRecord
 from blobforge.store.needs import Found, GroupPlace, Needs
 from blobforge.store.sql import rows
-from blobforge.store.sql.rows import decode_ends
+from blobforge.store.sql.rows import decode_ends, failures_in_a_row
 from blobforge.store.sqlite import sql
 from blobforge.store.sqlite.sets import as_json
 from blobforge.store.sqlite.statements import Statements
@@ -157,6 +157,11 @@ def _take_loads(found: Found, told: Rows) -> None:
         found.loads[type_] = TypeLoad(running, owed, owed_at)
 
 
+def _take_in_a_row(found: Found, told: Rows) -> None:
+    for type_, state, completed in told:
+        found.in_a_row[type_] = failures_in_a_row(state, completed)
+
+
 def _take_clocks(found: Found, told: Rows) -> None:
     for type_, priority, now, alone in told:
         found.clocks[type_, priority] = GroupClock(now, alone)
@@ -188,6 +193,7 @@ NAMED: Final[tuple[tuple[str, sql.LoadPart, Take], ...]] = (
     ("causes", sql.NEEDED_CAUSES, _take_causes),
     ("loads", sql.NEEDED_LOADS, _take_loads),
     ("latest", sql.NEEDED_LATEST, _take_latest),
+    ("in_a_row", sql.NEEDED_ROWS, _take_in_a_row),
     ("clocks", sql.NEEDED_CLOCKS, _take_clocks),
     ("turns", sql.NEEDED_TURNS, _take_turns),
 )

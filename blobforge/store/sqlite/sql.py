@@ -121,6 +121,17 @@ NEEDED_LOADS: Final = _rows_of(
     " owed_at",
     "type_settings AS t WHERE type {is_one}",
 )
+# How many were completed by hour, since the first failure in a row, or, where there is none, in the latest hour.
+_ROW: Final = """
+    asked.value, (SELECT state FROM breakers WHERE type = asked.value),
+    (SELECT '' || json_group_array(json_array(slot, n)) FROM happenings
+      WHERE step = 3600 AND type = asked.value AND what = 'completed'
+        AND slot >= coalesce((SELECT hour FROM breakers WHERE type = asked.value),
+                             (SELECT max(slot) FROM happenings WHERE step = 3600)))"""
+NEEDED_ROWS: Final = LoadPart(
+    f"SELECT {_ROW} FROM (SELECT ? AS value) AS asked",
+    f"(SELECT json_group_array(json_array({_ROW})) FROM json_each(?) AS asked)",
+)
 # By itself: an outcome has up to some MiB, and as JSON it would be there four times at once.
 NEEDED_REPEATED: Final = """
     SELECT subject, key, fingerprint, outcome, created_at FROM idempotency
@@ -226,6 +237,9 @@ BEAT_WORKERS: Final = """
     SELECT w.id, w.type, w.status, w.created_at, {1}, {2} {each_and} workers AS w WHERE w.id = {0}
     ON CONFLICT (id) DO UPDATE SET last_heartbeat = excluded.last_heartbeat, updated_at = excluded.updated_at"""
 SAVE_OWED: Final = "UPDATE type_settings SET owed = {1}, owed_at = {2} {set_from} WHERE type = {0}"
+SAVE_ROWS: Final = """
+    INSERT INTO breakers (type, hour, state) {row} {0}, {1}, {2} {each}
+    ON CONFLICT (type) DO UPDATE SET hour = excluded.hour, state = excluded.state"""
 SAVE_CLOCKS: Final = """
     INSERT INTO group_clocks (type, priority, now, alone) {row} {0}, {1}, {2}, {3} {each}
     ON CONFLICT (type, priority) DO UPDATE SET now = excluded.now, alone = excluded.alone"""

@@ -126,6 +126,8 @@ class Fleet(Base):
                 "patient",
                 "weights",
                 "hasty",
+                "fragile",
+                "fragile",
             ]
         ),
     )
@@ -143,7 +145,14 @@ class Fleet(Base):
             "wait": {"retry_backoff": 90_000},
             "patient": {"worker_timeout": 3_600_000},
             "hasty": {"worker_timeout": 6_000},
-            "as all": {"max_attempts": None, "retry_backoff": None, "worker_timeout": None, "weights": None},
+            "fragile": {"breaker": 2},
+            "as all": {
+                "breaker": None,
+                "max_attempts": None,
+                "retry_backoff": None,
+                "worker_timeout": None,
+                "weights": None,
+            },
             "weights": {"weights": {"a": 3, "": 2}},
         }[what]
         message = m.ChangeType(type_, "token:1", TypeChanges(**wanted))

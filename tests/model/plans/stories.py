@@ -97,6 +97,39 @@ class Stories(Many, Fleet, Disasters):
             elif number == 0 and between == "fail":
                 self.do(self.failure("last apt"))
 
+    @seldom
+    @rule(ending=st.sampled_from(["complete", "fail", "lose", "beside", "resume", "pause", "nothing"]))
+    def everybody_fails_a_type(self, ending: str) -> None:
+        for job_id in [job.id for job in self.world.jobs.values() if job.type == "pdf"]:
+            self.cancel(f"#{job_id}", "")
+            self.delete(f"#{job_id}", False)
+        for what in ("any", "resume", "fragile"):
+            self.a_type_is_set("pdf", what)
+        jobs = []
+        for number, worker in enumerate(("w1", "w2", "w1")):
+            self.register(worker, "two" if worker == "w1" else "own", "pdf")
+            self.do(self.submission(SOURCES[number], "pdf"))
+            jobs.append(f"#{self.claim(worker, 'own', self.allowed(worker, ('pdf',)), 1, None)}")
+        for job in jobs[:2]:
+            self.do(self.failure(job))
+        if ending == "beside":
+            self.do(self.completion(jobs[2], claim_next=True))
+            return
+        self.do(self.failure(jobs[2]))
+        self.now += 60_000
+        self.waits_end(jobs, "failed", False)
+        probe = f"#{self.claim('w1', 'own', self.allowed('w1', ('pdf',)), 1, None)}"
+        if ending == "lose":
+            self.leases_expire([probe], False, False)
+        elif ending in ("resume", "pause"):
+            self.a_type_is_set("pdf", ending)
+        elif ending == "complete":
+            self.do(self.completion(probe, claim_next=True))
+        elif ending == "fail":
+            self.do(self.failure(probe))
+            self.now += 120_000
+            self.claim("w2", "own", self.allowed("w2", ("pdf",)), 2, None)
+
     @rule(job=JOBS, then=st.sampled_from(["cancel", "complete"]))
     def somebody_changes_his_mind(self, job: str, then: str) -> None:
         """An undo, or a worker that was lost, comes when the job has moved on and looks as it did."""

@@ -6,11 +6,11 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from tests.model.world.access import Access
+from tests.model.world.breakers import Breakers
 from tests.model.world.things import LIFE_MS, Attempt, File, Given, Job, No, Who, Worker, output_of
-from tests.model.world.turns import Turns
 
 
-class Attempts(Access, Turns):
+class Attempts(Access, Breakers):
     def claim(
         self,
         who: Who,
@@ -75,6 +75,7 @@ class Attempts(Access, Turns):
             self.start(job, worker_id, attempt, lease, now)
             job.history[attempt].converter = worker.converter
             self.started(job.type, now)
+            self.let_through(job, now)
         if jobs and key is not None:
             self.claim_keys[worker_id, key] = [(job.id, job.attempt) for job in jobs]
             self.claimed_at[worker_id, key] = now
@@ -221,6 +222,8 @@ class Attempts(Access, Turns):
             job.kept_attempt, job.output, job.result = None, message.output_key, message.result
             job.not_before, job.avoid, job.avoid_until, job.releases = None, (), None, 0
             job.end("completed", now)
+            job.blamed = False
+            self.one_completed(job.type, now)
         following = self.claim_next(message, job, who, given, now) if message.claim_next else None
         return ("Completed", job.id, following)
 
@@ -248,7 +251,9 @@ class Attempts(Access, Turns):
         job.error, job.releases = message.error, 0
         job.end("failed", now)
         job.history[job.attempt].error, job.history[job.attempt].kind = message.error, message.kind
-        free = job.history[job.attempt].free = self.workers[message.worker_id].held is not None
+        counts, job.blamed = not job.blamed, True
+        free = self.workers[message.worker_id].held is not None or self.is_broken(job.type)
+        job.history[job.attempt].free = free
         retry = free or (message.retryable and job.attempts < job.max_attempts)
         if retry:
             wait = self.back_off(job.type, job.attempts)
@@ -259,7 +264,8 @@ class Attempts(Access, Turns):
                 job.attempts -= 1
         else:
             job.status, job.completed_at = "dead", now
-        return ("AttemptFailed", job.id, retry)
+        self.one_more_failed(job, message.worker_id, now, counts=counts, free=free)
+        return ("AttemptFailed", job.id, job.status != "dead")
 
     def release(self, message: Any, who: Who, now: int) -> Any:
         job = self.attempt_of(who, message.worker_id, message.job_id)
@@ -278,7 +284,7 @@ class Attempts(Access, Turns):
         job.releases, job.error = max(1, job.releases + (not free)), True
         job.not_before = now + self.back_off(job.type, job.releases)
         if job.releases > self.rules.max_releases and not free:
-            job.losses += 1
+            job.losses, job.blamed = job.losses + 1, True
             if job.losses >= self.rules.max_losses:
                 job.status, job.completed_at, job.not_before = "dead", now, None
 
@@ -308,7 +314,7 @@ class Attempts(Access, Turns):
             worker = self.workers[job.history[attempt].worker]
             free = job.history[attempt].free = worker.held is not None
             job.losses += not free
-            job.error, job.releases = True, 0
+            job.error, job.blamed, job.releases = True, True, 0
             if job.losses >= self.rules.max_losses and not free:
                 job.status, job.completed_at = "dead", now
             count += 1
@@ -352,7 +358,7 @@ class Attempts(Access, Turns):
         former = job.replaced or (None, None, None, None, 0)
         job.kept_attempt, job.output, job.result, job.made_by, job.bytes = former
         job.replaced = job.compare_until = None
-        job.error = True
+        job.error = job.blamed = True
         if job.losses >= self.rules.max_losses:
             job.status, job.completed_at = "dead", now
         return 1

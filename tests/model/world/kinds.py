@@ -7,7 +7,7 @@ from fractions import Fraction
 from typing import Any
 
 from tests.model.world.state import State
-from tests.model.world.things import No
+from tests.model.world.things import InARow, Job, No
 
 UNCHANGED = ...
 
@@ -15,8 +15,8 @@ UNCHANGED = ...
 class Kinds(State):
     def change_type(self, type_: str, by: str, now: int, **wanted: Any) -> Any:
         """What is left out stays, None takes away."""
-        was = self.set_for.get(type_, (None,) * 10)
-        since, whose, reason, tries, backoff, running, *rate, timeout, weights = was
+        was = self.set_for.get(type_, (None,) * 13)
+        since, whose, reason, tries, backoff, running, *rate, timeout, weights, breaker, own, held = was
         paused = wanted.get("paused", since is not None)
         if not paused and wanted.get("reason"):
             return No("invalid")
@@ -28,10 +28,12 @@ class Kinds(State):
             rate = list(wanted["rate"] or (None, None))
             if rate != list(was[6:8]):
                 self.buckets.pop(type_, None)  # full again
+        was_broken = self.is_broken(type_)
         is_now = (
             since, whose, reason, wanted.get("max_attempts", tries), wanted.get("retry_backoff", backoff),
             wanted.get("max_running", running), *rate, wanted.get("worker_timeout", timeout),
             self.weighed(weights, wanted["weights"]) if "weights" in wanted else weights,
+            wanted.get("breaker", breaker), wanted.get("own_fault", own), wanted.get("quarantine", held),
         )  # fmt: skip
         if is_now != was:
             known = type_ in self.set_for or any(job.type == type_ for job in self.jobs.values())
@@ -41,6 +43,10 @@ class Kinds(State):
             if not any(value is not None for value in is_now):
                 del self.set_for[type_]
                 self.buckets.pop(type_, None)
+            if was_broken and whose != "server":
+                known_row = self.rows.pop(type_, None)
+                if known_row is not None and since is None:
+                    self.rows[type_] = InARow(now, overruled=True)
         return ("TypeChanged", type_, is_now)
 
     def weighed(self, before: str | None, wanted: dict[str, int] | None) -> str | None:
@@ -52,15 +58,33 @@ class Kinds(State):
         if type_ not in self.set_for:
             return None
         since, most, count = (self.set_for[type_][at] for at in (0, 5, 6))
-        if since is not None:
-            return 0
         left = []
+        if self.is_broken(type_):
+            left.append(self.let_through_now(type_, now))
+        elif since is not None:
+            return 0
         if most is not None:
             running = sum(job.type == type_ and job.status == "running" for job in self.jobs.values())
             left.append(max(0, most - running))
         if count is not None:
             left.append(int(self.bucket(type_, now)))
         return min(left) if left else None
+
+    def is_broken(self, type_: str) -> bool:
+        """It is paused by its breaker."""
+        return type_ in self.set_for and self.set_for[type_][1] == "server"
+
+    def let_through_now(self, type_: str, now: int) -> int:
+        row = self.rows.get(type_)
+        if row is None or row.probe_at is None or now < row.probe_at:
+            return 0
+        job = self.jobs.get(row.probe[0]) if row.probe is not None else None
+        return int(job is None or job.status != "running" or (job.id, job.attempt) != row.probe)
+
+    def let_through(self, job: Job, now: int) -> None:
+        row = self.rows.get(job.type)
+        if self.is_broken(job.type) and row is not None:
+            row.probe, row.probe_at = (job.id, job.attempt), now + min(3_600_000, 60_000 * 2**row.failed)
 
     def bucket(self, type_: str, now: int) -> Fraction:
         """What is in the bucket of its rate: it fills evenly, and never above its size."""

@@ -84,6 +84,7 @@ class Sources(Decisions):
                 job.error, job.changed_at = True, now
                 continue
             job.status, job.size, job.error, job.changed_at = "pending", size, None, now
+            job.blamed = False
             if job.not_before is not None and job.not_before <= now:
                 job.not_before = None
             if job.not_before is None:
@@ -100,6 +101,7 @@ class Sources(Decisions):
             self.leave(job)
             job.source_never_came = job.status == "uploading"
             job.status, job.completed_at, job.error, job.expired = "dead", now, True, True
+            job.blamed = True
             job.not_before = job.avoid_until = None
             job.avoid = ()
         waiting = sorted(
@@ -128,6 +130,7 @@ class Sources(Decisions):
             job = self.jobs.get(id_)
             if job is not None and job.status == "uploading":
                 job.status, job.completed_at, job.error, job.source_never_came = "dead", now, True, True
+                job.blamed = True
                 job.not_before = None
                 count += 1
         return ("SourceSettledFor", count, None)

@@ -10,6 +10,7 @@ from tests.model.world.things import (
     Audited,
     Doom,
     File,
+    InARow,
     Job,
     Kept,
     Person,
@@ -27,7 +28,7 @@ DURABLE: Final = (
     "jobs", "workers", "files", "doomed", "claim_keys", "claimed_at", "undos", "retried", "retagged", "retyped",
     "times_before",
     "tokens", "people", "sessions", "audits", "kept", "drills", "outputs", "set_for",
-    "buckets", "searches", "sets", "required", "clocks", "turns",
+    "buckets", "rows", "searches", "sets", "required", "clocks", "turns",
 )  # fmt: skip
 
 
@@ -41,6 +42,7 @@ class State:
         self.files: dict[str, File] = {}
         # By type: paused at, by, why, tries, first wait, how many may run, how many are started in how long.
         self.set_for: dict[str, tuple[Any, ...]] = {}
+        self.rows: dict[str, InARow] = {}  # failures of a type, since a job of it was completed
         self.buckets: dict[str, tuple[Fraction, int]] = {}  # by type: what was in it, and when
         self.sets: dict[int, tuple[str, str]] = {}  # by number: type and requirements that jobs have, or had
         self.clocks: dict[tuple[str, int], tuple[int, int]] = {}  # by type and priority: virtual time, of those alone

@@ -73,6 +73,7 @@ class Job:
     not_before: int | None = None
     expires_at: int | None = None
     error: str | bool | None = None  # True: there is a reason, whatever its words
+    blamed: bool = False  # it has a cause of failure
     output: str | None = None
     result: str | None = None
     progress: str | None = None
@@ -115,6 +116,18 @@ class Job:
     def end(self, outcome: str, now: int) -> None:
         attempt = self.history[self.attempt]
         attempt.outcome, attempt.ended_at = outcome, now
+
+
+@dataclass
+class InARow:
+    """Failures of a type, since a job of it was completed."""
+
+    since: int
+    failures: list[tuple[int, int, str, bool]] = field(default_factory=list)  # job, attempt, worker, counts
+    probe_at: int | None = None
+    probe: tuple[int, int] | None = None
+    failed: int = 0
+    overruled: bool = False
 
 
 @dataclass
