@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from enum import StrEnum
-from typing import Generic, TypeVar
+from typing import Final, Generic, TypeVar
 
 import msgspec
 
@@ -48,12 +48,15 @@ class Repeatable(msgspec.Struct, frozen=True):
 # ------------------------------------------------------------------ submission: web, intake, reaper -> writer
 
 
+DEFAULT_PRIORITY: Final = 3
+
+
 class NewJob(msgspec.Struct, frozen=True):
     type: str
     source_hash: str
     source_path: str | None = None
     source_size: int | None = None
-    priority: int = 3
+    priority: int = DEFAULT_PRIORITY
     max_attempts: int | None = None
     tags: tuple[str, ...] = ()
     metadata: str | None = None
@@ -92,7 +95,8 @@ def seen_as(info: ObjectInfo, *, verified: bool = False, epoch: int = 0) -> Obje
 class Submitted(Success, frozen=True):
     """`upload`: the source is not in the store as far as we know, and the client should send it. `left_out`: of a job
     that was there before, the path or the tags that it has no room for. `requires`: what the job requires of
-    workers, where it, or this submission, requires something."""
+    workers, where it, or this submission, requires something. `ignored`: the names of what this submission says
+    otherwise than a job that was there before, which stays as it is."""
 
     job_id: int
     existing: bool
@@ -101,6 +105,7 @@ class Submitted(Success, frozen=True):
     upload: bool
     left_out: tuple[str, ...] = ()
     requires: tuple[str, ...] | None = None
+    ignored: tuple[str, ...] = ()
 
 
 class Submit(Message[Submitted], frozen=True):

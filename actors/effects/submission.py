@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from functools import partial
 
+import msgspec
 from msgspec.structs import replace
 
 from actors.effects.avoidance import kept_from
@@ -14,6 +15,7 @@ from actors.effects.requirements import lane_for
 from actors.effects.times import ready_or_waits, tell_expiry
 from actors.effects.transaction import Transaction
 from actors.messages import (
+    DEFAULT_PRIORITY,
     ExpireUploads,
     NewJob,
     ObjectSeen,
@@ -70,11 +72,35 @@ def submit(tx: Transaction, message: Submit) -> Submitted | Refusal:
         upload = vanished or (missing and existing.status is JobStatus.UPLOADING)
         asked = new.requires is not None or existing.requires is not None
         kept = words(existing.requires) if asked else None
-        return Submitted(existing.id, True, existing.status, new.source_hash, upload, left_out, kept)
+        ignored = _ignored(existing, new, anew=anew, now=tx.now)
+        return Submitted(existing.id, True, existing.status, new.source_hash, upload, left_out, kept, ignored)
     (job,) = tx.store.insert_jobs([with_turn(tx.store, _job(tx, new, lane, ready=ready))])
     _tell(tx, job)
     requires = words(job.requires) if job.requires is not None else None
     return Submitted(job.id, False, job.status, new.source_hash, missing, requires=requires)
+
+
+def _ignored(job: Job, new: NewJob, *, anew: bool, now: int) -> tuple[str, ...]:
+    """The names of what this submission says, and the job, which was there, has otherwise. `anew`: it was brought
+    back, with the times of this submission."""
+    start = life.later(new.not_before, now=now)
+    said = {
+        "priority": new.priority not in (DEFAULT_PRIORITY, job.priority),
+        "max_attempts": new.max_attempts not in (None, job.max_attempts),
+        "metadata": _is_other(new.metadata, job.metadata),
+        "requires": new.requires not in (None, job.requires),
+        "group": new.group not in (None, job.of_group),
+        "not_before": not anew and start not in (None, job.start),
+        "expires_at": not anew and new.expires_at not in (None, job.expires_at),
+    }
+    return tuple(name for name, other in said.items() if other)
+
+
+def _is_other(said: str | None, kept: str | None) -> bool:
+    """Whether the JSON that was said, if any was, means something else than what is kept."""
+    if said is None or said == kept:
+        return False
+    return kept is None or msgspec.json.decode(said) != msgspec.json.decode(kept)
 
 
 def _name_again(tx: Transaction, job: Job, new: NewJob) -> tuple[str, ...]:

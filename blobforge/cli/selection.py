@@ -56,6 +56,7 @@ def _filters(command: Decorated, priority: str) -> Decorated:
             metavar="LABEL",
             help="Only jobs that require this of their workers, as gpu or 'memory_gib>=32'; or none.",
         ),
+        click.option("--group", metavar="NAME", help="Only jobs of this group."),
         click.option(
             "--failure", type=click.IntRange(min=1), metavar="ID", help="Only jobs of this cause of failure."
         ),

@@ -17,8 +17,9 @@ from blobforge.client.transfer import FileFacts, OnBytes, hash_file
 from blobforge.client.types import PartsDestination
 
 
-class SubmittedFile(msgspec.Struct, frozen=True, kw_only=True):
-    """What became of one file. `existing`: the job was there already. `uploaded`: bytes went over the wire."""
+class SubmittedFile(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What became of one file. `existing`: the job was there already. `uploaded`: bytes went over the wire. `ignored`:
+    what was said of it and that job has otherwise, as "group": it stays as it is."""
 
     path: str
     job_id: int
@@ -27,6 +28,7 @@ class SubmittedFile(msgspec.Struct, frozen=True, kw_only=True):
     uploaded: bool
     size: int
     sha256: str
+    ignored: list[str] | None = None
 
 
 async def submit_file(
@@ -85,6 +87,7 @@ async def submit_file(
         uploaded=answer.upload_url is not None,
         size=facts.size,
         sha256=facts.sha256,
+        ignored=answer.ignored,
     )
 
 

@@ -77,7 +77,7 @@ class JobFilters(TypedDict, total=False):
     """Which jobs are meant, by a list or by what is done to many. None, or nothing: any. Times are RFC 3339; `q` is a
     part of one of the source's paths, `failure` the number of a cause, `made_by` a converter's name and versions
     ("marker<1.3"), `compared` whether a former result is kept, `requiring` what they require of their workers ("gpu",
-    "memory_gib>=32", "none"). The server's own type is `JobFilter`."""
+    "memory_gib>=32", "none"), `group` whose they are. The server's own type is `JobFilter`."""
 
     status: str | None
     type: str | None
@@ -93,6 +93,7 @@ class JobFilters(TypedDict, total=False):
     made_by: str | None
     compared: bool | str | None
     requiring: str | None
+    group: str | None
 
 
 class JobPage(msgspec.Struct, frozen=True, kw_only=True):
@@ -176,6 +177,7 @@ class Submission(msgspec.Struct, frozen=True, kw_only=True):
     upload_headers: dict[str, str] | None = None
     left_out: list[str] | None = None  # the path and the tags that the job has no room for
     requires: list[str] | None = None  # of the job, where it or the submission requires something
+    ignored: list[str] | None = None  # what of the submission a job that was there does not take over
 
 
 class StatusAnswer(msgspec.Struct, frozen=True, kw_only=True):
@@ -241,6 +243,7 @@ class BatchItem(msgspec.Struct, frozen=True, kw_only=True):
     upload_url: str | None = None
     upload_headers: dict[str, str] | None = None
     requires: list[str] | None = None
+    ignored: list[str] | None = None
     error: str | None = None
     status_code: int = 200
 

@@ -15,7 +15,7 @@ class JobFilter(msgspec.Struct, frozen=True):
 
     `failure` is the number of a cause; `made_by` takes results by what made them (`converters.wanted`); `compared`,
     whether a former result is kept to be compared; `requiring` takes jobs that require this of their workers,
-    or nothing (`requirements.about`). Times are ms since the epoch: from `since` on, up to and without
+    or nothing (`requirements.about`), `group` those of a group. Times are ms since the epoch: from `since` on, up to and without
     `until`.
     """
 
@@ -33,6 +33,7 @@ class JobFilter(msgspec.Struct, frozen=True):
     made_by: str | None = None
     compared: bool | None = None
     requiring: str | None = None
+    group: str | None = None
 
     @property
     def counted(self) -> bool:
@@ -54,6 +55,7 @@ class JobFilter(msgspec.Struct, frozen=True):
             and (self.made_by is None or _made(job, converters.wanted(self.made_by)))
             and (self.compared is None or self.compared is (job.compare_until is not None))
             and (self.requiring is None or about(job.requires, self.requiring))
+            and (self.group is None or job.of_group == self.group)
         )
 
 

@@ -21,6 +21,9 @@ def test_from_a_submission_to_the_worker_that_has_it(running: Running) -> None:
     assert (shown["requires"], shown["group"]) == (["zone=eu"], "acme")
     assert "1 job of type pdf requires zone=eu" in running.blobforge("doctor").stdout
     assert running.ok("jobs", "list", "--requiring", "zone", "--quiet").split() == [str(number)]
+    assert running.ok("jobs", "list", "--group", "acme", "--quiet").split() == [str(number)]
+    again = running.blobforge("submit", "b.pdf", "--group", "other", "--requires", "zone=eu")
+    assert "1 known already (kept as it was: group of 1)" in again.stderr
     running.ok("jobs", "require", str(number), "--requires", "gpu")
     assert running.json("jobs", "show", str(number))["requires"] == ["gpu"]
     assert running.json("jobs", "require", "--type", "pdf", "--nothing", "--dry-run")["changed"] == 2, (

@@ -184,3 +184,20 @@ def test_a_retry_that_is_undone_takes_no_turn(book: Book) -> None:
     assert book.do(Undo("0")).changed == 6
     of |= laid_in(book, "bbbbaaaa")
     assert Counter(given(book, of, times=5)) == {"a": 2, "b": 3}
+
+
+def test_a_submission_of_what_is_there_is_told_what_it_does_not_change(book: Book) -> None:
+    book.do(submission(1, group="a", metadata='{"a":1,"b":2}'))
+    same = book.do(submission(1, group="a", metadata='{"b":2,"a":1}'))
+    assert (same.existing, same.ignored) == (True, ())
+    assert book.do(submission(1)).ignored == ()
+    later = book.now + 99_000
+    other: dict[str, Any] = {
+        "priority": 1, "max_attempts": 9, "metadata": "{}", "requires": '["gpu"]', "group": "b",
+        "not_before": later, "expires_at": later + 1,
+    }  # fmt: skip
+    assert book.do(submission(1, **other)).ignored == tuple(other)
+    book.do(submission(2, group="a", expires_at=book.now + 2_000))
+    book.now += 5_000
+    book.do(HeedTimes(9))
+    assert book.do(submission(2, group="b", expires_at=later)).ignored == ("group",), "it has the times of this one"

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from typing import Any
+from urllib.parse import quote
 
 import pytest
+from markupsafe import escape
 
 from tests.fixtures.local import LocalServer
 from tests.web.calls import HEX, assert_problem
@@ -33,6 +35,38 @@ async def test_from_submissions_of_groups_to_their_claims(local: LocalServer, au
     assert (await local.job(answer["items"][0]["job_id"]))["group"] == "beta"
     _, found = await local.call("PATCH", "/api/types/pdf", {"weights": None})
     assert "weights" not in found
+
+
+async def test_jobs_are_found_and_changed_by_their_group(local: LocalServer, autojump_clock: Any) -> None:
+    hostile = "<b>' OR 1=1 --"
+    for number, group in enumerate(["a", hostile, None, "a"]):
+        await local.submit(b"%d" % number, group=group)
+    await local.submit(b"of a type without groups", type="png")
+
+    async def found(group: str) -> list[int]:
+        _, answer = await local.call("GET", f"/api/jobs?group={quote(group)}")
+        assert answer["total"] == len(answer["jobs"])
+        return [each["id"] for each in answer["jobs"]]
+
+    assert [await found(each) for each in ("a", hostile, "A")] == [[4, 1], [2], []]
+    assert_problem(await local.call("GET", "/api/jobs?group=a%0A"), 422, "invalid", field="group")
+    page = await local.http.open(
+        f"/jobs?group={quote(hostile)}", headers={"Authorization": f"Bearer {local.parts.admin_token}"}
+    )
+    assert f'name="group" value="{escape(hostile)}"' in await page.get_data(as_text=True)
+    _, answer = await local.call("POST", "/api/jobs/cancel", {"group": "a"})
+    assert (answer["matched"], answer["changed"]) == (2, 2)
+    assert (await local.job(2))["status"] == "pending"
+
+
+async def test_a_submission_is_told_that_a_job_keeps_its_group(local: LocalServer, autojump_clock: Any) -> None:
+    body = {"type": "pdf", "source_hash": HEX, "group": "a", "priority": 3}
+    _, first = await local.call("POST", "/api/jobs", body)
+    assert "ignored" not in first
+    _, again = await local.call("POST", "/api/jobs", body | {"group": "b", "priority": 1})
+    assert again["ignored"] == ["priority", "group"]
+    _, batch = await local.call("POST", "/api/jobs/batch", {"jobs": [body | {"group": "b"}, body]})
+    assert [each.get("ignored") for each in batch["items"]] == [["group"], None]
 
 
 @pytest.mark.parametrize("group", ["", "a" * 101, "a\nb", 7, ["a"]])

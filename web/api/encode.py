@@ -174,6 +174,7 @@ def job_filter(asked: wire_jobs.JobQuery | wire_bulk.BulkBody, *, priority: int 
         made_by_text(asked.made_by),
         asked.compared,
         requiring_text(asked.requiring),
+        asked.group,
     )
 
 

@@ -107,6 +107,7 @@ def _submitted(call: Call, outcome: Submitted, *, bind: bool) -> wire_jobs.Submi
             status=outcome.status,
             left_out=outcome.left_out,
             requires=outcome.requires,
+            ignored=outcome.ignored,
         )
     # Without being asked to, no header is signed: existing clients PUT with their own Content-Type and nothing else.
     objects = call.services.objects
@@ -123,6 +124,7 @@ def _submitted(call: Call, outcome: Submitted, *, bind: bool) -> wire_jobs.Submi
         upload_headers={"Content-Type": "application/octet-stream"} | upload.headers,
         left_out=outcome.left_out,
         requires=outcome.requires,
+        ignored=outcome.ignored,
     )
 
 

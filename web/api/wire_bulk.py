@@ -16,6 +16,7 @@ from blobforge.requirements import MOST_REQUIREMENTS
 from blobforge.worker import WorkerStatus
 from web.api.wire_common import (
     FailureId,
+    Group,
     JobId,
     JobType,
     MadeBy,
@@ -49,6 +50,7 @@ class BulkBody(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     made_by: MadeBy | None = None
     compared: bool | None = None
     requiring: Requiring | None = None
+    group: Group | None = None
     dry_run: bool = False
     undo: bool = False
     background: bool = False

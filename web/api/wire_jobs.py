@@ -64,8 +64,9 @@ class SubmitMany(msgspec.Struct, frozen=True):
 
 class SubmitAnswer(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     """A submission of what is there already adds its path and its tags; `left_out`: the path, or the tags, that the
-    job has no room for. What that job requires stays as it is, as its group does; `requires` says it where the
-    job, or the submission, requires something."""
+    job has no room for. All else of that job stays as it is. `ignored` has the names of what this submission says
+    otherwise: of `group`, `requires`, `max_attempts`, `metadata`, `not_before`, `expires_at`, and `priority` where it
+    is not 3. `requires` is what the job requires, where it, or the submission, requires something."""
 
     job_id: int
     existing: bool
@@ -74,6 +75,7 @@ class SubmitAnswer(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True
     upload_headers: dict[str, str] | None = None
     left_out: tuple[str, ...] = ()
     requires: tuple[str, ...] | None = None
+    ignored: tuple[str, ...] = ()
 
 
 class SubmittedItems(msgspec.Struct, frozen=True):
@@ -308,6 +310,7 @@ class JobQuery(msgspec.Struct, frozen=True):
     made_by: MadeBy | None = None
     compared: Annotated[bool, Meta(description="whether a former result is kept beside the job's own")] | None = None
     requiring: Requiring | None = None
+    group: Group | None = None
 
 
 class ListQuery(JobQuery, frozen=True):

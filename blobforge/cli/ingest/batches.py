@@ -173,6 +173,7 @@ class Batches:
             status=alone.status or "pending",
             upload_url=alone.upload_url,
             requires=alone.requires,
+            ignored=alone.ignored,
             upload_headers=alone.upload_headers,
         )
         return BatchAnswer(items=[item])

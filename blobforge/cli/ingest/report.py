@@ -29,6 +29,7 @@ class Report:
     found: int = 0
     new: int = 0
     existing: int = 0
+    differing: dict[str, int] = field(default_factory=dict)  # of these: how many keep what was said otherwise
     failed: int = 0
     misnamed: int = 0  # of those that failed
     uploaded: int = 0
@@ -48,6 +49,8 @@ class Report:
         """The server has the job, and the file's bytes."""
         if answer.existing:
             self.existing += 1
+            for name in answer.ignored or ():
+                self.differing[name] = self.differing.get(name, 0) + 1
         else:
             self.new += 1
         if uploaded:
@@ -64,6 +67,7 @@ class Report:
             uploaded=uploaded,
             size=hashed.content.size,
             sha256=hashed.content.sha256,
+            ignored=answer.ignored,
         )
         if self.session.json:
             click.echo(msgspec.json.encode(submitted))
@@ -105,7 +109,8 @@ class Report:
         """`5 files: 3 new, 1 known already, 1 failed; 3 uploaded (1.2 MiB)`; the parts add up to the first number."""
         parts = [f"{self.new} new"]
         if self.existing:
-            parts.append(f"{self.existing} known already")
+            kept = ", ".join(f"{name} of {count}" for name, count in self.differing.items())
+            parts.append(f"{self.existing} known already" + (f" (kept as it was: {kept})" if kept else ""))
         if self.failed:
             parts.append(f"{self.failed} failed")
         rest = self.found - self.new - self.existing - self.failed

@@ -118,6 +118,9 @@ class JobLists(Lookups):
                 ranges.setdefault(priority, []).append((sql.OF_CONVERTER, (made_by, status, type_)))
             return ranges
         types = self._types_requiring(filter_.requiring)
+        if filter_.group is not None:
+            grouped = frozenset(str(type_) for (type_,) in self._ask.rows(sql.TYPES_WITH_GROUPS))
+            types = grouped if types is None else types & grouped
         for status, type_, priority, _ in self._strata(filter_):
             if types is None or type_ in types:
                 ranges.setdefault(priority, []).append((sql.STRATUM, (status, type_)))

@@ -608,6 +608,7 @@ SEARCH_NAMES: Final = "SELECT keys FROM search_names WHERE search = ? ORDER BY n
 FORGET_SEARCH_NAMES: Final = "DELETE FROM search_names WHERE search = ?"
 
 # --- turns of groups
+TYPES_WITH_GROUPS: Final = "SELECT DISTINCT type FROM group_clocks"
 FORGET_TURNS: Final = """
     DELETE FROM group_turns WHERE (type, priority, of_group) IN (
         SELECT type, priority, of_group FROM group_turns

@@ -57,6 +57,7 @@ def plain(answer: Any) -> Any:
                 answer.upload,
                 answer.left_out,
                 answer.requires,
+                answer.ignored,
             )
         case m.Granted():
             return (

@@ -53,7 +53,8 @@ class Sources(Decisions):
             asked = seen == "absent" or (missing and found.status == "uploading")
             both = (found.requires, job.requires)
             kept = tuple(json.loads(found.requires or "[]")) if both != (None, None) else None
-            return ("Submitted", found.id, True, found.status, asked, (), kept)
+            ignored = self.ignored(found, job, anew, now)
+            return ("Submitted", found.id, True, found.status, asked, (), kept, ignored)
         assert new_id is not None, "a job should have been made"
         assert new_id not in self.given_ids, "an id was given again"
         assert new_id > max(self.jobs, default=0)
@@ -71,7 +72,19 @@ class Sources(Decisions):
         self.enter(made)
         self.jobs[new_id] = made
         requires = tuple(json.loads(made.requires)) if made.requires else None
-        return ("Submitted", new_id, False, made.status, missing, (), requires)
+        return ("Submitted", new_id, False, made.status, missing, (), requires, ())
+
+    def ignored(self, found: Job, said: Any, anew: bool, now: int) -> tuple[str, ...]:
+        start = found.not_before if found.deferred or found.status == "uploading" else None
+        others = {
+            "priority": (said.priority if said.priority != 3 else None, found.priority),
+            "max_attempts": (said.max_attempts, found.max_attempts),
+            "requires": (said.requires, found.requires),
+            "group": (said.group, found.group),
+            "not_before": (said.not_before if (said.not_before or 0) > now and not anew else None, start),
+            "expires_at": (said.expires_at if not anew else None, found.expires_at),
+        }
+        return tuple(name for name, (wanted, kept) in others.items() if wanted is not None and wanted != kept)
 
     def source_arrived(self, source_hash: str, size: int, verified: bool, epoch: int, now: int) -> Any:
         doom = self.doomed.get(source_of(source_hash))
