@@ -18,8 +18,8 @@ from blobforge.client.types import PartsDestination
 
 
 class SubmittedFile(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """What became of one file. `existing`: the job was there already. `uploaded`: bytes went over the wire. `ignored`:
-    what was said of it and that job has otherwise, as "group": it stays as it is."""
+    """What became of one file. `existing`: the job was there already. `uploaded`: bytes went over the wire.
+    `ignored`: what was said of it and that job has otherwise, as "group": it stays as it is."""
 
     path: str
     job_id: int

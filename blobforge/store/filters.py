@@ -15,8 +15,8 @@ class JobFilter(msgspec.Struct, frozen=True):
 
     `failure` is the number of a cause; `made_by` takes results by what made them (`converters.wanted`); `compared`,
     whether a former result is kept to be compared; `requiring` takes jobs that require this of their workers,
-    or nothing (`requirements.about`), `group` those of a group. Times are ms since the epoch: from `since` on, up to and without
-    `until`.
+    or nothing (`requirements.about`), `group` those of a group. Times are ms since the epoch: from `since` on, up to
+    and without `until`.
     """
 
     status: JobStatus | None = None
