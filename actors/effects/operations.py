@@ -181,6 +181,12 @@ def end(tx: Transaction, message: EndOperation) -> OperationStands | Refusal:
         return OperationStands(operation) if operation.ended else _end(tx, operation, message.reason)
     if operation.ended:
         return Refusal(RefusalCode.OPERATION_ENDED, f"Operation {operation.id} is {operation.state} already.")
+    if operation.verb == life.TAKE_BACK:
+        return Refusal(
+            RefusalCode.OPERATION_RUNNING,
+            f"Operation {operation.id} gives back what workers ran that have left, and cannot be cancelled: those jobs "
+            "would run nowhere. Wait for it.",
+        )
     return _save(tx, operation, life.ended(operation, OperationState.CANCELLED, now=tx.now))
 
 

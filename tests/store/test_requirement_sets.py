@@ -31,6 +31,7 @@ def test_a_set_that_no_job_has_makes_room_for_another(tmp_path: Path, engine: st
     refused = book.do(submission(4, requires='["c"]'))
     assert isinstance(refused, Refusal)
     assert (refused.field, "2 different sets" in refused.detail) == ("requires", True)
+    assert book.do(submission(4, group="a")).field == "group", "no requirement was said"
     assert isinstance(book.do(SetRequirements(1, '["c"]')), Refusal)
     assert isinstance(book.do(submission(5, requires='["b"]')), Submitted)
     book.do(SetRequirements(1, None), DeleteJob(3))

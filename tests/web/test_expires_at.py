@@ -35,6 +35,8 @@ async def test_what_no_worker_was_given_by_then_is_dead_and_says_so(local: Local
         assert job["status"] == "dead"
         assert job["last_error"].startswith("expired: ")
         assert "not_before" not in job
+    late = await local.call("POST", f"/api/jobs/{answer['job_id']}/uploaded")
+    assert "has expired" in assert_problem(late, 409, "job-not-uploading")["detail"]
     _, failures = await local.call("GET", "/api/failures")
     assert [(each["kind"], each["dead"]) for each in failures["failures"]] == [("Expired", 3)]
     await local.register()

@@ -13,7 +13,7 @@ from actors.messages import SourceRejected
 from blobforge.operation import MOST_OPEN, TAKE_BACK
 from tests.fixtures.local import LocalServer
 from tests.store.making import hash_of
-from tests.web.calls import token
+from tests.web.calls import assert_problem, token
 
 JOBS = 5
 
@@ -51,6 +51,9 @@ async def test_what_a_worker_runs_that_leaves_goes_back(
     jobs = await claimed(local, "w1", JOBS)
     assert (await local.call(method, path))[0] == status
     assert await statuses(local, jobs) == {"running"}, "nothing of it in the turn in which it leaves"
+    (begun,) = (await local.call("GET", "/api/operations"))[1]["operations"]
+    refused = await local.call("POST", f"/api/operations/{begun['id']}/cancel")
+    assert "cannot be cancelled" in assert_problem(refused, 409, "operation-running")["detail"]
     await trio.sleep(5)
     assert await statuses(local, jobs) == {"pending"}
     (shown,) = (await local.call("GET", "/api/operations"))[1]["operations"]

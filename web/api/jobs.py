@@ -26,6 +26,7 @@ from actors.messages import (
     Submit,
     Submitted,
 )
+from blobforge import life
 from blobforge.forecast import Expected, expected_end
 from blobforge.job import Job, JobStatus, no_such_job
 from blobforge.objects.keys import source_key
@@ -135,6 +136,12 @@ async def uploaded(call: Call) -> wire_common.Status | Refusal:
     if job is None:
         return no_such_job(job_id)
     if job.status is not JobStatus.UPLOADING:
+        if life.has_expired(job):
+            return Refusal(
+                RefusalCode.JOB_NOT_UPLOADING,
+                f"Job {job_id} has expired: its source had not come by the time that its submission said. Submit it "
+                "again, with another time or none.",
+            )
         if job.attempt == 0 and job.status is JobStatus.DEAD:
             return Refusal(
                 RefusalCode.JOB_NOT_UPLOADING, f"Job {job_id} waited too long for its source. Submit it again."
