@@ -184,8 +184,8 @@ def end(tx: Transaction, message: EndOperation) -> OperationStands | Refusal:
     if operation.verb == life.TAKE_BACK:
         return Refusal(
             RefusalCode.OPERATION_RUNNING,
-            f"Operation {operation.id} gives back what workers ran that have left, and cannot be cancelled: those jobs "
-            "would run nowhere. Wait for it.",
+            f"Operation {operation.id} gives back what workers ran that have left, and cannot be cancelled: those "
+            "jobs would run nowhere. Wait for it.",
         )
     return _save(tx, operation, life.ended(operation, OperationState.CANCELLED, now=tx.now))
 

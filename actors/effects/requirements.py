@@ -42,7 +42,8 @@ def lane_for(
                 RefusalCode.INVALID,
                 f"Jobs have {len(sets):,} different sets of requirements already, and this would be one more. "
                 "Requirements are kinds of machines, not documents: use some that others have, or delete the jobs "
-                "that have those which nobody needs any more. Jobs with a group are sets of their own, one more a type.",
+                "that have those which nobody needs any more. Jobs with a group are sets of their own, one more a "
+                "type.",
                 field="requires" if requires != in_groups(None) else "group",
             )
         new = tx.store.requirements.add(type_, requires)
