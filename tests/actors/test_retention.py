@@ -58,7 +58,7 @@ async def test_each_status_has_its_own_time(tmp_path: Path, autojump_clock: Any)
 async def test_nothing_is_pruned_by_default(tmp_path: Path, autojump_clock: Any) -> None:
     async with keeping(tmp_path) as kept:
         job = await kept.done("a")
-        await trio.sleep(10 * DAY)
+        await trio.sleep(2 * DAY)
         assert kept.jobs() == [job]
 
 
@@ -107,12 +107,12 @@ async def test_a_wall_clock_set_forward_costs_no_results(tmp_path: Path, autojum
     def now() -> int:
         return virtual_now() + ahead
 
-    async with keeping(tmp_path, now=now, completed=5 * DAY) as kept:
+    async with keeping(tmp_path, now=now, completed=2 * DAY) as kept:
         job = await kept.done("a")
         ahead = round(365 * DAY * 1000)
         await trio.sleep(DAY)
         assert kept.jobs() == [job]
-        await trio.sleep(5 * DAY)
+        await trio.sleep(2 * DAY)
         assert kept.jobs() == []
 
 

@@ -180,7 +180,7 @@ async def test_without_a_setting_none_goes(tmp_path: Path, autojump_clock: Any) 
         await kept.alone.ask(Claim(ADMIN, "w1", ("pdf",)))
         key = kept.shelf.put(kept.alone.book.key(job_id, 2))
         await kept.alone.ask(Complete(ADMIN, "w1", job_id, output_key=key, output=THERE))
-        await trio.sleep(10 * DAY)
+        await trio.sleep(2 * DAY)
         assert kept.shelf.deleted == []
 
 

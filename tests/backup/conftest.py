@@ -25,7 +25,7 @@ PATIENCE = 40.0
 @pytest.fixture
 def place(seaweed: Seaweed, tmp_path: Path) -> dict[str, Any]:
     """The settings of a place for backups that no other test uses."""
-    return {**seaweed.settings(f"backup-{tmp_path.name}"), "s3_timeout": 1, "backup_sync_interval": SYNC}
+    return {**seaweed.settings(f"backup-{tmp_path.name}"), "s3_timeout": 5, "backup_sync_interval": SYNC}
 
 
 @pytest.fixture

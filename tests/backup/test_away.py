@@ -46,7 +46,7 @@ def test_a_silent_store_slows_nothing_and_the_lag_grows(
     serve: Serve, way: Tunnel, old: bool, request: pytest.FixtureRequest
 ) -> None:
     settings = {"litestream_bin": request.getfixturevalue("litestream_03")} if old else {}
-    server = serve(s3_endpoint=way.url, **settings)
+    server = serve(s3_timeout=1, s3_endpoint=way.url, **settings)
     server.start()
     ids = [pending(server, b"%d" % number) for number in range(4 if old else ROUNDS)]
     half = len(ids) // 2
@@ -76,7 +76,7 @@ def test_a_silent_store_slows_nothing_and_the_lag_grows(
 
 
 def test_a_stop_without_the_store_ends_in_time_and_says_so(serve: Serve, way: Tunnel) -> None:
-    server = serve(s3_endpoint=way.url)
+    server = serve(s3_timeout=1, s3_endpoint=way.url)
     server.start()
     caught_up(server)
     way.mode = "silent"

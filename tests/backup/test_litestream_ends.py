@@ -71,7 +71,7 @@ async def test_one_that_copies_nothing_is_started_again(tmp_path: Path, place: d
 async def test_one_that_copies_nothing_because_the_store_is_away_is_not(
     tmp_path: Path, place: dict[str, Any], way: Tunnel
 ) -> None:
-    async with open_local(tmp_path / "data", **(place | {"s3_endpoint": way.url})) as local:
+    async with open_local(tmp_path / "data", **(place | {"s3_timeout": 1, "s3_endpoint": way.url})) as local:
         await caught_up(local)
         way.mode = "closed"
         await add_job(local, 1)

@@ -23,7 +23,7 @@ def folder(seaweed: Seaweed, place: dict[str, Any]) -> list[str]:
 def test_a_store_that_is_away_is_no_empty_one(
     serve: Serve, way: Tunnel, seaweed: Seaweed, place: dict[str, Any]
 ) -> None:
-    server = serve(s3_endpoint=way.url)
+    server = serve(s3_timeout=1, s3_endpoint=way.url)
     way.mode = "closed"
     assert "check the endpoint and the network" in refused(server)
     way.mode = "silent"

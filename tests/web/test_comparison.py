@@ -15,7 +15,6 @@ from tests.fixtures.local import LocalServer, open_local
 from tests.web.calls import assert_problem
 from tests.web.test_accepted import Both, both, seaweed_or_none  # noqa: F401 - fixtures
 
-WEEK = 7 * 86_400
 
 
 async def convert(
@@ -168,24 +167,26 @@ async def test_results_without_outputs_are_compared_by_what_the_worker_sent(
     assert (await comparison(virtual.local, job_id))["change"] == "changed"
 
 
-async def test_a_former_result_is_kept_for_its_time_and_no_longer(virtual: Both, autojump_clock: Any) -> None:
-    local = virtual.local
-    job_id = await local.submit()
-    await convert(virtual, {"a": b"1"}, job_id=job_id, by="m 1")
-    await again(virtual, job_id)
-    await convert(virtual, {"a": b"2"}, job_id=job_id, by="m 2")
-    before = await local.job(job_id)
-    await trio.sleep(WEEK - 3600)
-    assert (await comparison(local, job_id))["change"] == "changed"
-    await trio.sleep(2 * 3600)
-    for path in (f"/api/jobs/{job_id}/comparison", f"/api/files/{job_id}/output/url?former=true"):
-        assert_problem(await local.call("GET", path), 404, "no-such-object")
-    after = await local.job(job_id)
-    assert "compared_until" not in after
-    assert after == {name: value for name, value in before.items() if name != "compared_until"}, "nothing else"
-    _, answer = await local.call("GET", f"/api/files/{job_id}/output/url")
-    assert await virtual.get(answer["url"]) == b"2"
-    assert (local.folder / "objects" / local.key(job_id, 1)).parent.exists(), "objects stay unless they are to go"
+async def test_a_former_result_is_kept_for_its_time_and_no_longer(tmp_path: Any, autojump_clock: Any) -> None:
+    async with open_local(tmp_path / "data", retention_compared=7200) as local:
+        virtual = Both(local, None)  # type: ignore[arg-type]
+        job_id = await local.submit()
+        await convert(virtual, {"a": b"1"}, job_id=job_id, by="m 1")
+        await again(virtual, job_id)
+        await convert(virtual, {"a": b"2"}, job_id=job_id, by="m 2")
+        before = await local.job(job_id)
+        await trio.sleep(7200 - 600)
+        assert (await comparison(local, job_id))["change"] == "changed"
+        await trio.sleep(2 * 3600)
+        for path in (f"/api/jobs/{job_id}/comparison", f"/api/files/{job_id}/output/url?former=true"):
+            assert_problem(await local.call("GET", path), 404, "no-such-object")
+        after = await local.job(job_id)
+        assert "compared_until" not in after
+        assert after == {name: value for name, value in before.items() if name != "compared_until"}, "nothing else"
+        _, answer = await local.call("GET", f"/api/files/{job_id}/output/url")
+        assert await virtual.get(answer["url"]) == b"2"
+        kept = (local.folder / "objects" / local.key(job_id, 1)).parent
+        assert kept.exists(), "objects stay unless they are to go"
 
 
 async def test_a_large_result_of_the_worker_is_kept_beside_the_next_and_goes_with_it(
