@@ -16,7 +16,6 @@ from tests.web.calls import assert_problem
 from tests.web.test_accepted import Both, both, seaweed_or_none  # noqa: F401 - fixtures
 
 
-
 async def convert(
     both: Both,  # noqa: F811
     outputs: Mapping[str, bytes],
