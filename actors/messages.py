@@ -14,6 +14,7 @@ from typing import Final, Generic, TypeVar
 import msgspec
 
 from blobforge.access import Caller, Scope
+from blobforge.batch import JobBatch
 from blobforge.job import Job, JobStatus, ReleaseCause
 from blobforge.jobtype import Patience, TypeChanges, TypeRoom, TypeSettings
 from blobforge.objects import ObjectInfo
@@ -66,6 +67,7 @@ class NewJob(msgspec.Struct, frozen=True):
     not_before: int | None = None  # ms since the epoch; a time that is over says nothing
     expires_at: int | None = None  # likewise; one that is over is refused
     group: str | None = None  # whose job it is: within a priority groups take turns
+    batch: int | None = None
 
 
 class Seen(StrEnum):
@@ -96,7 +98,8 @@ class Submitted(Success, frozen=True):
     """`upload`: the source is not in the store as far as we know, and the client should send it. `left_out`: of a job
     that was there before, the path or the tags that it has no room for. `requires`: what the job requires of
     workers, where it, or this submission, requires something. `ignored`: the names of what this submission says
-    otherwise than a job that was there before, which stays as it is."""
+    otherwise than a job that was there before, which stays as it is. `batches`: those that the job is in, where it
+    was submitted for one."""
 
     job_id: int
     existing: bool
@@ -106,11 +109,42 @@ class Submitted(Success, frozen=True):
     left_out: tuple[str, ...] = ()
     requires: tuple[str, ...] | None = None
     ignored: tuple[str, ...] = ()
+    batches: tuple[int, ...] = ()
 
 
 class Submit(Message[Submitted], frozen=True):
     job: NewJob
     source: ObjectSeen = ObjectSeen()
+
+
+class BatchOpened(Success, frozen=True):
+    batch_id: int
+    name: str
+
+
+class MakeBatch(Message[BatchOpened], frozen=True):
+    name: str
+    metadata: str | None = None
+    submitter: str | None = None
+    closed: bool = False
+
+
+class BatchStands(Success, frozen=True):
+    batch: JobBatch
+
+
+class CloseBatch(Message[BatchStands], frozen=True):
+    """No job comes to it any more. One that is closed stays so."""
+
+    batch_id: int
+
+
+class LeaveBatch(msgspec.Struct, frozen=True):
+    """Of an operation that deletes a batch: the job is in it no longer; `results`: it goes, if it is in no other."""
+
+    job_id: int
+    batch_id: int
+    results: bool
 
 
 class SourceSettledFor(Success, frozen=True):
@@ -1038,6 +1072,14 @@ class DeleteJobs(msgspec.Struct, frozen=True, tag="delete", tag_field="verb"):
     objects: bool = True
 
 
+class DeleteBatch(msgspec.Struct, frozen=True, tag="delete-batch", tag_field="verb"):
+    """Of the jobs of a batch, that is then forgotten. `results`: those that are in no other batch go for good, with
+    all that they have."""
+
+    batch_id: int
+    results: bool
+
+
 class UndoJobs(msgspec.Struct, frozen=True, tag="undo", tag_field="verb"):
     """What that operation has changed is taken back."""
 
@@ -1052,7 +1094,7 @@ class TakeBackJobs(msgspec.Struct, frozen=True, tag="take-back", tag_field="verb
 
 
 ChangeJobs = RetryJobs | CancelJobs | PrioritiseJobs | RetypeJobs | RequireJobs | TagJobs
-Work = ChangeJobs | DeleteJobs | UndoJobs | TakeBackJobs
+Work = ChangeJobs | DeleteJobs | DeleteBatch | UndoJobs | TakeBackJobs
 
 
 class RemoveWorkers(msgspec.Struct, frozen=True, tag="remove-workers", tag_field="verb", omit_defaults=True):
@@ -1075,10 +1117,12 @@ class OperationBegun(Success, frozen=True):
 
 
 class BeginOperation(Message[OperationBegun], frozen=True):
-    """Answered when it is on record; from then on it is carried out, whatever becomes of the asker."""
+    """Answered when it is on record; from then on it is carried out, whatever becomes of the asker. `closes`: the
+    batch to which all of it is done, which takes no further jobs from then on."""
 
     plan: OperationPlan
     caller: Caller
+    closes: int | None = None
 
 
 class OperationStands(Success, frozen=True):
@@ -1147,7 +1191,8 @@ class RecordBulk(Message[BulkDone], frozen=True):
 
 
 Command = (
-    Submit | SourceArrived | SourceRejected | ExpireUploads
+    MakeBatch | CloseBatch
+    | Submit | SourceArrived | SourceRejected | ExpireUploads
     | Claim | TellOutputs | ChooseOutputs | Complete | Fail | Release | ExpireLeases | OutputChecked | OutputsKept
     | Register | Heartbeat | Unregister | Drain | RemoveWorker | CreateWorker | ReplaceSecret
     | EnableWorker | DisableWorker | QuarantineWorker | ReadmitWorker | ExpireWorkers | ChangeType
@@ -1163,7 +1208,8 @@ Command = (
 
 # What an idempotency record may hold.
 Answer = (
-    Submitted | SourceSettledFor | Granted | Completed | AttemptFailed | Released | Expired | WorkerRegistered
+    BatchOpened | BatchStands
+    | Submitted | SourceSettledFor | Granted | Completed | AttemptFailed | Released | Expired | WorkerRegistered
     | OutputsTold | HeartbeatSeen | WorkerChanged | TypeChanged | JobChanged | TokenCreated | Done | BatchDone
     | BulkDone
     | JobDeleted | Pruned | ToDelete | SearchStands | PagesFreed | Backfilled | RecountBegun

@@ -11,6 +11,7 @@ from actors.messages import (
     Cancel,
     CancelJobs,
     ChangeTags,
+    DeleteBatch,
     DeleteJob,
     DeleteJobs,
     PrioritiseJobs,
@@ -82,6 +83,8 @@ def touches(work: Work, job: Job) -> bool:
             return tagged(job.tags, work.add, work.remove) != (job.tags, [])
         case DeleteJobs():
             return job.status is not JobStatus.RUNNING
+        case DeleteBatch():
+            return work.batch_id in job.batches
         case UndoJobs():
             return True
         case TakeBackJobs():
@@ -117,7 +120,7 @@ def item(work: Work, job_id: int, undo: str = "") -> JobItem:
             return ChangeTags(job_id, work.add, work.remove, undo)
         case DeleteJobs():
             return DeleteJob(job_id, work.objects)
-        case UndoJobs() | TakeBackJobs():
+        case UndoJobs() | TakeBackJobs() | DeleteBatch():
             raise ValueError(f"{type(work).__name__} is no message about a job")
         case _:
             assert_never(work)
@@ -129,4 +132,4 @@ def scope_of(verb: str) -> Scope:
 
 
 def a_turn(work: Work) -> int:
-    return DELETED_A_TURN if isinstance(work, DeleteJobs) else A_TURN
+    return DELETED_A_TURN if isinstance(work, DeleteJobs | DeleteBatch) else A_TURN

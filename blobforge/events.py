@@ -150,6 +150,14 @@ class OperationUpdated(Event, frozen=True, omit_defaults=False):
     changed: int
 
 
+class BatchEnded(Event, frozen=True, omit_defaults=False):
+    """The batch is closed, and all of its jobs have ended: for the `ending`-th time, where some were brought back."""
+
+    name: ClassVar[str] = "batch_ended"
+    batch_id: int
+    ending: int
+
+
 EVENT_NAMES: tuple[str, ...] = (
     *(kind.name for kind in Event.__subclasses__()),
     "stats_updated",  # made by the broadcaster itself, at most once a second

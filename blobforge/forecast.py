@@ -14,6 +14,7 @@ import re
 from collections.abc import Container, Mapping
 
 import msgspec
+from msgspec.structs import replace
 
 from blobforge.job import Job, JobStatus
 
@@ -223,6 +224,33 @@ def outlook(loads: Mapping[str, Load], durations: Mapping[str, Durations], onlin
         f"the last {seen:,} that were completed. Further attempts of what fails, and new jobs, are not in it. "
         "In one case of two it is sooner or later than this."
     )
+    low = max(each.low_seconds or 0.0 for each in types.values())
+    return Outlook(low, max(each.high_seconds or 0.0 for each in types.values()), words, types)
+
+
+def batch_outlook(
+    waiting: Mapping[str, int],
+    running: Mapping[str, int],
+    uploading: int,
+    loads: Mapping[str, Load],
+    durations: Mapping[str, Durations],
+    online: Container[str],
+) -> Outlook:
+    """When those jobs of a batch will be done that wait and run now, by type: at the least if they go first, at the
+    most if all that waits now goes before them. `uploading` of its jobs wait for their sources, and are not in it."""
+    types: dict[str, Outlook] = {}
+    for type_ in sorted({*waiting, *running}):
+        load = loads.get(type_, Load(0, 0))
+        left = min(waiting.get(type_, 0), load.waiting)
+        first = _of_type(replace(load, waiting=left), durations.get(type_), type_ in online)
+        whole = _of_type(load, durations.get(type_), type_ in online) if left else first
+        types[type_] = Outlook(first.low_seconds, whole.high_seconds, whole.words)
+    sources = f" {uploading:,} of its jobs wait for their sources, and are not in it." if uploading else ""
+    unknown = [f"{type_}: {each.words}" for type_, each in types.items() if each.low_seconds is None]
+    if unknown or not types:
+        why = "; ".join(unknown[:3]) or "nothing of it waits for a worker or runs"
+        return Outlook(None, None, f"Unknown. {why}.{sources}", types)
+    words = f"At the least if its jobs go first, at the most if all that waits now goes before them.{sources}"
     low = max(each.low_seconds or 0.0 for each in types.values())
     return Outlook(low, max(each.high_seconds or 0.0 for each in types.values()), words, types)
 

@@ -19,6 +19,7 @@ from blobforge.refusals import Refusal, RefusalCode
 PRIORITIES = range(1, 6)  # 1 is urgent
 LARGEST_RESULT = 64 * 1024  # bytes of JSON that stand in the job itself; a larger result is kept aside
 MOST_PATHS = 1000  # of a job's source, the first one included
+MOST_BATCHES = 400  # that a job is in
 MOST_TAGS = 100  # that a job gets by being tagged; one that was submitted with more keeps them
 
 
@@ -80,7 +81,8 @@ class Job(msgspec.Struct, frozen=True):
     its options and requirements, and by whether it has a group. `of_group`: whose job it is; jobs of different groups
     take turns (`fairness.py`), and `turn` is its place by that, 0 where it has none. `sourceless`: it ended
     while its source was awaited, and `source_size` is only what was announced. `expires_at` (ms):
-    it is given up then; a worker that is given it ends that.
+    it is given up then; a worker that is given it ends that. `batches`: those that it is in (`batch.py`), in the
+    order in which it came to them.
     """
 
     id: int
@@ -132,6 +134,12 @@ class Job(msgspec.Struct, frozen=True):
     of_group: str | None = None
     turn: int = 0
     expires_at: int | None = None
+    batches: tuple[int, ...] = ()
+
+    @property
+    def batch(self) -> int | None:
+        """The batch that it was made in."""
+        return self.batches[0] if self.batches else None
 
     @property
     def line(self) -> QueueLine:

@@ -34,7 +34,9 @@ REMOVE_WORKERS = "remove-workers"
 """The verb of what is done to workers, and not to jobs."""
 TAKE_BACK = "take-back"
 """The verb of what the server does by itself when workers leave that run very many jobs."""
+DELETE_BATCH = "delete-batch"
 IRREVERSIBLE = {
+    DELETE_BATCH: "A batch that was deleted is made anew, and its jobs are submitted for it again.",
     "delete": "Deleted jobs cannot be brought back.",
     TAKE_BACK: "What went back to the queue is claimed anew.",
     REMOVE_WORKERS: "A worker that was removed registers anew, or is given a new credential.",

@@ -25,6 +25,7 @@ CONTRACT = {
     "jobs_pruned": {"count"},
     "type_paused": {"type", "reason", "by"},
     "type_resumed": {"type", "by"},
+    "batch_ended": {"batch_id", "ending"},
     "operation_updated": {"operation_id", "verb", "state", "done", "total", "changed"},
 }
 

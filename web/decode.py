@@ -38,6 +38,7 @@ _MISSING = re.compile(r"Object missing required field `(\w+)`")
 # be told apart by a reader is no name.
 NAMED = r"[^/\x00-\x20\x7f-\xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000]"
 NO_SLASH = rf"^{NAMED}( *{NAMED})*\Z"
+NO_NUMBER = rf"^(?![0-9]+\Z){NAMED}( *{NAMED})*\Z"  # which would be taken for one
 PATTERNS_IN_WORDS = {
     converters.PATTERN: "a name and a version (PEP 440), as `marker 1.3.2`",
     converters.WANTED_PATTERN: "a name and the versions (PEP 440), as `marker<1.3`, `marker>=1.2,<2`, `marker==1.*` "
@@ -45,6 +46,8 @@ PATTERNS_IN_WORDS = {
     requirements.PATTERN: "a label, alone or compared, as `gpu`, `zone=eu`, `memory_gib>=32` or `version>=1.4`",
     NO_SLASH: "a name without a slash or a control character, with no space at either end, and of spaces only the "
     "common one within",
+    NO_NUMBER: "a name that is not digits only, without a slash or a control character, with no space at either end, "
+    "and of spaces only the common one within",
     r"^[^\x00-\x1f\x7f]+\Z": "text without control characters",
     r"^[^\x00-\x1f\x7f]*\Z": "text without control characters",
     r"^[^\x00-\x1f\x7f-\x9f]+\Z": "text without control characters",

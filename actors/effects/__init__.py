@@ -13,6 +13,7 @@ from actors.effects import (
     access,
     attempts,
     backfill,
+    batches,
     claims,
     deletions,
     fleet,
@@ -47,6 +48,7 @@ from actors.messages import (
     ChangeType,
     ChooseOutputs,
     Claim,
+    CloseBatch,
     Command,
     Complete,
     CorrectCounts,
@@ -73,6 +75,7 @@ from actors.messages import (
     Item,
     ItemOutcome,
     LeaveCheckpoints,
+    MakeBatch,
     Note,
     OutputChecked,
     OutputsKept,
@@ -122,10 +125,21 @@ def perform(tx: Transaction, message: Command, place: int = 0) -> Answer:
     return tx.whole(place, apply, message)
 
 
-def apply(tx: Transaction, message: Command) -> Answer:  # noqa: PLR0912, PLR0915 - one row a message
+def apply(tx: Transaction, message: Command) -> Answer:
+    answer = _apply(tx, message)
+    if not isinstance(answer, Refusal):
+        batches.settle(tx)
+    return answer
+
+
+def _apply(tx: Transaction, message: Command) -> Answer:  # noqa: PLR0912, PLR0915 - one row a message
     match message:
         case Claim():
             return claims.claim(tx, message)
+        case MakeBatch():
+            return batches.make(tx, message)
+        case CloseBatch():
+            return batches.close(tx, message)
         case Heartbeat():
             return fleet.heartbeat(tx, message)
         case (

@@ -18,6 +18,7 @@ from actors.messages import (
     ChangeTags,
     ChooseOutputs,
     Claim,
+    CloseBatch,
     Complete,
     DeleteJob,
     ExpireLeases,
@@ -70,6 +71,8 @@ def needs_of(messages: Iterable[tuple[Message[Any], Repeatable | None]]) -> Need
 
 def _add(needs: Needs, message: Message[Any]) -> None:  # noqa: PLR0912, PLR0915 - one row a message
     match message:
+        case CloseBatch():
+            needs.batches.add(message.batch_id)
         case Claim():
             needs.workers.add(message.worker_id)
             needs.claimants.append(
@@ -90,6 +93,7 @@ def _add(needs: Needs, message: Message[Any]) -> None:  # noqa: PLR0912, PLR0915
         case Complete() | Fail() | Release():
             needs.workers.add(message.worker_id)
             needs.jobs.add(message.job_id)
+            needs.ending.add(message.job_id)
             if isinstance(message, Complete) and message.claim_next:
                 accepted = lanes(message.accepts)
                 needs.next_of.update((message.job_id, lane) for lane in accepted)
@@ -103,6 +107,8 @@ def _add(needs: Needs, message: Message[Any]) -> None:  # noqa: PLR0912, PLR0915
             needs.jobs.update(beat.job_id for beat in message.jobs)
         case Submit():
             needs.new_jobs += 1
+            if message.job.batch is not None:
+                needs.batches.add(message.job.batch)
             if message.job.group is not None and _is_writable(message.job.group):
                 needs.clocks.add(message.job.type)
                 needs.turns.add(GroupPlace(message.job.type, message.job.priority, message.job.group))
@@ -113,15 +119,20 @@ def _add(needs: Needs, message: Message[Any]) -> None:  # noqa: PLR0912, PLR0915
             _source(needs, message.source_hash)
         case Retry():
             needs.jobs.add(message.job_id)
+            needs.ending.add(message.job_id)
             needs.failed.add(message.job_id)
             needs.sources_of.add(message.job_id)
         case Retype():
             needs.jobs.add(message.job_id)
             needs.beside.add(message.job_id)
-        case Cancel() | SetPriority() | SetRequirements() | ChangeTags() | DeleteJob():
+        case Cancel() | DeleteJob():
+            needs.jobs.add(message.job_id)
+            needs.ending.add(message.job_id)
+        case SetPriority() | SetRequirements() | ChangeTags():
             needs.jobs.add(message.job_id)
         case AdvanceOperation():
             needs.jobs.update(message.jobs)
+            needs.ending.update(message.jobs)
             needs.workers.update(message.workers)
             if message.verb in ("retype", "undo"):
                 needs.beside.update(message.jobs)
@@ -130,14 +141,17 @@ def _add(needs: Needs, message: Message[Any]) -> None:  # noqa: PLR0912, PLR0915
                 needs.sources_of.update(message.jobs)
         case ExpireLeases():
             needs.jobs.update(silent.job_id for silent in message.leases)
+            needs.ending.update(silent.job_id for silent in message.leases)
             needs.causes |= {LOST_CAUSE.fingerprint, SILENT_CAUSE.fingerprint}
         case WakeJobs():
             needs.jobs.update(timer.job_id for timer in message.due)
             needs.failed.update(timer.job_id for timer in message.due)
         case ExpireUploads():
             needs.jobs.update(message.job_ids)
+            needs.ending.update(message.job_ids)
         case OutputChecked():
             needs.jobs.add(message.job_id)
+            needs.ending.add(message.job_id)
             needs.files.add(message.key)
         case Register() | Unregister() | RemoveWorker() | QuarantineWorker() | ReadmitWorker():
             needs.workers.add(message.worker_id)

@@ -13,6 +13,7 @@ from msgspec.structs import replace
 
 from actors.effects import fleet, retention, returns
 from actors.effects import jobs as on_jobs
+from actors.effects.batches import close_for, leave
 from actors.effects.beginning import put_on_record, tell
 from actors.effects.requiring import required
 from actors.effects.retyping import retyped
@@ -22,8 +23,10 @@ from actors.messages import (
     BeginOperation,
     Cancel,
     ChangeTags,
+    DeleteBatch,
     DeleteJob,
     EndOperation,
+    LeaveBatch,
     OperationBegun,
     OperationPlan,
     OperationStands,
@@ -39,16 +42,20 @@ from actors.messages import (
     TakeBackJobs,
     UndoJobs,
     UndoOperation,
+    Work,
 )
 from actors.works import JobItem, chosen_workers, item, ran_then, scope_of, still_chosen
 from blobforge import operation as life
-from blobforge.operation import TOLD_EACH_MS, KeptChange, Operation, OperationState, no_such_operation
+from blobforge.job import Job
+from blobforge.operation import DELETE_BATCH, TOLD_EACH_MS, KeptChange, Operation, OperationState, no_such_operation
 from blobforge.refusals import Refusal, RefusalCode
 
 _decode_plan = msgspec.json.Decoder(OperationPlan).decode
 
 
 def begin(tx: Transaction, message: BeginOperation) -> OperationBegun | Refusal:
+    if message.closes is not None and (refusal := close_for(tx, message.closes, message.plan)) is not None:
+        return refusal
     return put_on_record(tx, message.plan, message.caller)
 
 
@@ -89,13 +96,17 @@ def advance(tx: Transaction, message: AdvanceOperation) -> OperationStands | Ref
         changed = tx.each(before, on_jobs.put_back)
     else:
         treat = partial(_treat, plan=plan, asked_at=operation.created_at, changes=changes, refusals=refusals)
-        changed = tx.each([item(plan.work, job_id) for job_id in ids], treat)
+        changed = tx.each([_item(plan.work, job_id) for job_id in ids], treat)
     # Behind the jobs: what was written at once could not be undone alone.
     if changes or operation.undo_of is not None:
         tx.store.operations.keep_changes(operation.undo_of or operation.id, operation.page, changes)
     refused = refusals[0].detail if refusals else None
     further = life.advanced(operation, treated=len(ids), changed=changed, now=tx.now, refused=refused)
     return _save(tx, operation, further)
+
+
+def _item(work: Work, job_id: int) -> JobItem | LeaveBatch:
+    return LeaveBatch(job_id, work.batch_id, work.results) if isinstance(work, DeleteBatch) else item(work, job_id)
 
 
 def _remove_workers(tx: Transaction, operation: Operation, work: RemoveWorkers) -> OperationStands:
@@ -130,7 +141,7 @@ def _take_back(tx: Transaction, operation: Operation, work: TakeBackJobs) -> Ope
 
 def _treat(
     tx: Transaction,
-    asked: JobItem,
+    asked: JobItem | LeaveBatch,
     *,
     plan: OperationPlan,
     asked_at: int,
@@ -145,13 +156,10 @@ def _treat(
         return False
     if isinstance(asked, Retry) and job.completed_at is not None and job.completed_at > asked_at:
         return False
+    if isinstance(asked, DeleteJob | LeaveBatch):
+        return _removed(tx, job, asked, refusals)
     done: KeptChange | Refusal | None
     match asked:
-        case DeleteJob():
-            deleted = retention.delete_job(tx, asked)
-            if isinstance(deleted, Refusal):
-                refusals.append(deleted)
-            return not isinstance(deleted, Refusal)
         case Retry():
             done = on_jobs.retried(tx, asked)
         case Cancel():
@@ -171,6 +179,19 @@ def _treat(
         return False
     changes.append(done)
     return True
+
+
+def _removed(tx: Transaction, job: Job, asked: DeleteJob | LeaveBatch, refusals: list[Refusal]) -> bool:
+    """The job goes, or of a batch that is deleted, it may stay and be in that no longer."""
+    if isinstance(asked, LeaveBatch):
+        if not asked.results or len(job.batches) > 1:
+            leave(tx, job, asked)
+            return True
+        asked = DeleteJob(job.id)
+    deleted = retention.delete_job(tx, asked)
+    if isinstance(deleted, Refusal):
+        refusals.append(deleted)
+    return not isinstance(deleted, Refusal)
 
 
 def end(tx: Transaction, message: EndOperation) -> OperationStands | Refusal:
@@ -235,4 +256,8 @@ def _save(tx: Transaction, before: Operation, after: Operation) -> OperationStan
         after = replace(after, told_at=tx.now)
         tell(tx, after)
     tx.store.operations.save(after)
+    if after.verb == DELETE_BATCH and after.state is OperationState.COMPLETED:
+        work = _decode_plan(after.work).work
+        assert isinstance(work, DeleteBatch)
+        tx.store.batches.delete_empty(work.batch_id)
     return OperationStands(after)

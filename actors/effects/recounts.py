@@ -32,6 +32,8 @@ def correct(tx: Transaction, message: CorrectCounts) -> CountsCorrected:
         return CountsCorrected(holds=False)
     jobs = sum(_weigh(tx, job_id) for job_id in message.unweighed)
     tx.store.correct(message.lacking)
+    for batch, _, _ in message.lacking.batches:  # one may have ended without being told
+        tx.store.batch_changed(batch)
     if message.done:
         tx.store.counted()
         log.info("counted anew what servers of an older release have not kept", upto=message.older)

@@ -8,6 +8,7 @@ import msgspec
 from msgspec.structs import replace
 
 from actors.effects.avoidance import kept_from
+from actors.effects.batches import to_join
 from actors.effects.causes import UPLOAD_CAUSE, blamed
 from actors.effects.deletions import doubted, spare_source
 from actors.effects.jobtypes import one_type_too_many
@@ -51,6 +52,9 @@ def submit(tx: Transaction, message: Submit) -> Submitted | Refusal:
     # Found out only here: a request that comes again gets the answer that it had.
     if anew and new.expires_at is not None and new.expires_at <= tx.now:
         return Refusal(RefusalCode.INVALID, "expires_at: that time is over.", field="expires_at")
+    batches = to_join(tx, existing.batches if existing is not None else (), new.batch)
+    if isinstance(batches, Refusal):
+        return batches
     # Before anything is changed: a refusal behind a change that is written would cost the whole transaction.
     lane = lane_for(tx, new.type, new.requires, new.options, new.group) if existing is None else existing.lane
     if isinstance(lane, Refusal):
@@ -67,17 +71,19 @@ def submit(tx: Transaction, message: Submit) -> Submitted | Refusal:
             tx.events.append(JobUpdated(waiting.id, waiting.type, waiting.status))
             tx.facts.append(SourceAwaited(waiting.id, waiting.source_hash))
             existing = waiting
-        left_out = _name_again(tx, existing, new)
+        left_out = _name_again(tx, existing, new, batches)
         # What the look says counts: a client that has the file sends it, whatever is known of the job.
         upload = vanished or (missing and existing.status is JobStatus.UPLOADING)
         asked = new.requires is not None or existing.requires is not None
         kept = words(existing.requires) if asked else None
         ignored = _ignored(existing, new, anew=anew, now=tx.now)
-        return Submitted(existing.id, True, existing.status, new.source_hash, upload, left_out, kept, ignored)
-    (job,) = tx.store.insert_jobs([with_turn(tx.store, _job(tx, new, lane, ready=ready))])
+        told = _told(new, batches)
+        return Submitted(existing.id, True, existing.status, new.source_hash, upload, left_out, kept, ignored, told)
+    (job,) = tx.store.insert_jobs([with_turn(tx.store, _job(tx, new, lane, batches, ready=ready))])
     _tell(tx, job)
     requires = words(job.requires) if job.requires is not None else None
-    return Submitted(job.id, False, job.status, new.source_hash, missing, requires=requires)
+    told = _told(new, batches)
+    return Submitted(job.id, False, job.status, new.source_hash, missing, requires=requires, batches=told)
 
 
 def _ignored(job: Job, new: NewJob, *, anew: bool, now: int) -> tuple[str, ...]:
@@ -103,8 +109,13 @@ def _is_other(said: str | None, kept: str | None) -> bool:
     return kept is None or msgspec.json.decode(said) != msgspec.json.decode(kept)
 
 
-def _name_again(tx: Transaction, job: Job, new: NewJob) -> tuple[str, ...]:
-    """The job gets the path and the tags of this submission, too; those that it has no room for."""
+def _told(new: NewJob, batches: tuple[int, ...]) -> tuple[int, ...]:
+    """The batches that the job is in, where it was submitted for one."""
+    return batches if new.batch is not None else ()
+
+
+def _name_again(tx: Transaction, job: Job, new: NewJob, batches: tuple[int, ...]) -> tuple[str, ...]:
+    """The job gets the path, the tags and the batch of this submission, too; those that it has no room for."""
     named, left_out = job, []
     if (path := new.source_path) and not tx.store.has_path(job, path):
         if job.source_path is None:
@@ -114,8 +125,8 @@ def _name_again(tx: Transaction, job: Job, new: NewJob) -> tuple[str, ...]:
         else:
             left_out.append(path)
     tags, no_room = tagged(job.tags, new.tags, ())
-    if named is not job or tags != job.tags:
-        named = replace(named, tags=tags if tags != job.tags else job.tags, updated_at=tx.now)
+    if named is not job or tags != job.tags or batches != job.batches:
+        named = replace(named, tags=tags if tags != job.tags else job.tags, batches=batches, updated_at=tx.now)
         tx.store.save_job(job, named)
         if named.more_paths != job.more_paths:
             assert path is not None
@@ -124,7 +135,7 @@ def _name_again(tx: Transaction, job: Job, new: NewJob) -> tuple[str, ...]:
     return (*left_out, *no_room)
 
 
-def _job(tx: Transaction, new: NewJob, lane: Lane, *, ready: bool) -> Job:
+def _job(tx: Transaction, new: NewJob, lane: Lane, batches: tuple[int, ...], *, ready: bool) -> Job:
     return Job(
         id=0,
         type=new.type,
@@ -145,6 +156,7 @@ def _job(tx: Transaction, new: NewJob, lane: Lane, *, ready: bool) -> Job:
         expires_at=new.expires_at,
         lane=lane,
         of_group=new.group,
+        batches=batches,
     )
 
 

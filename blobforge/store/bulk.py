@@ -83,6 +83,8 @@ class Changes(msgspec.Struct):
     `undos` (token, job, what it was, what it became, now); `owed` (type, owed, at); `in_a_row` (type, hour, state).
     `clocks` (type, priority, now, alone); `turns` (type, priority, group, turn); `turns_past` (type, priority, turn,
     how many): so many turns of groups up to that one may go.
+    `batches_started` are (batch, when the first of its jobs that were started now was); `batches_joined` and
+    `batches_left` (batch, job) of jobs that are among `moved`; `batches` (batch, closed at, ended at, endings).
     """
 
     made: Sequence[Job] = ()
@@ -91,9 +93,13 @@ class Changes(msgspec.Struct):
     started: Sequence[Job] = ()
     ended: Sequence[AttemptEnd] = ()
     tallies: Tallies = msgspec.field(default_factory=Tallies)
+    batches_started: Sequence[tuple[int, int]] = ()
     more: bool = False
     tags_added: Sequence[tuple[str, int]] = ()
     tags_removed: Sequence[tuple[str, int]] = ()
+    batches_joined: Sequence[tuple[int, int]] = ()
+    batches_left: Sequence[tuple[int, int]] = ()
+    batches: Sequence[tuple[int, int | None, int | None, int]] = ()
     paths: Sequence[tuple[int, int, str]] = ()
     results_dropped: Sequence[tuple[int, int]] = ()
     results_but: Sequence[tuple[int, int | None]] = ()

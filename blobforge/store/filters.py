@@ -34,6 +34,7 @@ class JobFilter(msgspec.Struct, frozen=True):
     compared: bool | None = None
     requiring: str | None = None
     group: str | None = None
+    batch: int | None = None
 
     @property
     def counted(self) -> bool:
@@ -56,6 +57,7 @@ class JobFilter(msgspec.Struct, frozen=True):
             and (self.compared is None or self.compared is (job.compare_until is not None))
             and (self.requiring is None or about(job.requires, self.requiring))
             and (self.group is None or job.of_group == self.group)
+            and (self.batch is None or self.batch in job.batches)
         )
 
 

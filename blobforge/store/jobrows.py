@@ -11,6 +11,7 @@ from itertools import islice
 
 from msgspec.structs import replace
 
+from blobforge.batch import JobBatch, is_unfinished
 from blobforge.breaker import HOUR_MS, RowOfFailures
 from blobforge.fairness import STEP, GroupClock
 from blobforge.job import PRIORITIES, Job, JobStatus
@@ -243,6 +244,8 @@ class JobRows(OpenTransaction):
         if (of := self._rows.by_hash.get(stored.source_hash)) is not None:
             journal.put(self._rows.by_hash, stored.source_hash, (*of, stored.id))
         self._line_up(stored)
+        if stored.batches:
+            self._count_unfinished(None, stored)
         return stored
 
     def save_job(self, before: Job, after: Job) -> None:
@@ -262,6 +265,8 @@ class JobRows(OpenTransaction):
             self._hold(current, after)
         if self._rows.loads:
             self._count_running(current, after)
+        if current.batches or after.batches:
+            self._count_unfinished(current, after)
         if after.status is JobStatus.PENDING:
             self._line_up(after)
 
@@ -279,6 +284,8 @@ class JobRows(OpenTransaction):
         self._hold(current, None)
         if self._rows.loads:
             self._count_running(current, None)
+        if current.batches:
+            self._count_unfinished(current, None)
 
     def beat_job(self, job: Job, *, progress: str | None, now: int) -> None:
         """Renew the lease of a running attempt and keep its progress, where it sent any. Raises StaleState."""
@@ -322,6 +329,44 @@ class JobRows(OpenTransaction):
             return
         if (held := self._rows.running_of.get(after.worker_id or "")) is not None:
             self._journal.put(held, after.id, True)
+
+    # --- batches
+
+    def batch(self, batch_id: int) -> JobBatch | None:
+        # What is pending has changed no batch that was not asked for: it was, when the first of its jobs did.
+        if not self._open or batch_id not in self._rows.batches:
+            self._ask(Needs(batches={batch_id}))
+        return self._rows.batches[batch_id]
+
+    def save_batch(self, batch: JobBatch) -> None:
+        """Closed, ended, or going on again: all else of it follows its jobs."""
+        self._journal.put(self._rows.batches, batch.id, batch)
+        self._journal.put(self._pending.batches, batch.id, batch)
+
+    def batches_changed(self) -> list[JobBatch]:
+        """Those of whose jobs some have ended, or have not any more, since this was asked; by their numbers."""
+        if not self._rows.batches_changed:
+            return []
+        changed = sorted(self._rows.batches_changed)
+        for batch_id in changed:
+            self._journal.drop(self._rows.batches_changed, batch_id)
+        found = map(self.batch, changed)
+        return [batch for batch in found if batch is not None]
+
+    def batch_changed(self, batch_id: int) -> None:
+        """It is to be among these."""
+        self._journal.put(self._rows.batches_changed, batch_id, True)
+
+    def _count_unfinished(self, before: Job | None, after: Job | None) -> None:
+        was = before.batches if before is not None and is_unfinished(before) else ()
+        now = after.batches if after is not None and is_unfinished(after) else ()
+        if was == now:
+            return
+        for batch_id, change in (*((each, -1) for each in was), *((each, +1) for each in now)):
+            if (batch_id in was) != (batch_id in now) and (batch := self.batch(batch_id)) is not None:
+                changed = replace(batch, unfinished=batch.unfinished + change)
+                self._journal.put(self._rows.batches, batch_id, changed)
+                self.batch_changed(batch_id)
 
     # --- further paths of a source
 

@@ -10,6 +10,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from itertools import chain
 from typing import Any, TypeVar
 
+from blobforge.batch import JobBatch
 from blobforge.fairness import GroupClock
 from blobforge.job import PRIORITIES, Attempt, Job, JobStatus
 from blobforge.jobtype import TypeLoad
@@ -60,6 +61,8 @@ class KnownRows:
         self.converters_less: set[str] = set()  # those that a job or a worker has no longer
         self.latest: dict[str, list[LatestEnd]] = {}  # by worker: as they were when it was asked
         self.no_set_unused = False  # of requirements: each is a job's, as was looked for in the transaction
+        self.batches: dict[int, JobBatch | None] = {}
+        self.batches_changed: dict[int, bool] = {}  # of whose jobs some have ended, or have not any more
         self.new_ids: list[int] = []
         self.ids_given: dict[str, int] = {}  # "": how many of them
         self.new_types: dict[str, bool] = {}  # of jobs that are new: the engine does not know them yet
@@ -68,6 +71,7 @@ class KnownRows:
             self.attempts, self.failed, self.online, self.files, self.dooms, self.paths, self.claim_keys,
             self.repeated, self.causes, self.loads, self.new_ids, self.ids_given, self.ready_of, self.kept_of,
             self.converters, self.converters_less, self.latest, self.clocks, self.turns, self.in_a_row,
+            self.batches,
         )  # fmt: skip
 
     def forget(self) -> None:
@@ -81,6 +85,7 @@ class KnownRows:
         """The transaction has ended."""
         self.forget()
         self.new_types.clear()
+        self.batches_changed.clear()
 
     def lose_converter(self, converter: str | None) -> None:
         """One job or worker has it no longer; there may be others that do."""
@@ -89,6 +94,13 @@ class KnownRows:
             self.converters_less.add(converter)
 
     def load_ahead(self, needs: Needs) -> None:
+        self._load_rows_ahead(needs)
+        jobs = (self.jobs.get(job_id) for job_id in needs.ending)
+        batches = {batch for job in jobs if job is not None for batch in job.batches} - self.batches.keys()
+        if batches:
+            self.take_in(asked := Needs(batches=batches), self._bulk.load(asked))
+
+    def _load_rows_ahead(self, needs: Needs) -> None:
         if self._bulk.far:
             self._load_all_ahead(needs)
             return
@@ -195,6 +207,7 @@ class KnownRows:
             self._take_in_lines(needs, found)
         if needs.clocks:
             self._take_in_clocks(needs, found)
+        _take_in_all(self.batches, {batch.id: batch for batch in found.batches}, needs.batches)
         self.new_ids += found.new_ids
         for type_, load in found.loads.items():
             self.loads.setdefault(type_, load)

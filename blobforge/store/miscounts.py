@@ -18,8 +18,9 @@ class Miscounts(msgspec.Struct, frozen=True):
     """What was found on one snapshot, after the recount of this number was begun and while `older` was the last turn
     of a server of an older release.
 
-    `lacking`: by how much counters of jobs, tags, converters and deferred jobs have to be moved. `unweighed`: jobs
-    whose bytes may be others than those that stand there. There may be more of either than is told at once.
+    `lacking`: by how much counters of jobs, tags, batches, converters and deferred jobs have to be
+    moved. `unweighed`: jobs whose bytes may be others than those that stand there. There may be more of either
+    than is told at once.
     """
 
     recount: int
@@ -36,6 +37,8 @@ class Miscounts(msgspec.Struct, frozen=True):
             yield Tallies(tags=of_tags), ()
         for of_converters in _some(lacking.converters, counters):
             yield Tallies(converters=of_converters), ()
+        for of_batches in _some(lacking.batches, counters):
+            yield Tallies(batches=of_batches), ()
         for deferred in _some(lacking.deferred, counters):
             yield Tallies(deferred=deferred), ()
         for start in range(0, len(self.unweighed), jobs):

@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 import msgspec
 
+from blobforge.batch import JobBatch
 from blobforge.breaker import RowOfFailures
 from blobforge.fairness import GroupClock
 from blobforge.job import Attempt, Job
@@ -78,7 +79,8 @@ class Needs(msgspec.Struct):
     needed; `turns`: (type, priority, group) of which the last turn is. `in_a_row`: types of which is asked what has
     failed in a row; `in_a_row_of`: jobs of whose types it is, which an engine may leave for later.
     `new_jobs`: how many jobs may be made, at most. `latest`: workers of which is asked how their latest attempts have
-    ended.
+    ended. `batches`: those to which jobs may come; `ending`: jobs that may end, or begin anew, whose batches are
+    needed.
     """
 
     jobs: set[int] = set()
@@ -110,6 +112,8 @@ class Needs(msgspec.Struct):
     in_a_row_of: set[int] = set()
     new_jobs: int = 0
     latest: set[str] = set()
+    batches: set[int] = set()
+    ending: set[int] = set()
 
 
 class Found(msgspec.Struct):
@@ -145,3 +149,4 @@ class Found(msgspec.Struct):
     turns: dict[GroupPlace, int] = {}
     new_ids: list[int] = []
     latest: dict[str, list[LatestEnd]] = {}
+    batches: list[JobBatch] = []

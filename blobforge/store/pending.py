@@ -11,6 +11,7 @@ from collections.abc import Mapping
 import msgspec
 from msgspec.structs import replace
 
+from blobforge.batch import JobBatch
 from blobforge.breaker import RowOfFailures
 from blobforge.failures import Cause
 from blobforge.fairness import GroupClock
@@ -52,6 +53,7 @@ class Pending:
         self.clocks: dict[tuple[str, int], GroupClock] = {}
         self.turns: dict[GroupPlace, int] = {}
         self.past: dict[tuple[str, int], int] = {}  # turns of groups up to that one say nothing any more
+        self.batches: dict[int, JobBatch] = {}
         self.undos: list[tuple[str, int, str, str, int]] = []
         self.audit: list[AuditEntry] = []
         self.arrived: list[Job] = []
@@ -60,7 +62,7 @@ class Pending:
             self.paths_new, self.results_dropped, self.results_but, self.results, self.files_forgotten,
             self.files_seen, self.files_kept, self.types_forgotten, self.types_asked, self.causes_seen,
             self.causes_new, self.claims_kept, self.answers_kept, self.undos, self.owed, self.in_a_row,
-            self.clocks, self.turns, self.past, self.audit,
+            self.clocks, self.turns, self.past, self.batches, self.audit,
         )  # fmt: skip
         self._all = (
             self.jobs_were, self.workers_were, self.made, self.started, self.endings, self.ended,
@@ -77,7 +79,8 @@ class Pending:
         made, moved, gone = self._sorted_jobs(jobs)
         tallies = Tallies()
         changes = Changes(made, moved, gone, self.started, list(self.endings.values()), tallies)
-        if self.workers_were or any(self._rare) or any(before.tags is not after.tags for before, after in moved):
+        changes.batches_started = _batches_started(self.started)
+        if self.workers_were or any(self._rare) or any(_renamed(before, after) for before, after in moved):
             self._add_rare(changes, jobs, workers)
         _count_jobs(tallies, made, moved, gone)
         if self.ended:
@@ -98,6 +101,15 @@ class Pending:
         changes.tags_added = [(tag, job.id) for was, job in changes.moved for tag in job.tags if tag not in was.tags]
         changes.tags_removed = [
             (tag, was.id) for was, job in changes.moved for tag in was.tags if tag not in job.tags
+        ]
+        changes.batches_joined = [
+            (each, job.id) for was, job in changes.moved for each in job.batches if each not in was.batches
+        ]
+        changes.batches_left = [
+            (each, was.id) for was, job in changes.moved for each in was.batches if each not in job.batches
+        ]
+        changes.batches = [
+            (number, each.closed_at, each.ended_at, each.endings) for number, each in sorted(self.batches.items())
         ]
         changes.paths = [path for path in self.paths_new if jobs[path[0]] is not None]
         changes.results_dropped = list(self.results_dropped)
@@ -190,6 +202,22 @@ def _count_jobs(tallies: Tallies, made: list[Job], moved: list[tuple[Job, Job]],
         tallies.count(gone, -1)
         for job in gone:
             tallies.tagged(job, None)
+            tallies.gone(job)
+
+
+def _renamed(before: Job, after: Job) -> bool:
+    """Whether it may have other tags or batches."""
+    return before.tags is not after.tags or before.batches is not after.batches
+
+
+def _batches_started(started: list[Job]) -> list[tuple[int, int]]:
+    """Batches of which a job was started, and when the first was."""
+    first: dict[int, int] = {}
+    for job in started:
+        for batch in job.batches:
+            assert job.started_at is not None
+            first[batch] = min(job.started_at, first.get(batch, job.started_at))
+    return sorted(first.items())
 
 
 def _beat_only(before: Worker, after: Worker) -> bool:

@@ -12,6 +12,7 @@ from contextlib import AbstractContextManager
 from typing import Protocol
 
 from blobforge.access import Token
+from blobforge.batch import JobBatch
 from blobforge.breaker import RowOfFailures
 from blobforge.events import OutputAccepted
 from blobforge.forecast import Durations, Load
@@ -195,6 +196,18 @@ class SupersededLookups(Protocol):
         """Those that were replaced before this time (ms), and those that are not the latest so many of their job."""
 
 
+BatchCounts = dict[tuple[str, str], int]
+"""How many jobs of a batch have each status, or are gone, and are of each type."""
+
+
+class BatchLookups(Protocol):
+    def get(self, batch_id: int) -> JobBatch | None: ...
+    def page(self, *, before: int = NEWEST, limit: int, name: str | None, going: bool) -> list[JobBatch]:
+        """Those with numbers below `before`, the newest first: of this name, or those that are `going` on, or all."""
+
+    def counts(self, batches: Collection[int]) -> dict[int, BatchCounts]: ...
+
+
 class SearchLookups(Protocol):
     """Searches through the object store, the latest of each name."""
 
@@ -230,6 +243,8 @@ class Reader(Lookups, Protocol):
     def types(self) -> TypeLookups: ...
     @property
     def searches(self) -> SearchLookups: ...
+    @property
+    def batches(self) -> BatchLookups: ...
     def outages_told(self) -> AbstractContextManager[None]:
         """Around what is asked: raises DatabaseError where the engine cannot answer."""
 

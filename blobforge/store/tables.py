@@ -14,6 +14,8 @@ TableRow = tuple[Any, ...]
 TABLES: Final[Mapping[str, tuple[str, ...]]] = {
     "jobs": ("id",),
     "job_tags": ("tag", "job_id"),
+    "batches": ("id",),
+    "batch_jobs": ("batch", "job_id"),
     "job_paths": ("job_id", "n"),
     "attempts": ("job_id", "attempt"),
     "results": ("job_id", "attempt"),
@@ -34,6 +36,7 @@ TABLES: Final[Mapping[str, tuple[str, ...]]] = {
     "audit": ("id",),
     "job_counts": ("status", "type", "priority"),
     "tag_counts": ("tag",),
+    "batch_counts": ("batch", "status", "type"),
     "converter_counts": ("made_by", "status", "type", "priority"),
     "deferred_counts": ("type", "priority"),
     "worker_counts": ("status",),
@@ -61,7 +64,7 @@ TABLES: Final[Mapping[str, tuple[str, ...]]] = {
     "group_turns": ("type", "priority", "of_group"),
 }
 # Those whose numbers are never given twice.
-NUMBERED: Final = ("jobs", "tokens", "users", "audit", "backup_drills", "operations")
+NUMBERED: Final = ("jobs", "tokens", "users", "audit", "backup_drills", "operations", "batches")
 
 
 class Tables(Protocol):

@@ -11,6 +11,7 @@ from typing import Any, Final, NamedTuple, TypeVar
 
 import msgspec
 
+from blobforge.batch import GONE
 from blobforge.forecast import bucket_of
 from blobforge.job import Job, JobStatus, Outcome
 from blobforge.store.figures import HOUR_MS, KEPT, SUBMITTED, WEEK_MS, WEEKS_KEPT, WORKER_HOURS_KEPT
@@ -18,7 +19,8 @@ from blobforge.worker import Worker, WorkerStatus
 
 K = TypeVar("K", bound=Hashable)
 COUNTERS: Final = (
-    "jobs", "tags", "converters", "deferred", "failures", "workers", "happenings", "durations", "worker_rates",
+    "jobs", "tags", "batches", "converters", "deferred", "failures", "workers", "happenings", "durations",
+    "worker_rates",
 )  # fmt: skip
 # Bytes of one source that count, so that no number of jobs makes a sum that the database cannot hold: a client may
 # announce what it will.
@@ -59,15 +61,17 @@ _NOTHING = Weight()
 
 class Tallies(msgspec.Struct):
     """`jobs` by (status, type, priority) and `tags` by (tag,): how many, and the bytes of sources and of results; the
-    others are numbers alone. `converters` by (converter, status, type, priority); `deferred`, the jobs that are not
-    to be started yet, by (type, priority); `failures` by (cause, status); `workers` by (status,); `happenings` by
-    (step, slot, type, what); `durations` by (week, type, bucket); `worker_rates` by (hour, worker, outcome).
+    others are numbers alone. `batches` by (batch, status, type), where a status is also GONE; `converters` by
+    (converter, status, type, priority); `deferred`, the jobs that are not to be started yet, by (type, priority);
+    `failures` by (cause, status); `workers` by (status,); `happenings` by (step, slot, type, what); `durations` by
+    (week, type, bucket); `worker_rates` by (hour, worker, outcome).
 
     `hours`: the first and the last id that was made in each hour.
     """
 
     jobs: dict[tuple[JobStatus, str, int], Weight] = {}
     tags: dict[tuple[str], Weight] = {}
+    batches: dict[tuple[int, str, str], int] = {}
     converters: dict[tuple[str, JobStatus, str, int], int] = {}
     deferred: dict[tuple[str, int], int] = {}
     failures: dict[tuple[int, JobStatus], int] = {}
@@ -81,10 +85,10 @@ class Tallies(msgspec.Struct):
         """These jobs are there as they are now (+1), or are so no longer (-1)."""
         alike = _alike([
             (job.status, job.type, job.priority, job.waits_to_start, job.failure, job.made_by, _source_bytes(job),
-             job.output_bytes)
+             job.output_bytes, job.batches)
             for job in jobs
         ])  # fmt: skip
-        for (status, type_, priority, deferred, failure, made_by, source, output), n in alike.items():
+        for (status, type_, priority, deferred, failure, made_by, source, output, batches), n in alike.items():
             key = (status, type_, priority)
             # A job that was not weighed has no bytes here yet.
             weight = Weight(n) if output is None else Weight(n, n * source, n * output)
@@ -92,6 +96,9 @@ class Tallies(msgspec.Struct):
             if made_by is not None:
                 made = (made_by, *key)
                 self.converters[made] = self.converters.get(made, 0) + n * change
+            for batch in batches:
+                of_batch = (batch, status, type_)
+                self.batches[of_batch] = self.batches.get(of_batch, 0) + n * change
             if deferred:
                 self.deferred[type_, priority] = self.deferred.get((type_, priority), 0) + n * change
             if failure is not None and status in _FAILING:
@@ -107,6 +114,12 @@ class Tallies(msgspec.Struct):
                 weight = Weight(1, _source_bytes(job), job.output_bytes)
                 for tag in job.tags:
                     self.tags[tag,] = self.tags.get((tag,), _NOTHING).plus(weight, change)
+
+    def gone(self, job: Job) -> None:
+        """It is deleted, and its batches remember how many were."""
+        for batch in job.batches:
+            key = (batch, GONE, job.type)
+            self.batches[key] = self.batches.get(key, 0) + 1
 
     def worker(self, before: Worker | None, after: Worker | None) -> None:
         """The same of a worker."""

@@ -11,6 +11,7 @@ from contextlib import AbstractContextManager
 from typing import Protocol
 
 from blobforge.access import Token
+from blobforge.batch import JobBatch
 from blobforge.breaker import RowOfFailures
 from blobforge.failures import Cause
 from blobforge.fairness import GroupClock
@@ -253,6 +254,19 @@ class Operations(Protocol):
         operations that ended before that time; how many."""
 
 
+class BatchRows(Protocol):
+    """Used inside the transaction that the Store has open; changes rows at once."""
+
+    def add(self, batch: JobBatch) -> int:
+        """A new one (its `id` is ignored); returns its number."""
+
+    def open_named(self, name: str) -> int | None:
+        """The one of this name that is open."""
+
+    def delete_empty(self, batch_id: int) -> bool:
+        """Forget the batch, if no job is in it; whether it was."""
+
+
 class Searches(Protocol):
     """Searches through the object store, the latest of each name."""
 
@@ -288,6 +302,8 @@ class Store(Lookups, InHistory, Protocol):
     def types(self) -> Types: ...
     @property
     def searches(self) -> Searches: ...
+    @property
+    def batches(self) -> BatchRows: ...
     @property
     def requirements(self) -> Requirements: ...
 
@@ -441,6 +457,18 @@ class Store(Lookups, InHistory, Protocol):
 
     def add_path(self, job: Job, path: str) -> None:
         """A further one, the last that `job.more_paths` counts."""
+
+    # --- batches
+
+    def batch(self, batch_id: int) -> JobBatch | None: ...
+    def save_batch(self, batch: JobBatch) -> None:
+        """Closed, ended, or going on again: all else of it follows its jobs."""
+
+    def batches_changed(self) -> list[JobBatch]:
+        """Those of whose jobs some have ended, or have not any more, since this was asked; by their numbers."""
+
+    def batch_changed(self, batch_id: int) -> None:
+        """It is to be among these."""
 
     # --- attempts
 

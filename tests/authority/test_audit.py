@@ -12,6 +12,7 @@ from actors.messages import (
     AdvanceOperation,
     BeginOperation,
     Cancel,
+    MakeBatch,
     OperationPlan,
     PrioritiseJobs,
     SelectJobs,
@@ -68,6 +69,11 @@ ACTIONS: list[tuple[str, dict[str, Any], str, str, str | None]] = [
     ("POST /api/jobs/requires", {"ids": [1], "requires": ["gpu"]}, "jobs.requires", "", "1 of 1"),
     ("PATCH /api/jobs/1/tags", {"add": ["a"]}, "job.tags", "1", None),
     ("POST /api/jobs/tags", {"type": "pdf", "add": ["b"]}, "jobs.tags", "", "1 of 1"),
+    ("POST /api/batches", {"name": "scans"}, "batch.create", "scans", None),
+    ("POST /api/batches/1/close", {}, "batch.close", "1", None),
+    ("POST /api/batches/1/cancel", {"reason": "wrong"}, "batch.cancel", "1", None),
+    ("POST /api/batches/1/retry", {}, "batch.retry", "1", None),
+    ("DELETE /api/batches/1?results=true", {}, "batch.delete", "1", None),
     ("POST /api/operations/1/cancel", {}, "operation.cancel", "1", None),
     ("POST /api/operations/2/undo", {}, "operation.undo", "2", None),
     ("DELETE /api/jobs/1", {}, "job.delete", "1", None),
@@ -92,6 +98,7 @@ async def prepare(local: LocalServer) -> int:
     await local.submit()
     await local.submit(b"another", type="png")
     await local.ask(Cancel(2))
+    await local.ask(MakeBatch("one"))
     # An operation that is not taken up, and one that has ended.
     local.parts.operator.running |= {-1, -2, -3, -4}
     for _ in range(2):
@@ -146,7 +153,7 @@ async def test_what_is_refused_leaves_none(tmp_path: Path, autojump_clock: Any, 
         for headers in (reader, {"Authorization": "Bearer bf_" + "A" * 43}):
             assert await call(local, name, body, headers) in (401, 403)
         missing = name.replace("/w", "/none").replace("/none" + "orkers", "/workers").replace("/2", "/99")
-        missing = missing.replace("/1/", "/99/").replace("jobs/2/", "jobs/99/")
+        missing = missing.replace("/1?", "/99?").replace("/1/", "/99/").replace("jobs/2/", "jobs/99/")
         if missing != name:
             assert await call(local, missing, body) == 404
         if body:

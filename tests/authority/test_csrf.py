@@ -47,6 +47,7 @@ def address(route: Route) -> str:
     for name, value in {
         "job_id": "1",
         "operation_id": "1",
+        "batch_id": "1",
         "token_id": "1",
         "user_id": "1",
         "worker_id": "a",

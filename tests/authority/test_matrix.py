@@ -43,6 +43,7 @@ BODIES: dict[str, str] = {
     "POST /api/jobs/fail": '{"jobs":[{"job_id":1,"worker_id":"{me}","error":"no"}]}',
     "POST /api/workers/register": '{"id":"{me}","type":"pdf"}',
     "POST /api/jobs": f'{{"type":"pdf","source_hash":"{HEX}"}}',
+    "POST /api/batches": '{"name":"scans"}',
     "POST /api/files/urls": '{"items":[{"job_id":1,"kind":"source"}]}',
     "POST /api/files/source-url": '{"job_id":1,"worker_id":"{me}"}',
     "POST /api/files/upload-url": f'{{"source_hash":"{HEX}"}}',
@@ -210,7 +211,7 @@ async def _as(local: LocalServer, who: Caller, name: str, me: str, *, own: bool 
     method, _, path = name.partition(" ")
     for parameter, value in {
         "job_id": "1", "operation_id": "999", "failure_id": "999", "token_id": "999", "user_id": "999",
-        "worker_id": me, "type": "pdf", "kind": "source", "name": "site.css",
+        "worker_id": me, "batch_id": "999", "type": "pdf", "kind": "source", "name": "site.css",
     }.items():  # fmt: skip
         path = path.replace(f"{{{parameter}}}", value)
     if path == "/login" and method == "POST":

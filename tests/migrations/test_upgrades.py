@@ -59,6 +59,7 @@ COMMITTED = {
     "0032_given_back.sql": "b8658daa405a9922",
     "0033_expiries.sql": "52441dff6c0846d5",
     "0034_breakers.sql": "014c7358e01a5889",
+    "0035_batches.sql": "89c4169326f19d94",
 }
 NUMBERS = {
     "<type:type>": "pdf",

@@ -19,6 +19,7 @@ _JOBS = (
     "progress",
     "heartbeat_at", "kept_attempt", "replaced", "releases", "avoid", "avoid_until", "options", "made_by", "compare",
     "compare_until", "requires", "lane", "output_bytes", "sourceless", "of_group", "turn",
+    "batches",
 )  # fmt: skip
 
 
@@ -67,6 +68,11 @@ def held(probe: Probe) -> dict[str, Any]:
             for token, job_id, was, became, at in probe.rows("undos", "token", "job_id", "was", "became", "at")
         },
         "tags": set(probe.rows("job_tags", "job_id", "tag")),
+        "batches": set(probe.rows(
+            "batches", "id", "name", "created_at", "closed_at", "started_at", "ended_at", "endings"
+        )),
+        "batch jobs": set(probe.rows("batch_jobs", "batch", "job_id")),
+        "batch counts": {row for row in probe.rows("batch_counts", "batch", "status", "type", "n") if row[-1]},
         "job counts": {row for row in probe.rows("job_counts", "status", "type", "priority", "n") if row[-1]},
         "converter counts": {
             row for row in probe.rows("converter_counts", "made_by", "status", "type", "priority", "n") if row[-1]
@@ -160,6 +166,12 @@ def should_hold(world: World) -> dict[str, Any]:
         },
         "undos": {(*key, *undo) for key, undo in world.undos.items()},
         "tags": {(job.id, tag) for job in jobs for tag in job.tags},
+        "batches": {
+            (number, each.name, each.made_at, each.closed_at, each.started_at, each.ended_at, each.endings)
+            for number, each in world.batches.items()
+        },
+        "batch jobs": {(number, job.id) for job in jobs for number in job.batches},
+        "batch counts": {(*key, n) for key, n in _batch_counts(world).items()},
         "job counts": {(*key, n) for key, n in job_counts.items()},
         "converter counts": {(*key, n) for key, n in converters.items()},
         "deferred counts": {(*key, n) for key, n in deferred.items()},
@@ -196,7 +208,15 @@ def _job(world: World, job: Job) -> Row:
         _replaced(job), job.releases, json.dumps(job.avoid, separators=(",", ":")) if job.avoid else None,
         job.avoid_until, job.options, job.made_by, int(job.compare), job.compare_until,
         job.requires, world.lane(job), job.bytes, int(job.source_never_came), job.group, job.turn,
+        json.dumps(job.batches, separators=(",", ":")) if job.batches else None,
     )  # fmt: skip
+
+
+def _batch_counts(world: World) -> Counter[tuple[int, str, str]]:
+    counts = Counter((number, job.status, job.type) for job in world.jobs.values() for number in job.batches)
+    for number, batch in world.batches.items():
+        counts.update({(number, "gone", type_): n for type_, n in batch.gone.items()})
+    return counts
 
 
 def _replaced(job: Job) -> str | None:

@@ -53,6 +53,7 @@ class History:
     revoking: set[int] = field(default_factory=set)  # tokens whose deletion was asked for
     revoked: dict[int, float] = field(default_factory=dict)  # token -> when its deletion was answered
     vanished: set[str] = field(default_factory=set)  # objects that were taken behind the server's back
+    batch: int | None = None  # that documents are submitted for
     trace: list[str] = field(default_factory=list)
     found: list[str] = field(default_factory=list)
     over: trio.CancelScope = field(default_factory=trio.CancelScope)

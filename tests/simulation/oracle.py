@@ -46,6 +46,7 @@ class Job(NamedTuple):
     group: str | None = None
     turn: int = 0
     expires_at: int | None = None
+    batches: str | None = None
 
     @property
     def expiry(self) -> int | None:
@@ -76,6 +77,13 @@ class Attempt(NamedTuple):
     given_back: int | None = None
 
 
+class Batch(NamedTuple):
+    id: int
+    closed_at: int | None
+    ended_at: int | None
+    endings: int
+
+
 class Worker(NamedTuple):
     id: str
     type: str
@@ -98,6 +106,7 @@ class Look:
     attempts: dict[tuple[int, int], Attempt]
     workers: dict[str, Worker]
     types: dict[str, TypeSet] = field(default_factory=dict)
+    batches: dict[int, Batch] = field(default_factory=dict)
 
 
 @dataclass
@@ -172,7 +181,7 @@ class Oracle:
         jobs = probe.rows(
             "jobs", "id", "type", "source_hash", "status", "attempt", "attempts", "losses", "max_attempts",
             "worker_id", "lease", "heartbeat_at", "not_before", "output_key", "releases", "avoid", "requires",
-            "updated_at", "priority", "lane", "of_group", "turn", "expires_at", order="id",
+            "updated_at", "priority", "lane", "of_group", "turn", "expires_at", "batches", order="id",
         )  # fmt: skip
         attempts = probe.rows(
             "attempts", "job_id", "attempt", "worker_id", "lease", "outcome", "kind", "started_at",
@@ -183,11 +192,13 @@ class Oracle:
             "workers", "id", "type", "status", "enabled", "registered", "drain", "labels", order="id"
         )
         types = probe.rows("type_settings", "type", "paused_at", "max_running", "rate_count", "rate_ms", "paused_by")
+        batches = probe.rows("batches", "id", "closed_at", "ended_at", "endings")
         return Look(
             {row[0]: Job(*row) for row in jobs},
             {(row[0], row[1]): Attempt(*row) for row in attempts},
             {row[0]: Worker(*row[:3], bool(row[3] and row[4] and not row[5]), row[6]) for row in workers},
             {row[0]: TypeSet(*row[1:]) for row in types},
+            {row[0]: Batch(*row) for row in batches},
         )
 
     def invariants(self) -> None:
@@ -226,6 +237,27 @@ class Oracle:
                 self._attempt(was, earlier, attempt)
         self._types(was, now)
         self._turns(was, now)
+        self._batches(was, now)
+
+    def _batches(self, was: Look, now: Look) -> None:
+        """A batch has ended where it is closed and all of its jobs have; and is told to have once for each time."""
+        promise = "a batch ends once, when it is closed and its last job has ended"
+        for batch in now.batches.values():
+            waits = [
+                job.id
+                for job in now.jobs.values()
+                if batch.id in json.loads(job.batches or "[]") and job.status not in ENDED
+            ]
+            over = batch.closed_at is not None and not waits
+            if over != (batch.ended_at is not None):
+                self._broken(promise, f"{batch}, and jobs {waits} have not ended")
+            before = was.batches.get(batch.id)
+            endings = batch.endings - (before.endings if before is not None else 0)
+            began = over and (before is None or before.ended_at is None)
+            if endings < began or (endings > 0 and not over):
+                self._broken(promise, f"{batch} was {before}")
+        for number in was.batches.keys() - now.batches.keys():
+            self._broken(promise, f"batch {number} is gone")
 
     def _turns(self, was: Look, now: Look) -> None:
         """Of jobs that the same workers may have, none of a group is given out before one that had an earlier turn

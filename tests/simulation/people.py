@@ -38,8 +38,11 @@ class Submitter:
         requires: tuple[str, ...] = (),
         times: Mapping[str, str] | None = None,
         group: str | None = None,
+        batched: bool = False,
     ) -> None:
-        """`times`: before which its job is not to be started, and at which it expires."""
+        """`times`: before which its job is not to be started, and at which it expires. `batched`: it comes to the
+        batch, if there is one."""
+        self._batched = batched
         self._dice = dice
         self._group = group
         self._requires = requires
@@ -82,8 +85,13 @@ class Submitter:
         if dice.random() < 0.3:
             body["max_attempts"] = dice.randint(1, 2)
         key = f"submit {number} {dice.random()}" if dice.random() < 0.6 else None
+        if self._batched and self._history.batch is not None:
+            body["batch"] = self._history.batch
         for _ in range(2 * TRIES):
             answer = await self._network.call(dice, "submit", source, "POST", "/api/jobs", body, key=key)
+            if answer is not None and answer.status == 409 and body.pop("batch", None) is not None:
+                key = f"{key} alone" if key is not None else None
+                continue
             if answer is not None and answer.status not in (429, 503):
                 return answer
             await trio.sleep(dice.uniform(0.5, 6.0))
@@ -96,6 +104,35 @@ class Submitter:
                     f"sources/{source}", whole(self._history.contents[source]), max_size=1 << 20
                 )
                 self._history.uploaded[source] = trio.current_time()
+                return
+            await trio.sleep(self._dice.uniform(0.5, 5.0))
+
+
+class Clerk:
+    """Makes a batch for what is submitted meanwhile, and closes it."""
+
+    def __init__(self, dice: random.Random, *, network: Network, history: History) -> None:
+        self._dice = dice
+        self._network = network
+        self._history = history
+
+    async def run(self) -> None:
+        while self._history.batch is None:
+            key = "the batch" if self._dice.random() < 0.8 else None
+            body = {"name": "documents"}
+            answer = await self._network.call(self._dice, "batch", "new", "POST", "/api/batches", body, key=key)
+            if answer is not None and answer.status in (200, 201):
+                self._history.batch = answer.body["id"]
+            elif answer is not None and answer.status == 409:  # it was made, and the answer was lost
+                self._history.batch = 1
+            else:
+                await trio.sleep(self._dice.uniform(0.5, 5.0))
+        await trio.sleep(self._dice.uniform(0.0, 60.0))
+        batch = self._history.batch
+        while True:
+            path = f"/api/batches/{batch}/close"
+            answer = await self._network.call(self._dice, "close", batch, "POST", path)
+            if answer is not None and answer.ok:
                 return
             await trio.sleep(self._dice.uniform(0.5, 5.0))
 

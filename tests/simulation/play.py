@@ -26,7 +26,7 @@ from tests.simulation.history import History, Violation
 from tests.simulation.machine import Machine, template
 from tests.simulation.network import Network
 from tests.simulation.oracle import Limits, Oracle
-from tests.simulation.people import GROUPS, REQUIRES, Dispatcher, Operator, Revoker, Submitter
+from tests.simulation.people import GROUPS, REQUIRES, Clerk, Dispatcher, Operator, Revoker, Submitter
 from tests.simulation.watch import Watch
 from tests.simulation.workers import Habits, Worker
 
@@ -82,6 +82,7 @@ class Play:
         # Where somebody sets the clock back, a time to start may be hours off.
         self._timed = dice(seed, "times").random() < 0.4 and "clock" not in self._chaos().kinds
         self._in_groups = dice(seed, "groups").random() < 0.5
+        self._batched = dice(seed, "batches").random() < 0.5
 
     async def run(self) -> None:
         cast = self._cast
@@ -103,8 +104,12 @@ class Play:
                 requires=dice(self._seed, f"requires {number}").choice(REQUIRES) if self._labelled else (),
                 times=self._times(number) if self._timed else None,
                 group=self._group_of(number),
+                batched=self._batched and number % 3 < 2,
             )
             self._nursery.start_soon(self._submit, submitter, number, cast.choice((0.1, cast.uniform(0.0, 50.0))))
+        if self._batched:
+            clerk = Clerk(dice(self._seed, "clerk"), network=self._network, history=self.history)
+            self._nursery.start_soon(self._submit_batch, clerk)
         operator = self._operator(names, cast)
         limits = dice(self._seed, "limits").random() < 0.4
         if limits:
@@ -136,6 +141,11 @@ class Play:
         await submitter.run(number, delay)
         self._submitting -= 1
 
+    async def _submit_batch(self, clerk: Clerk) -> None:
+        self._submitting += 1
+        await clerk.run()
+        self._submitting -= 1
+
     def _crowd(self, types: tuple[str, ...]) -> None:
         """More documents, so that a limit is in the way of some."""
         crowd = dice(self._seed, "crowd")
@@ -147,6 +157,7 @@ class Play:
                 history=self.history,
                 type_=crowd.choice(types),
                 group=self._group_of(number),
+                batched=self._batched,
             )
             self._nursery.start_soon(self._submit, submitter, number, crowd.uniform(0.0, 40.0))
 

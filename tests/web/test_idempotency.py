@@ -66,6 +66,19 @@ async def with_credential(local: LocalServer) -> tuple[str, Any]:
     return "/api/admin/workers/w1/regenerate", None
 
 
+async def with_batch(local: LocalServer) -> str:
+    await local.submit(batch=(await local.call("POST", "/api/batches", {"name": "scans"}))[1]["id"])
+    local.parts.operator.running |= set(range(-9, 0))
+    return "/api/batches/1"
+
+
+def batch(verb: str) -> Prepare:
+    async def prepare(local: LocalServer) -> tuple[str, Any]:
+        return f"{await with_batch(local)}/{verb}", None
+
+    return prepare
+
+
 CASES: dict[str, Prepare] = {
     "/api/jobs": plain("/api/jobs", JOB),
     "/api/jobs/batch": plain("/api/jobs/batch", {"jobs": [JOB, JOB | {"type": "png"}]}),
@@ -83,6 +96,10 @@ CASES: dict[str, Prepare] = {
     "/api/jobs/<id:job_id>/requires": plain("/api/jobs/1/requires", {"requires": ["gpu"]}, jobs=1),
     "/api/jobs/requires": plain("/api/jobs/requires", {"type": "pdf", "requires": ["gpu"]}, jobs=2),
     "/api/jobs/tags": plain("/api/jobs/tags", {"type": "pdf", "add": ["a"]}, jobs=2),
+    "/api/batches": plain("/api/batches", {"name": "scans"}),
+    "/api/batches/<id:batch_id>/close": batch("close"),
+    "/api/batches/<id:batch_id>/cancel": batch("cancel"),
+    "/api/batches/<id:batch_id>/retry": batch("retry"),
     "/api/operations/<id:operation_id>/cancel": operation("cancel"),
     "/api/operations/<id:operation_id>/undo": operation("undo"),
     "/api/jobs/delete": plain("/api/jobs/delete", {"type": "pdf"}, jobs=2),

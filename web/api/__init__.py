@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from web.api import (
     backups,
+    batches,
     bulk,
     claims,
     comparison,
@@ -34,6 +35,7 @@ from web.routing import Route
 ROUTES: list[Route] = [
     *jobs.ROUTES,
     *bulk.ROUTES,
+    *batches.ROUTES,
     *operations.ROUTES,
     *timeline.ROUTES,
     *preview.ROUTES,

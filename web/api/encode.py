@@ -175,6 +175,7 @@ def job_filter(asked: wire_jobs.JobQuery | wire_bulk.BulkBody, *, priority: int 
         asked.compared,
         requiring_text(asked.requiring),
         asked.group,
+        asked.batch,
     )
 
 
@@ -244,6 +245,8 @@ def job_wire(
         group=job.of_group,
         made_by=job.made_by,
         compared_until=time_or_none(job.compare_until),
+        batch=job.batch,
+        batches=job.batches if len(job.batches) > 1 else (),
         attempt_history=_history(attempts) if attempts is not None else msgspec.UNSET,
         attempts_total=attempts_total if attempts_total is not None else msgspec.UNSET,
         paths=paths if paths is not None and job.more_paths else msgspec.UNSET,

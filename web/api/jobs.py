@@ -97,6 +97,7 @@ def _new_job(call: Call, body: wire_jobs.SubmitBody) -> NewJob:
         encode.requires_text(body.requires),
         *encode.times_ms(body.not_before, body.expires_at, now=call.services.now()),
         body.group,
+        body.batch,
     )
 
 
@@ -109,6 +110,7 @@ def _submitted(call: Call, outcome: Submitted, *, bind: bool) -> wire_jobs.Submi
             left_out=outcome.left_out,
             requires=outcome.requires,
             ignored=outcome.ignored,
+            batches=outcome.batches,
         )
     # Without being asked to, no header is signed: existing clients PUT with their own Content-Type and nothing else.
     objects = call.services.objects
@@ -126,6 +128,7 @@ def _submitted(call: Call, outcome: Submitted, *, bind: bool) -> wire_jobs.Submi
         left_out=outcome.left_out,
         requires=outcome.requires,
         ignored=outcome.ignored,
+        batches=outcome.batches,
     )
 
 

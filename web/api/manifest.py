@@ -66,8 +66,11 @@ def _known(key: SigningKey) -> wire_status.FormerKey:
 async def manifest(call: Call) -> Response | Refusal:
     """A line of JSON for each job that matches, by id, and a last line that signs all of them."""
     wanted = query(call.request.args, wire_jobs.ManifestQuery)
-    if isinstance(wanted, Refusal):
-        return wanted
+    return wanted if isinstance(wanted, Refusal) else await signed(call, wanted)
+
+
+async def signed(call: Call, wanted: wire_jobs.ManifestQuery) -> Response | Refusal:
+    """The same of these jobs."""
     if call.request.method == "HEAD":
         return Response(b"", headers=HEADERS, content_type=MANIFEST_TYPE)
     found = await signing(call.services)

@@ -13,7 +13,7 @@ from quart import Response, render_template
 from blobforge.manifest import MANIFEST_TYPE
 from web import events
 from web.api import ROUTES as API_ROUTES
-from web.api import manifest
+from web.api import batches, manifest
 from web.api.links import LINKS, Link
 from web.api.wire_bulk import OperationBegun
 from web.api.wire_common import JobType
@@ -217,7 +217,7 @@ def _plain(shape: dict[str, Any], components: dict[str, Any]) -> dict[str, Any]:
 
 def _responses(route: Route, known: dict[str, Any]) -> dict[str, Any]:
     kind = "application/json"
-    if route in manifest.ROUTES and route.gives is str:
+    if route in (*manifest.ROUTES, *batches.ROUTES) and route.gives is str:
         kind = MANIFEST_TYPE
     elif route.gives is str:
         kind = "text/event-stream" if route in events.ROUTES else "text/html" if route is _DOCS else "text/plain"

@@ -15,6 +15,7 @@ from blobforge.operation import OperationState
 from blobforge.requirements import MOST_REQUIREMENTS
 from blobforge.worker import WorkerStatus
 from web.api.wire_common import (
+    BatchId,
     FailureId,
     Group,
     JobId,
@@ -51,6 +52,7 @@ class BulkBody(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     compared: bool | None = None
     requiring: Requiring | None = None
     group: Group | None = None
+    batch: BatchId | None = None
     dry_run: bool = False
     undo: bool = False
     background: bool = False

@@ -54,6 +54,7 @@ ObjectKey = Annotated[str, Meta(min_length=1, max_length=1024, pattern=r"^[^\x00
 JobId = Annotated[int, Meta(ge=1, le=2**63 - 1)]
 ClaimKey = Annotated[str, Meta(min_length=1, max_length=200, pattern=r"^[^\x00]*\Z")]
 Instance = Annotated[str, Meta(min_length=1, max_length=128, pattern=r"^[^\x00]*\Z")]
+BatchId = Annotated[int, Meta(ge=1, le=2**63 - 1, description="`id` of a batch in `GET /api/batches`")]
 FailureId = Annotated[int, Meta(ge=1, le=2**63 - 1, description="`id` of a cause in `GET /api/failures`")]
 ConverterText = Annotated[
     str,

@@ -13,6 +13,7 @@ from msgspec import Meta
 from blobforge.job import JobStatus, Outcome
 from blobforge.requirements import MOST_REQUIREMENTS
 from web.api.wire_common import (
+    BatchId,
     FailureId,
     GivenTag,
     Group,
@@ -40,7 +41,7 @@ class SubmitBody(msgspec.Struct, frozen=True):
     options. `requires`: what the labels of its worker must hold (`gpu`, `zone=eu`, `memory_gib>=32`), 16 at most.
     `not_before`: no worker is given the job before that time; one that is over says nothing. `expires_at`: it is dead
     if no worker was given it by then. Both are a year ahead at most. `group`: whose job it is; within a priority jobs
-    of different groups take turns."""
+    of different groups take turns. `batch`: the one that it is submitted for, open."""
 
     type: JobType
     source_hash: Sha256
@@ -56,6 +57,7 @@ class SubmitBody(msgspec.Struct, frozen=True):
     not_before: Moment | None = None
     group: Group | None = None
     expires_at: Moment | None = None
+    batch: BatchId | None = None
 
 
 class SubmitMany(msgspec.Struct, frozen=True):
@@ -66,7 +68,8 @@ class SubmitAnswer(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True
     """A submission of what is there already adds its path and its tags; `left_out`: the path, or the tags, that the
     job has no room for. All else of that job stays as it is. `ignored` has the names of what this submission says
     otherwise: of `group`, `requires`, `max_attempts`, `metadata`, `not_before`, `expires_at`, and `priority` where it
-    is not 3. `requires` is what the job requires, where it, or the submission, requires something."""
+    is not 3. `requires` is what the job requires, where it, or the submission, requires something. It comes to the
+    batch, too, and stays in those that it was in: `batches` are all of them, where it was submitted for one."""
 
     job_id: int
     existing: bool
@@ -76,6 +79,7 @@ class SubmitAnswer(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True
     left_out: tuple[str, ...] = ()
     requires: tuple[str, ...] | None = None
     ignored: tuple[str, ...] = ()
+    batches: tuple[int, ...] = ()
 
 
 class SubmittedItems(msgspec.Struct, frozen=True):
@@ -227,7 +231,8 @@ class JobWire(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
 
     `failure` is the cause of its latest failure (`GET /api/failures`), `progress_at` when its progress last changed.
     `made_by` is the converter of its result. `compared_until`: so long the result that it took the place of is kept,
-    too (`GET /api/jobs/{id}/comparison`).
+    too (`GET /api/jobs/{id}/comparison`). `batch` is the one that it was made in; `batches` are all that it is in,
+    where it is in several.
     """
 
     id: int
@@ -266,6 +271,8 @@ class JobWire(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     group: str | None = None
     made_by: str | None = None
     compared_until: str | None = None
+    batch: int | None = None
+    batches: tuple[int, ...] = ()
     attempt_history: list[AttemptWire] | msgspec.UnsetType = msgspec.UNSET
     attempts_total: int | msgspec.UnsetType = msgspec.UNSET
     paths: list[str] | msgspec.UnsetType = msgspec.UNSET
@@ -311,6 +318,7 @@ class JobQuery(msgspec.Struct, frozen=True):
     compared: Annotated[bool, Meta(description="whether a former result is kept beside the job's own")] | None = None
     requiring: Requiring | None = None
     group: Group | None = None
+    batch: BatchId | None = None
 
 
 class ListQuery(JobQuery, frozen=True):

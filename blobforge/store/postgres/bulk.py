@@ -70,6 +70,7 @@ MOST_MISSED: Final = 64  # entries of others that come with a turn; where there 
 _COUNTERS: Final = {
     "jobs": sql.MOVE_JOB_COUNTS,
     "tags": sql.MOVE_TAG_COUNTS,
+    "batches": sql.MOVE_BATCH_COUNTS,
     "converters": sql.MOVE_CONVERTER_COUNTS,
     "deferred": sql.MOVE_DEFERRED_COUNTS,
     "failures": sql.MOVE_FAILURE_COUNTS,
@@ -235,6 +236,8 @@ class PostgresBulk:
             ask(sql.SOURCE_FILES, (sources,), lambda told: found.files.update(map(file_of, told.rows)))
         if needs.dooms:
             ask(sql.DOOMS, (json_of(needs.dooms),), lambda told: found.dooms.update(map(doom_of, told.rows)))
+        if needs.batches:
+            ask(sql.BATCHES, (array_of(needs.batches),), lambda told: extend(found.batches, rows.batch, told))
         if needs.claim_keys:
             keys = records_of(needs.claim_keys)
             ask(sql.CLAIM_KEYS, (keys,), lambda told: found.claim_keys.update(map(claim_key_of, told.rows)))
@@ -441,6 +444,7 @@ class PostgresBulk:
         if changes.started:
             self._write(sql.START_ATTEMPTS, started_records(changes.started))
         self._write(sql.END_ATTEMPTS, changes.ended)
+        self._write(sql.START_BATCHES, changes.batches_started)
         if changes.more:
             self._write_more(changes)
         for name, counted in changes.tallies.moved():
@@ -451,6 +455,9 @@ class PostgresBulk:
         write, names = self._write, self._write_names
         write(sql.INSERT_JOB_TAGS, changes.tags_added)
         write(sql.DELETE_JOB_TAGS, changes.tags_removed)
+        write(sql.JOIN_BATCHES, changes.batches_joined)
+        write(sql.LEAVE_BATCHES, changes.batches_left)
+        write(sql.SAVE_BATCHES, changes.batches)
         write(sql.ADD_JOB_PATHS, changes.paths)
         write(sql.DROP_RESULTS, changes.results_dropped)
         write(sql.DROP_RESULTS_BUT, changes.results_but)
@@ -501,6 +508,7 @@ class PostgresBulk:
         if changes.made:
             self._write(sql.INSERT_JOBS, [rows.new_job(job) for job in changes.made])
             self._write(sql.INSERT_JOB_TAGS, [(tag, job.id) for job in changes.made for tag in job.tags])
+            self._write(sql.JOIN_BATCHES, [(batch, job.id) for job in changes.made for batch in job.batches])
             self._queue(sql.GIVE_JOBS, (max(job.id for job in changes.made),))
             for job in changes.made:
                 if job.turn:  # its number says nothing

@@ -9,13 +9,13 @@ from typing import Final
 from blobforge.store.needs import LATEST_ENDS
 from blobforge.store.postgres.spelling import only, running_on, spelled
 from blobforge.store.sql import sql
-from blobforge.store.sql.sql import ATTEMPT_COLUMNS, FILE_COLUMNS, JOB_COLUMNS, WORKER_COLUMNS
+from blobforge.store.sql.sql import ATTEMPT_COLUMNS, BATCH_COLUMNS, FILE_COLUMNS, JOB_COLUMNS, WORKER_COLUMNS
 
 # Columns of jobs. What is no text is a number.
 TEXTS: Final = frozenset({
     "type", "status", "source_hash", "source_path", "tags", "avoid", "metadata", "worker_id", "lease", "last_error",
     "output_key", "result", "progress", "replaced", "submitter", "upload_key", "options", "converter", "made_by",
-    "requires", "of_group",
+    "requires", "of_group", "batches",
 })  # fmt: skip
 
 
@@ -137,6 +137,7 @@ PATHS: Final = f"""
       FROM {_records("tt")} JOIN jobs ON jobs.source_hash = c0
       JOIN job_paths AS p ON p.job_id = jobs.id AND p.path = c1
      GROUP BY 1, 2"""
+BATCHES: Final = f"SELECT {BATCH_COLUMNS} FROM batches AS b WHERE id {_IDS}"
 CLAIM_KEYS: Final = f"""
     SELECT worker_id, claim_key, jobs FROM {_records("tt")} JOIN claim_keys ON worker_id = c0 AND claim_key = c1"""
 # What those claims were given: a claim that is repeated looks at it.
@@ -212,10 +213,17 @@ INSERT_JOBS: Final = _insert(
     "jobs",
     "id, type, status, priority, source_hash, created_at, updated_at, max_attempts, source_path, source_size, tags,"
     " metadata, submitter, output_bytes, options, options_hash, requires, lane, not_before, of_group, turn,"
-    " expires_at",
-    "nttntnnntntttntttnntnn",
+    " expires_at, batches",
+    "nttntnnntntttntttnntnnt",
 )
 INSERT_JOB_TAGS: Final = _insert("job_tags", "tag, job_id", "tn", "ON CONFLICT DO NOTHING")
+JOIN_BATCHES: Final = _insert("batch_jobs", "batch, job_id", "nn", "ON CONFLICT DO NOTHING")
+LEAVE_BATCHES: Final = f"""
+    DELETE FROM batch_jobs USING {_records("nn")} WHERE batch_jobs.batch = c0 AND batch_jobs.job_id = c1"""
+START_BATCHES: Final = f"""
+    UPDATE batches SET started_at = c1 FROM {_records("nn")} WHERE batches.id = c0 AND started_at IS NULL"""
+SAVE_BATCHES: Final = f"""
+    UPDATE batches SET closed_at = c1, ended_at = c2, endings = c3 FROM {_records("nnnn")} WHERE batches.id = c0"""
 DELETE_JOB_TAGS: Final = (
     f"DELETE FROM job_tags USING {_records('tn')} WHERE job_tags.tag = c0 AND job_tags.job_id = c1"
 )
@@ -327,6 +335,7 @@ def _added(table: str, keys: str, kinds: str) -> str:
 _BYTES: Final = ("source_bytes", "output_bytes")
 MOVE_JOB_COUNTS: Final = _moved("job_counts", "status, type, priority", "ttn", _BYTES)
 MOVE_TAG_COUNTS: Final = _moved("tag_counts", "tag", "t", _BYTES, least="0")
+MOVE_BATCH_COUNTS: Final = _moved("batch_counts", "batch, status, type", "ntt", least="0")
 MOVE_CONVERTER_COUNTS: Final = _moved("converter_counts", "made_by, status, type, priority", "tttn", least="0")
 MOVE_DEFERRED_COUNTS: Final = _moved("deferred_counts", "type, priority", "tn", least="0")
 MOVE_FAILURE_COUNTS: Final = _moved("failure_counts", "failure, status", "nt")

@@ -37,6 +37,12 @@ _TAGS: Final = f"""
               FROM job_tags AS t JOIN jobs ON jobs.id = t.job_id WHERE output_bytes IS NOT NULL GROUP BY t.tag
              UNION ALL SELECT tag, -n, -source_bytes, -output_bytes FROM tag_counts) AS each
      GROUP BY tag HAVING sum(n) <> 0 OR sum(source) <> 0 OR sum(output) <> 0 LIMIT $1"""
+_BATCHES: Final = """
+    SELECT batch, status, type, sum(n)::bigint
+      FROM (SELECT b.batch, status, type, count(*) AS n
+              FROM batch_jobs AS b JOIN jobs ON jobs.id = b.job_id GROUP BY b.batch, status, type
+             UNION ALL SELECT batch, status, type, -n FROM batch_counts WHERE status <> 'gone') AS each
+     GROUP BY batch, status, type HAVING sum(n) <> 0 LIMIT $1"""
 _CONVERTERS: Final = """
     SELECT made_by, status, type, priority, sum(n)::bigint
       FROM (SELECT made_by, status, type, priority, count(*) AS n
@@ -75,6 +81,8 @@ def look(url: str, *, most: int) -> Miscounts:
             lacking.jobs[JobStatus(status), type_, priority] = Weight(0, source, output)
         for tag, *weight in ask(_TAGS, most).rows:
             lacking.tags[tag,] = Weight(*weight)
+        for batch, status, type_, n in ask(_BATCHES, most).rows:
+            lacking.batches[batch, status, type_] = n
         for made_by, status, type_, priority, n in ask(_CONVERTERS, most).rows:
             lacking.converters[made_by, JobStatus(status), type_, priority] = n
         for type_, priority, n in ask(_DEFERRED, most).rows:

@@ -68,6 +68,9 @@ OTHERWISE: Final = {
         SELECT json_build_object('filename', result::json -> 'filename',
                                  'content_type', result::json -> 'content_type')::text
           FROM results WHERE job_id = $1 AND attempt = $2""",
+    sql.COUNTS_OF_BATCHES: """
+        SELECT batch, status, type, n FROM batch_counts
+         WHERE batch IN (SELECT json_array_elements_text($1::json)::bigint) AND n > 0 ORDER BY batch, status, type""",
     sql.RUNNING_OF_THESE: f"""
         SELECT held.* FROM json_array_elements_text($1::json) AS asked, LATERAL (
                {running_on(JOB_COLUMNS, "asked")}) AS held LIMIT $2""",
@@ -138,7 +141,7 @@ OTHERWISE: Final = {
         WITH moved AS (UPDATE turn SET job = job + $1::bigint)
         SELECT setval(name, nextval(name) + $1::bigint)
           FROM unnest(ARRAY['tokens_id_seq', 'users_id_seq', 'audit_id_seq', 'backup_drills_id_seq',
-                            'operations_id_seq']) AS name""",
+                            'operations_id_seq', 'batches_id_seq']) AS name""",
     sql.INSERT_WHOLE_JOB: f"""
         WITH made AS (
             INSERT INTO jobs ({WHOLE_JOB_COLUMNS})

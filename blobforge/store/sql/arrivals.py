@@ -32,6 +32,7 @@ class Arrivals:
     def add(self, whole: Whole, *, now: int) -> Job | None:
         brought = next((kept.record.size for kept in whole.files if kept.key == whole.job.output_key), None)
         job = replace(whole.job, more_paths=len(whole.paths), output_bytes=whole.job.output_bytes or brought or 0)
+        job = replace(job, batches=())  # they stay behind: their numbers are others' here
         self._working.forget()
         if self._do.row(sql.SAME_JOB, (job.source_hash, job.type, digest(job.options))) is not None:
             return None

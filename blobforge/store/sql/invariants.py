@@ -319,6 +319,38 @@ INVARIANTS: Final = (
         ("jobs.output_bytes", "job_tags", "tag_counts"),
     ),
     Invariant(
+        "counters of batches that are not what counting says (batch, status, type: kept, counted)",
+        """SELECT batch || ' ' || status || ' ' || type || ': ' || sum(kept) || ', ' || sum(counted)
+             FROM (SELECT batch, status, type, n AS kept, 0 AS counted FROM batch_counts WHERE status <> 'gone'
+                   UNION ALL
+                   SELECT b.batch, status, type, 0, count(*) FROM batch_jobs AS b JOIN jobs ON jobs.id = b.job_id
+                    GROUP BY b.batch, status, type) AS each
+            GROUP BY batch, status, type HAVING sum(kept) <> sum(counted)""",
+        ("jobs", "batch_jobs", "batch_counts"),
+    ),
+    Invariant(
+        "batches that have ended and are waited for, or that should have ended",
+        """SELECT id FROM batches WHERE (ended_at IS NOT NULL AND endings < 1) OR (ended_at IS NULL)
+              <> (closed_at IS NULL OR EXISTS (
+                  SELECT 1 FROM batch_jobs AS b JOIN jobs ON jobs.id = b.job_id
+                   WHERE b.batch = batches.id AND jobs.status NOT IN ('completed', 'dead', 'cancelled')))""",
+        ("jobs", "batches", "batch_jobs"),
+    ),
+    Invariant(
+        "jobs whose batches are missing from the list of batches",
+        """SELECT DISTINCT jobs.id FROM jobs, json_each(jobs.batches) AS said
+            WHERE NOT EXISTS (SELECT 1 FROM batch_jobs AS b
+                               WHERE b.batch = CAST(said.value AS BIGINT) AND b.job_id = jobs.id)""",
+        ("jobs", "jobs.batches", "batch_jobs"),
+    ),
+    Invariant(
+        "jobs in the list of batches under a batch that they do not have",
+        """SELECT DISTINCT b.job_id FROM batch_jobs AS b LEFT JOIN jobs ON jobs.id = b.job_id
+            WHERE NOT EXISTS (SELECT 1 FROM json_each(jobs.batches) AS said
+                               WHERE CAST(said.value AS BIGINT) = b.batch)""",
+        ("jobs", "jobs.batches", "batch_jobs"),
+    ),
+    Invariant(
         "jobs with another number of further paths than they say",
         """SELECT id FROM jobs WHERE more_paths <> (SELECT count(*) FROM job_paths AS p WHERE p.job_id = jobs.id)""",
         ("jobs.more_paths", "job_paths"),

@@ -142,15 +142,26 @@ class JobLists(Lookups):
         if filter_.created_until is not None:
             row = self._ask.row(sql.LAST_ID, (filter_.created_until // HOUR_MS,))
             before = row[0] + 1 if row and row[0] is not None else 0
+        if filter_.batch is not None:
+            first, last = self._ask.row(sql.SPAN_OF_BATCH, (filter_.batch,)) or (None, None)
+            if first is None or last is None:
+                return NEWEST, 0
+            after, before = max(after, first - 1), min(before, last + 1)
         return after, before
 
     def _strata(self, filter_: JobFilter) -> list[tuple[str, str, int, int]]:
         """The kept counters that the filter is about: (status, type, priority, n)."""
+        kinds = self._kinds_in(filter_.batch) if filter_.batch is not None else None
         return [
             (status, type_, priority, n)
             for status, type_, priority, n in self._ask.rows(sql.JOB_COUNTS)
-            if _is_of(filter_, status, type_, priority)
+            if _is_of(filter_, status, type_, priority) and (kinds is None or (status, type_) in kinds)
         ]
+
+    def _kinds_in(self, batch: int) -> frozenset[tuple[str, str]]:
+        """Which statuses and types the jobs of the batch have."""
+        found = self._ask.rows(sql.COUNTS_OF_BATCHES, (f"[{batch}]",))
+        return frozenset((str(status), str(type_)) for _, status, type_, _ in found)
 
     def _made(self, filter_: JobFilter) -> list[tuple[str, str, str, int, int]]:
         """The kept counters of converters that the filter is about: (converter, status, type, priority, n); of all
@@ -171,9 +182,11 @@ class JobLists(Lookups):
         return sum(n for _, _, _, n in self._strata(filter_)) - made
 
     def _small(self, filter_: JobFilter) -> list[ListPlace] | None:
-        """The places of all that match a filter by a rare tag or by a worker's running jobs, in list order; None
-        where no index helps. Places, and not the jobs: these may be large, and one page of them is shown."""
-        if filter_.tag is not None:
+        """The places of all that match a filter by a small batch, a rare tag or a worker's running jobs, in list
+        order; None where no index helps. Places, and not the jobs: these may be large, and one page is shown."""
+        if filter_.batch is not None:
+            found = self._ask.rows(sql.IDS_OF_BATCH, (filter_.batch, lists.SMALL + 1))
+        elif filter_.tag is not None:
             found = self._ask.rows(sql.IDS_OF_TAG, (filter_.tag, lists.SMALL + 1))
         elif filter_.worker is not None and filter_.status is JobStatus.RUNNING:
             found = self._ask.rows(sql.RUNNING_ON, (filter_.worker, lists.SMALL + 1))
@@ -196,10 +209,12 @@ class JobLists(Lookups):
 
     def _walk(self, filter_: JobFilter, *, after: int, limit: int) -> tuple[list[Job], int | None]:
         first, end = self._ids_of_time(filter_)
+        batch, statement = filter_.batch, sql.JOBS_BY_ID if filter_.batch is None else sql.JOBS_OF_BATCH
         found: list[Job] = []
         size, after = 0, max(after, first)
         for _ in range(0, lists.SCAN_LIMIT, lists.WALKED_AT_ONCE):
-            rows_ = self._ask.rows(sql.JOBS_BY_ID, (after, end, lists.WALKED_AT_ONCE))
+            asked: Row = (after, end, lists.WALKED_AT_ONCE)
+            rows_ = self._ask.rows(statement, asked if batch is None else (batch, *asked))
             for job in map(rows.job, rows_):
                 if self._matches(filter_, job):
                     size += _written(job)

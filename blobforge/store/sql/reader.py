@@ -25,6 +25,7 @@ from blobforge.store.lists import (
     WorkerAttempt,
 )
 from blobforge.store.sql import rows, sql
+from blobforge.store.sql.batches import BatchLookups
 from blobforge.store.sql.insights import Insights
 from blobforge.store.sql.joblists import JobLists
 from blobforge.store.sql.oldest import deferred, oldest_pending
@@ -51,6 +52,7 @@ class SqlReader(JobLists):
         self.superseded = SupersededLookups(ask)
         self.types = TypeLookups(ask)
         self.searches = SearchLookups(ask)
+        self.batches = BatchLookups(ask)
 
     def outages_told(self) -> AbstractContextManager[None]:
         return self._ask.outages_told()

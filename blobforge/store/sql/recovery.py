@@ -38,6 +38,7 @@ class Recovery:
             highest = max(self._number(sql.HIGHEST_ATTEMPT), self._state()[1])
         self._do.rows(sql.FORGET_INSTANCES)  # the processes that live may have registered since
         self._do.rows(sql.SEED_IDS, ("jobs", "jobs"))
+        self._do.rows(sql.SEED_IDS, ("batches", "batches"))  # of which there may have been the first since
         self._do.rows(sql.SKIP_IDS, (ids,))
         self._do.rows(sql.END_RECOVERY, (highest + attempts,))
 

@@ -9,6 +9,7 @@ import msgspec
 
 from blobforge import breaker
 from blobforge.access import Scope, Token
+from blobforge.batch import JobBatch
 from blobforge.job import Attempt, Job, JobStatus, Outcome
 from blobforge.options import digest
 from blobforge.people import Session, User
@@ -23,17 +24,20 @@ _WORKER_STATUS = {status.value: status for status in WorkerStatus}
 _decode_tags = msgspec.json.Decoder(tuple[str, ...]).decode
 _decode_in_a_row = msgspec.json.Decoder(breaker.RowOfFailures).decode
 _decode_pairs = msgspec.json.Decoder(list[tuple[int, int]]).decode
+_decode_batches = msgspec.json.Decoder(tuple[int, ...]).decode
 _decode_ends = msgspec.json.Decoder(list[LatestEnd]).decode
 _decode_quarantine = msgspec.json.Decoder(Quarantine).decode
 _BEFORE_REST = 12  # columns that are named below
 _TRUTHS = tuple(Job.__struct_fields__.index(name) - _BEFORE_REST for name in ("write_once", "compare", "sourceless"))
 _WRITE_ONCE, _COMPARE, _SOURCELESS = _TRUTHS
+_BATCHES = Job.__struct_fields__.index("batches") - _BEFORE_REST
 
 
 def job(row: Sequence[Any]) -> Job:
     id_, type_, status, priority, source_hash, created, updated, most, path, size, tags, avoid, *rest = row
     rest[_WRITE_ONCE], rest[_COMPARE] = bool(rest[_WRITE_ONCE]), bool(rest[_COMPARE])
     rest[_SOURCELESS] = bool(rest[_SOURCELESS])
+    rest[_BATCHES] = _decode_batches(rest[_BATCHES]) if rest[_BATCHES] else ()
     return Job(
         id_, type_, _STATUS[status], priority, source_hash, created, updated, most, path, size,
         _decode_tags(tags) if tags else (), _decode_tags(avoid) if avoid else (), *rest,
@@ -49,6 +53,7 @@ def job_values(job: Job) -> Row:
         write_once=int(job.write_once),
         compare=int(job.compare),
         sourceless=int(job.sourceless),
+        batches=encode_tags(job.batches),
     )
     return (*msgspec.structs.astuple(whole), digest(job.options))
 
@@ -59,11 +64,11 @@ def new_job(job: Job) -> Row:
         job.id, job.type, job.status, job.priority, job.source_hash, job.created_at, job.updated_at,
         job.max_attempts, job.source_path, job.source_size, encode_tags(job.tags), job.metadata, job.submitter,
         job.output_bytes, job.options, digest(job.options), job.requires, job.lane,
-        job.not_before, job.of_group, job.turn, job.expires_at,
+        job.not_before, job.of_group, job.turn, job.expires_at, encode_tags(job.batches),
     )  # fmt: skip
 
 
-def encode_tags(tags: tuple[str, ...]) -> str | None:
+def encode_tags(tags: tuple[str, ...] | tuple[int, ...]) -> str | None:
     return msgspec.json.encode(tags).decode() if tags else None
 
 
@@ -109,6 +114,18 @@ def encode_quarantine(quarantine: Quarantine | None) -> str | None:
 def token(row: Row) -> Token:
     id_, name, hash_, prefix, scopes, *rest = row
     return Token(id_, name, hash_, prefix, frozenset(Scope(scope) for scope in scopes.split()), *rest)
+
+
+def batch(row: Sequence[Any]) -> JobBatch:
+    return JobBatch(*row)
+
+
+def batch_values(batch: JobBatch) -> Row:
+    """The parameters of INSERT_BATCH."""
+    return (
+        batch.name, batch.created_at, batch.metadata, batch.submitter, batch.closed_at, batch.started_at,
+        batch.ended_at, batch.endings,
+    )  # fmt: skip
 
 
 def encode_scopes(scopes: frozenset[Scope]) -> str:

@@ -17,7 +17,7 @@ JOB_COLUMNS: Final = (
     " not_before, last_error, output_key, result, progress, failure, progress_at, releases, avoid_until,"
     " kept_attempt, replaced, submitter, upload_key, result_size, write_once, more_paths,"
     " output_bytes, options, converter, made_by, compare, compare_until, requires, lane, sourceless,"
-    " of_group, turn, expires_at"
+    " of_group, turn, expires_at, batches"
 )
 # Of a list that shows no more than these: what submitters and workers write at length stays on the disk.
 _LONG: Final = frozenset({"metadata", "last_error", "result", "replaced", "options"})
@@ -518,6 +518,32 @@ END_UNDO: Final = _update_page("operations", "id", "undo_until = NULL", "undo_un
 PRUNE_OPERATIONS: Final = """
     DELETE FROM operations WHERE id IN (
         SELECT id FROM operations WHERE ended_at < ? AND undo_until IS NULL ORDER BY ended_at LIMIT ?)"""
+
+# --- batches
+_BATCH: Final = "name, created_at, metadata, submitter, closed_at, started_at, ended_at, endings"
+_UNFINISHED: Final = """(SELECT coalesce(sum(n), 0) FROM batch_counts
+         WHERE batch = b.id AND status IN ('uploading', 'pending', 'running', 'failed'))"""
+BATCH_COLUMNS: Final = f"id, {_BATCH}, CAST({_UNFINISHED} AS BIGINT)"
+BATCH: Final = f"SELECT {BATCH_COLUMNS} FROM batches AS b WHERE id = ?"
+INSERT_BATCH: Final = f"INSERT INTO batches ({_BATCH}) VALUES ({', '.join('?' * len(_BATCH.split(',')))})"
+OPEN_BATCH: Final = "SELECT id FROM batches WHERE name = ? AND closed_at IS NULL"
+DELETE_EMPTY_BATCH: Final = """
+    DELETE FROM batches WHERE NOT EXISTS (SELECT 1 FROM batch_jobs WHERE batch = ?1) AND id = ?1"""
+BATCHES: Final = f"SELECT {BATCH_COLUMNS} FROM batches AS b WHERE id < ? ORDER BY id DESC LIMIT ?"
+BATCHES_NAMED: Final = f"SELECT {BATCH_COLUMNS} FROM batches AS b WHERE name = ? AND id < ? ORDER BY id DESC LIMIT ?"
+BATCHES_GOING: Final = f"""
+    SELECT {BATCH_COLUMNS} FROM batches AS b WHERE ended_at IS NULL AND id < ? ORDER BY id DESC LIMIT ?"""
+COUNTS_OF_BATCHES: Final = """
+    SELECT batch, status, type, n FROM batch_counts
+     WHERE batch IN (SELECT value FROM json_each(?)) AND n > 0 ORDER BY batch, status, type"""
+SPAN_OF_BATCH: Final = """
+    SELECT (SELECT min(job_id) FROM batch_jobs WHERE batch = ?1),
+           (SELECT max(job_id) FROM batch_jobs WHERE batch = ?1)"""
+IDS_OF_BATCH: Final = "SELECT job_id FROM batch_jobs WHERE batch = ? LIMIT ?"
+JOBS_OF_BATCH: Final = f"""
+    SELECT {SHORT_COLUMNS} FROM batch_jobs AS b CROSS JOIN jobs
+     WHERE b.batch = ? AND b.job_id > ? AND b.job_id < ? AND jobs.id = b.job_id ORDER BY b.job_id LIMIT ?"""
+JOIN_BATCH: Final = "INSERT INTO batch_jobs (batch, job_id) VALUES (?, ?) ON CONFLICT (batch, job_id) DO NOTHING"
 
 # --- workers' types, and hours of ids
 WORKER_TYPES: Final = "SELECT type FROM worker_types WHERE worker_id = ?"

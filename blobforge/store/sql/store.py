@@ -16,6 +16,7 @@ from blobforge.store.bulk import BulkAccess
 from blobforge.store.keeping import DatabaseFile
 from blobforge.store.sql import rows, sql
 from blobforge.store.sql.arrivals import Arrivals
+from blobforge.store.sql.batches import BatchRows
 from blobforge.store.sql.doomed import Doomed
 from blobforge.store.sql.lookups import CredentialLookups
 from blobforge.store.sql.operations import Operations
@@ -43,6 +44,7 @@ class SqlStore(CredentialLookups, WorkingSet):
         self.recovery = Recovery(self._do, self)
         self.doomed = Doomed(self._do, self)
         self.operations = Operations(self._do)
+        self.batches = BatchRows(self._do)
         self.requirements = Requirements(self._do, bulk, self)
         self.arrivals = Arrivals(self._do, self, self.requirements)
         self.outputs = Outputs(self._do)

@@ -60,6 +60,7 @@ from blobforge.store.sqlite.statements import Statements
 _COUNTERS: Final = {
     "jobs": sql.MOVE_JOB_COUNTS,
     "tags": sql.MOVE_TAG_COUNTS,
+    "batches": sql.MOVE_BATCH_COUNTS,
     "converters": sql.MOVE_CONVERTER_COUNTS,
     "deferred": sql.MOVE_DEFERRED_COUNTS,
     "failures": sql.MOVE_FAILURE_COUNTS,
@@ -80,6 +81,7 @@ _OTHERWISE: Final[dict[str, Callable[[Any], Any]]] = {
     "write_once": int,
     "compare": int,
     "sourceless": int,
+    "batches": rows.encode_tags,
 }
 # Of so few rows each is read and written by a statement of its own, where the transaction has no more: JSON costs
 # more than a further statement.
@@ -287,6 +289,7 @@ class Bulk:
         if changes.started:
             self._write(sql.START_ATTEMPTS, [_started(job) for job in changes.started])
         self._write(sql.END_ATTEMPTS, changes.ended)
+        self._write(sql.START_BATCHES, changes.batches_started)
         if changes.more:
             self._write_more(changes)
         if len(changes.moved) + len(changes.made) <= FEW:
@@ -299,6 +302,9 @@ class Bulk:
         write = self._write
         write(sql.INSERT_JOB_TAGS, changes.tags_added)
         write(sql.DELETE_JOB_TAGS, changes.tags_removed)
+        write(sql.JOIN_BATCHES, changes.batches_joined)
+        write(sql.LEAVE_BATCHES, changes.batches_left)
+        write(sql.SAVE_BATCHES, changes.batches)
         write(sql.ADD_JOB_PATHS, changes.paths)
         write(sql.DROP_RESULTS, changes.results_dropped)
         write(sql.DROP_RESULTS_BUT, changes.results_but)
@@ -338,6 +344,7 @@ class Bulk:
         if changes.made:
             self._write(sql.INSERT_JOBS, [rows.new_job(job) for job in changes.made])
             self._write(sql.INSERT_JOB_TAGS, [(tag, job.id) for job in changes.made for tag in job.tags])
+            self._write(sql.JOIN_BATCHES, [(batch, job.id) for job in changes.made for batch in job.batches])
             if self._types is not None and not self._types.issuperset(job.type for job in changes.made):
                 self._types = None
         moves: dict[tuple[str, str], list[tuple[Job, Job]]] = defaultdict(list)

@@ -162,6 +162,10 @@ def _take_in_a_row(found: Found, told: Rows) -> None:
         found.in_a_row[type_] = failures_in_a_row(state, completed)
 
 
+def _take_batches(found: Found, told: Rows) -> None:
+    found.batches += map(rows.batch, told)
+
+
 def _take_clocks(found: Found, told: Rows) -> None:
     for type_, priority, now, alone in told:
         found.clocks[type_, priority] = GroupClock(now, alone)
@@ -196,6 +200,7 @@ NAMED: Final[tuple[tuple[str, sql.LoadPart, Take], ...]] = (
     ("in_a_row", sql.NEEDED_ROWS, _take_in_a_row),
     ("clocks", sql.NEEDED_CLOCKS, _take_clocks),
     ("turns", sql.NEEDED_TURNS, _take_turns),
+    ("batches", sql.NEEDED_BATCHES, _take_batches),
 )
 
 

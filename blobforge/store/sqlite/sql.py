@@ -10,7 +10,7 @@ from functools import lru_cache
 from typing import Final, NamedTuple
 
 from blobforge.store.needs import LATEST_ENDS
-from blobforge.store.sql.sql import ATTEMPT_COLUMNS, FILE_COLUMNS, JOB_COLUMNS, READY, WORKER_COLUMNS
+from blobforge.store.sql.sql import ATTEMPT_COLUMNS, BATCH_COLUMNS, FILE_COLUMNS, JOB_COLUMNS, READY, WORKER_COLUMNS
 
 
 # --- what a transaction needs: rows by their names
@@ -111,6 +111,7 @@ NEEDED_PATHS: Final = _rows_of(
     "jobs.source_hash, p.path, jobs.id",
     "jobs JOIN job_paths AS p ON p.job_id = jobs.id WHERE (jobs.source_hash, p.path) {is_pair}",
 )
+NEEDED_BATCHES: Final = _rows_of(BATCH_COLUMNS, "batches AS b WHERE id {is_one}")
 NEEDED_CLAIM_KEYS: Final = _rows_of(
     "worker_id, claim_key, jobs",
     "claim_keys WHERE (worker_id, claim_key) {is_pair}",
@@ -184,9 +185,14 @@ JOB_STATES: Final = "SELECT id, status, attempt FROM jobs WHERE id IN (SELECT va
 INSERT_JOBS: Final = f"""
     INSERT INTO jobs (id, type, status, priority, source_hash, created_at, updated_at, max_attempts, source_path,
                       source_size, tags, metadata, submitter, output_bytes, options, options_hash, requires, lane,
-                      not_before, of_group, turn, expires_at)
-    {{row}} {_values(0, 22)} {{each}} {{in_order}}"""
+                      not_before, of_group, turn, expires_at, batches)
+    {{row}} {_values(0, 23)} {{each}} {{in_order}}"""
 INSERT_JOB_TAGS: Final = "INSERT OR IGNORE INTO job_tags (tag, job_id) {row} {0}, {1} {each}"
+JOIN_BATCHES: Final = "INSERT OR IGNORE INTO batch_jobs (batch, job_id) {row} {0}, {1} {each}"
+LEAVE_BATCHES: Final = "DELETE FROM batch_jobs WHERE (batch, job_id) IN ({row} {0}, {1} {each})"
+START_BATCHES: Final = "UPDATE batches SET started_at = {1} {set_from} WHERE batches.id = {0} AND started_at IS NULL"
+SAVE_BATCHES: Final = """
+    UPDATE batches SET closed_at = {1}, ended_at = {2}, endings = {3} {set_from} WHERE batches.id = {0}"""
 DELETE_JOB_TAGS: Final = "DELETE FROM job_tags WHERE (tag, job_id) IN ({row} {0}, {1} {each})"
 ADD_JOB_PATHS: Final = "INSERT INTO job_paths (job_id, n, path) {row} {0}, {1}, {2} {each}"
 # Their tags, paths, attempts and results go along.
@@ -281,6 +287,11 @@ MOVE_TAG_COUNTS: Final = """
     {row} {0}, {1} + coalesce((SELECT c.n FROM tag_counts AS c WHERE c.tag = {0}), 0), {2}, {3} {each}
     ON CONFLICT (tag) DO UPDATE SET n = excluded.n, source_bytes = source_bytes + excluded.source_bytes,
         output_bytes = output_bytes + excluded.output_bytes"""
+MOVE_BATCH_COUNTS: Final = """
+    INSERT INTO batch_counts (batch, status, type, n)
+    {row} {0}, {1}, {2}, {3} + coalesce((SELECT c.n FROM batch_counts AS c
+                                           WHERE c.batch = {0} AND c.status = {1} AND c.type = {2}), 0) {each}
+    ON CONFLICT (batch, status, type) DO UPDATE SET n = excluded.n"""
 MOVE_CONVERTER_COUNTS: Final = """
     INSERT INTO converter_counts (made_by, status, type, priority, n)
     {row} {0}, {1}, {2}, {3}, {4} + coalesce((

@@ -58,7 +58,10 @@ def plain(answer: Any) -> Any:
                 answer.left_out,
                 answer.requires,
                 answer.ignored,
+                answer.batches,
             )
+        case m.BatchStands():
+            return ("BatchStands", answer.batch.id, answer.batch.closed_at)
         case m.Granted():
             return (
                 "Granted",

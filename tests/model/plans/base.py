@@ -16,7 +16,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant
 from actors import messages as m
 from actors.writer import Writer
 from blobforge.access import Caller, Scope
-from blobforge.events import Event
+from blobforge.events import BatchEnded, Event
 from tests.fixtures.engines import Database, in_memory
 from tests.model.database import differences
 from tests.model.plans.asked import Asked, Letter, plain
@@ -102,10 +102,13 @@ class Base(RuleBasedStateMachine):
         self.steps += 1
         told = self.writer._store.turn  # there is one server
         done = self.writer._transact([letter.envelope() for letter in letters], self.now, told)  # the rest is trio
+        ended: list[tuple[int, int]] = []
         for letter, answer in zip(letters, done.answers, strict=True):
             if isinstance(answer, Exception):
                 raise answer
             assert plain(answer) == self.expected(letter, answer)
+            ended += self.world.judge_batches(self.now)
+        assert [(each.batch_id, each.ending) for each in done.events if isinstance(each, BatchEnded)] == ended
         return done.answers
 
     def expected(self, letter: Letter, answer: Any) -> Any:
@@ -153,6 +156,10 @@ class Base(RuleBasedStateMachine):
             return ids[min(int(choice[0]), len(ids)) - 1]
         found = [job_id for job_id in ids if self.world.jobs[job_id].status in apt] or ids
         return found[-1 if choice == "last apt" else 0]
+
+    def batch_id(self, choice: str | None) -> int:
+        numbers = sorted(self.world.batches)
+        return NOBODY if choice == "none" or not numbers else numbers[-1 if choice == "last" else 0]
 
     def has(self, *statuses: str) -> bool:
         return any(job.status in statuses for job in self.world.jobs.values())

@@ -55,6 +55,7 @@ ENDS = st.sampled_from([None, None, None, None, -1, 1, 2000, 200_000])  # ms unt
 OPTIONS = st.sampled_from([None, None, None, '{"dpi":1}'])
 ACCEPTS = st.sampled_from([("options",), (), ("options", "heartbeat_interval")])
 LABELS = st.sampled_from(list(MEETS))
+BATCHES = st.sampled_from([None, None, "first", "last", "last", "none"])
 GROUPS = st.sampled_from([None, None, "a", "a", "b"])
 REQUIRES = st.sampled_from([None, None, None, GPU, GPU, LARGE, BOTH])
 CONVERTER = st.sampled_from([None, None, "marker 1.2", "marker 1.2", "marker 1.3", "marker 1.4"])

@@ -11,6 +11,7 @@ from blobforge.job import JobStatus
 from blobforge.store.filters import JobFilter
 from tests.model.plans.asked import Asked, Letter
 from tests.model.plans.attempts import Attempts
+from tests.model.plans.batches import Batches
 from tests.model.plans.choices import JOBS, LEASE, SOURCES
 from tests.model.plans.decisions import Decisions
 from tests.model.plans.retention import Retention
@@ -44,7 +45,7 @@ ITEMS = st.lists(
 )
 
 
-class Many(Sources, Attempts, Decisions, Retention):
+class Many(Batches, Sources, Attempts, Decisions, Retention):
     def item(self, kind: str, job: str, lease: str) -> Asked:
         match kind:
             case "complete" | "complete and claim":

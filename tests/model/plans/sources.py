@@ -10,6 +10,7 @@ from actors import messages as m
 from tests.model.plans.asked import Asked
 from tests.model.plans.base import Base
 from tests.model.plans.choices import (
+    BATCHES,
     ENDS,
     GROUPS,
     HASHES,
@@ -32,13 +33,14 @@ class Sources(Base):
         self, source_hash: str, type_: str, source: m.ObjectSeen = SOURCE_IS_THERE, *, priority: int = 3,
         size: int | None = None, most: int | None = None, tags: tuple[str, ...] = (), behind: int = 0,
         options: str | None = None, requires: str | None = None, group: str | None = None, start: int | None = None,
-        end: int | None = None,
+        end: int | None = None, batch: str | None = None,
     ) -> Asked:  # fmt: skip
         """`behind`: somebody looked for the source before the last so many deletions had ended. `start`, `end`:
         in so many ms."""
         source = m.ObjectSeen(source.seen, source.size, source.sha256, max(0, self.epoch - behind))
         more = {"options": options, "requires": requires, "group": group}
-        new = m.NewJob(type_, source_hash, None, size, priority, most, tags, **more)
+        number = self.batch_id(batch) if batch is not None else None
+        new = m.NewJob(type_, source_hash, None, size, priority, most, tags, **more, batch=number)
         if start is not None:
             new = msgspec.structs.replace(new, not_before=self.now + start)
         if end is not None:
@@ -61,12 +63,12 @@ class Sources(Base):
     @rule(
         source_hash=HASHES, type_=TYPES, source=SEEN, priority=PRIORITIES, size=SIZES,
         most=st.sampled_from([None, 1, 2]), tags=st.sampled_from([(), ("a", "b", "a")]), behind=st.integers(0, 1),
-        options=OPTIONS, requires=REQUIRES, group=GROUPS, start=STARTS, end=ENDS,
+        options=OPTIONS, requires=REQUIRES, group=GROUPS, start=STARTS, end=ENDS, batch=BATCHES,
     )  # fmt: skip
     def submit(
         self, source_hash: str, type_: str, source: m.ObjectSeen, priority: int, size: int | None, most: int | None,
         tags: tuple[str, ...], behind: int, options: str | None, requires: str | None, group: str | None,
-        start: int | None, end: int | None,
+        start: int | None, end: int | None, batch: str | None,
     ) -> None:  # fmt: skip
         self.do(
             self.submission(
@@ -83,6 +85,7 @@ class Sources(Base):
                 start=start,
                 group=group,
                 end=end,
+                batch=batch,
             )
         )
 
@@ -93,12 +96,13 @@ class Sources(Base):
 
     @rule(
         job=st.sampled_from(["apt", "apt", "1st"]), source=st.sampled_from([m.Seen.VERIFIED, m.Seen.ABSENT]),
-        behind=st.integers(0, 1),
+        behind=st.integers(0, 1), batch=BATCHES,
     )  # fmt: skip
-    def submit_again(self, job: str, source: m.Seen, behind: int) -> None:
+    def submit_again(self, job: str, source: m.Seen, behind: int, batch: str | None) -> None:
         found = self.world.jobs.get(self.job_id(job, "dead", "uploading"))
         if found is not None:
-            self.do(self.submission(found.hash, found.type, m.ObjectSeen(source, size=1), behind=behind))
+            seen = m.ObjectSeen(source, size=1)
+            self.do(self.submission(found.hash, found.type, seen, behind=behind, batch=batch))
 
     @seldom
     @rule(source_hash=HASHES, size=st.integers(1, 2), verified=st.booleans(), behind=st.integers(0, 1))

@@ -113,6 +113,8 @@ class Attempts(Access, Breakers):
         job.completed_at = job.not_before = job.expires_at = job.progress = job.avoid_until = None
         job.avoid = ()
         job.history[attempt] = Attempt(worker_id, lease, now)
+        for number in job.batches:
+            self.batches[number].started_at = self.batches[number].started_at or now
 
     def granted(
         self,

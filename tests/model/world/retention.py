@@ -35,6 +35,9 @@ class Retention(Turns):
     def drop(self, job: Job, objects: bool, now: int) -> None:
         self.leave(job)
         del self.jobs[job.id]
+        for number in job.batches:
+            gone = self.batches[number].gone
+            gone[job.type] = gone.get(job.type, 0) + 1
         late = job.status == "dead" and job.lease is not None
         recent = late or job.completed_at is None or job.completed_at + URL_MS > now
         keys = {output_of(job.id, attempt): recent for attempt in job.history}

@@ -6,12 +6,13 @@ import json
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+from tests.model.world.batches import Batches
 from tests.model.world.decisions import Decisions
 from tests.model.world.labels import set_called
 from tests.model.world.things import File, Job, No, source_of
 
 
-class Sources(Decisions):
+class Sources(Decisions, Batches):
     def submit(self, job: Any, source: Any, new_id: int | None, now: int) -> Any:
         key = source_of(job.source_hash)
         seen, size = source.seen, source.size
@@ -31,6 +32,10 @@ class Sources(Decisions):
         )
         if anew and job.expires_at is not None and job.expires_at <= now:
             return No("invalid")
+        batches = self.joined(found.batches if found is not None else (), job.batch)
+        if isinstance(batches, No):
+            return batches
+        told = batches if job.batch is not None else ()
         if found is None and (refused := self.take_set(job.type, set_called(job.requires, job.group))) is not None:
             return refused
         if seen == "verified":
@@ -50,11 +55,13 @@ class Sources(Decisions):
             if not set(job.tags) <= set(found.tags):
                 found.tags = tuple(dict.fromkeys((*found.tags, *job.tags)))
                 found.changed_at = now
+            if batches != found.batches:
+                found.batches, found.changed_at = batches, now
             asked = seen == "absent" or (missing and found.status == "uploading")
             both = (found.requires, job.requires)
             kept = tuple(json.loads(found.requires or "[]")) if both != (None, None) else None
             ignored = self.ignored(found, job, anew, now)
-            return ("Submitted", found.id, True, found.status, asked, (), kept, ignored)
+            return ("Submitted", found.id, True, found.status, asked, (), kept, ignored, told)
         assert new_id is not None, "a job should have been made"
         assert new_id not in self.given_ids, "an id was given again"
         assert new_id > max(self.jobs, default=0)
@@ -68,11 +75,12 @@ class Sources(Decisions):
             job.requires,
             job.group,
         )  # fmt: skip
+        made.batches = batches
         made.timed(job.not_before, job.expires_at, now)
         self.enter(made)
         self.jobs[new_id] = made
         requires = tuple(json.loads(made.requires)) if made.requires else None
-        return ("Submitted", new_id, False, made.status, missing, (), requires, ())
+        return ("Submitted", new_id, False, made.status, missing, (), requires, (), told)
 
     def ignored(self, found: Job, said: Any, anew: bool, now: int) -> tuple[str, ...]:
         start = found.not_before if found.deferred or found.status == "uploading" else None

@@ -8,6 +8,7 @@ from typing import Any, Final, TypeVar
 from tests.model.world.things import (
     Attempt,
     Audited,
+    Batch,
     Doom,
     File,
     InARow,
@@ -29,6 +30,7 @@ DURABLE: Final = (
     "times_before",
     "tokens", "people", "sessions", "audits", "kept", "drills", "outputs", "set_for",
     "buckets", "rows", "searches", "sets", "required", "clocks", "turns",
+    "batches",
 )  # fmt: skip
 
 
@@ -63,11 +65,13 @@ class State:
         self.kept: dict[tuple[str, str], Kept] = {}  # by subject and idempotency key
         # By job and attempt: of each name the size, and whether it was chosen.
         self.outputs: dict[tuple[int, int], dict[str, list[Any]]] = {}
+        self.batches: dict[int, Batch] = {}
         self.drills: list[tuple[int, bool]] = []
         self.searches: dict[str, Search] = {}
         self.restored = False
         # Out there for ever, whatever is restored: ids, leases and attempt numbers by job.
         self.given_ids: set[int] = set()
+        self.given_batches: set[int] = set()
         self.given_leases: dict[str, tuple[int, int]] = {}
         self.given_attempts: dict[int, set[int]] = {}
         self.followers: dict[str, tuple[int, int]] = {}  # lease of a completion -> the job claimed with it
@@ -97,7 +101,7 @@ def copied(held: T) -> T:
             return type(held)(copied(value) for value in held)
         case set():
             return type(held)(held)
-        case Job() | Attempt() | Worker() | File() | Doom() | Session() | Token() | Person() | Search():
+        case Job() | Attempt() | Worker() | File() | Doom() | Batch() | Session() | Token() | Person() | Search():
             twin = object.__new__(type(held))
             vars(twin).update(
                 {

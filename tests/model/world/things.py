@@ -87,6 +87,7 @@ class Job:
     changed_at: int | None = None  # by a retry, or while it waits: for the undo of that retry
     source_never_came: bool = False
     expired: bool = False
+    batches: tuple[int, ...] = ()
     history: dict[int, Attempt] = field(default_factory=dict)
 
     @property
@@ -196,6 +197,17 @@ class Search:
             self.ended_at, self.objects, len(self.found), sum(size for _, size in self.found), self.unfinished,
             len(self.found), self.error,
         )  # fmt: skip
+
+
+@dataclass
+class Batch:
+    name: str
+    made_at: int
+    closed_at: int | None = None
+    started_at: int | None = None
+    ended_at: int | None = None
+    endings: int = 0
+    gone: dict[str, int] = field(default_factory=dict)  # jobs that were deleted since, by type
 
 
 @dataclass

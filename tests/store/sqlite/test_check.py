@@ -10,7 +10,7 @@ import apsw
 import pytest
 
 from actors.effects.transaction import Rules
-from actors.messages import Cancel, Claim, Complete, DeleteJob, Fail, ObjectSeen, Retry, Seen
+from actors.messages import Cancel, Claim, Complete, DeleteJob, Fail, MakeBatch, ObjectSeen, Retry, Seen
 from blobforge.job import RetryPolicy
 from blobforge.store.sql.invariants import EXAMPLES, INVARIANTS
 from blobforge.store.sqlite.check import check
@@ -65,6 +65,10 @@ DAMAGE: list[tuple[str, str]] = [
     ("UPDATE job_counts SET n = n + 1 WHERE status = 'dead'", "counters of jobs that are not what counting says"),
     ("UPDATE job_counts SET output_bytes = output_bytes + 1 WHERE status = 'dead'", "counters of bytes"),
     ("UPDATE jobs SET more_paths = 1 WHERE id = 1", "further paths than they say"),
+    ("UPDATE batch_counts SET n = n + 1 WHERE status = 'completed'", "1 completed pdf: 2, 1"),
+    ("UPDATE batches SET closed_at = 1, ended_at = 1, endings = 1", "1 batches that have ended and are waited for"),
+    ("DELETE FROM batch_jobs WHERE job_id = 3", "1 jobs whose batches are missing from the list of batches: 3."),
+    ("UPDATE jobs SET batches = NULL WHERE id = 3", "1 jobs in the list of batches under a batch"),
     ("DELETE FROM job_counts WHERE status = 'pending'", "pending pdf 3: 0, 1"),
     ("UPDATE converter_counts SET n = 7", "marker 1.3 completed pdf 3: 7, 1"),
     ("INSERT INTO deferred_counts VALUES ('pdf', 3, 7)", "pdf 3: 7, 0"),
@@ -107,13 +111,14 @@ def sound(tmp_path_factory: pytest.TempPathFactory) -> Path:
     def claim() -> int:
         return int(book.do(Claim(ADMIN, "w1", ("pdf",))).jobs[0].id)
 
-    book.do(submission(1, tags=("a", "b")))
+    book.do(MakeBatch("scans"))
+    book.do(submission(1, tags=("a", "b"), batch=1))
     job = claim()
     seen = ObjectSeen(Seen.PRESENT, 5)
     book.do(Complete(ADMIN, "w1", job, output_key=book.key(job, 1), output=seen, result="{}", converter="marker 1.3"))
     book.do(submission(2))
     claim()
-    book.do(submission(3, options='{"a":1}'))
+    book.do(submission(3, options='{"a":1}', batch=1))
     book.do(submission(4, priority=1), submission(5, priority=1, max_attempts=1))
     book.do(Fail(ADMIN, "w1", claim(), "boom"), Fail(ADMIN, "w1", claim(), "boom"))
     book.do(submission(6), submission(7, ready=False, requires='["gpu"]'), submission(8, priority=1))

@@ -1,0 +1,78 @@
+"""Batches: made, closed, and ended in the transaction in which the last of their jobs does."""
+
+from __future__ import annotations
+
+from msgspec.structs import replace
+
+from actors.effects.transaction import Transaction
+from actors.messages import BatchOpened, BatchStands, CloseBatch, DeleteBatch, LeaveBatch, MakeBatch, OperationPlan
+from blobforge.batch import JobBatch, closed, joined, judged, no_such_batch
+from blobforge.events import BatchEnded, JobUpdated
+from blobforge.job import Job
+from blobforge.refusals import Refusal, RefusalCode
+
+
+def make(tx: Transaction, message: MakeBatch) -> BatchOpened | Refusal:
+    """A new one. Of those that are open each has a name of its own, so that many can go on with one by its name."""
+    batch = JobBatch(0, message.name, tx.now, message.metadata, message.submitter)
+    if message.closed:
+        batch = judged(closed(batch, now=tx.now), now=tx.now)
+    elif (same := tx.store.batches.open_named(message.name)) is not None:
+        detail = f"Batch {same} is open, and is called {message.name}. Go on with it, or close it."
+        return Refusal(RefusalCode.BATCH_EXISTS, detail, field="name")
+    number = tx.store.batches.add(batch)
+    if batch.ended_at is not None:
+        tx.events.append(BatchEnded(number, batch.endings))
+    return BatchOpened(number, message.name)
+
+
+def close(tx: Transaction, message: CloseBatch) -> BatchStands | Refusal:
+    batch = tx.store.batch(message.batch_id)
+    return no_such_batch(message.batch_id) if batch is None else BatchStands(_close(tx, batch))
+
+
+def _close(tx: Transaction, batch: JobBatch) -> JobBatch:
+    after = closed(batch, now=tx.now)
+    if after is not batch:
+        tx.store.save_batch(after)
+        tx.store.batch_changed(batch.id)
+    return after
+
+
+def close_for(tx: Transaction, batch_id: int, plan: OperationPlan) -> Refusal | None:
+    """What is about to be done to all of a batch is done to all that it will ever have. It is not forgotten while it
+    has jobs that have not ended."""
+    batch = tx.store.batch(batch_id)
+    if batch is None:
+        return no_such_batch(batch_id)
+    if isinstance(plan.work, DeleteBatch) and batch.unfinished:
+        detail = f"Of batch {batch.id} ({batch.name}) {batch.unfinished:,} jobs have not ended. Cancel it first."
+        return Refusal(RefusalCode.BATCH_RUNNING, detail)
+    _close(tx, batch)
+    return None
+
+
+def to_join(tx: Transaction, batches: tuple[int, ...], batch_id: int | None) -> tuple[int, ...] | Refusal:
+    """The batches of a job that is in these, once it was submitted for that one."""
+    if batch_id is None:
+        return batches
+    batch = tx.store.batch(batch_id)
+    return no_such_batch(batch_id, field="batch") if batch is None else joined(batches, batch)
+
+
+def settle(tx: Transaction) -> None:
+    """At the end of each message: the batches of which it was the last job have ended, and tell it."""
+    for batch in tx.store.batches_changed():
+        after = judged(batch, now=tx.now)
+        if after is batch:
+            continue
+        tx.store.save_batch(after)
+        if after.ended_at is not None:
+            tx.events.append(BatchEnded(after.id, after.endings))
+
+
+def leave(tx: Transaction, job: Job, message: LeaveBatch) -> None:
+    """The job is not in the batch any more."""
+    left = tuple(each for each in job.batches if each != message.batch_id)
+    tx.store.save_job(job, replace(job, batches=left, updated_at=tx.now))
+    tx.events.append(JobUpdated(job.id, job.type, job.status, worker_id=job.worker_id))

@@ -1,0 +1,28 @@
+"""Batches are made and closed; jobs come to them with submissions."""
+
+from __future__ import annotations
+
+from hypothesis import strategies as st
+from hypothesis.stateful import rule
+
+from actors import messages as m
+from tests.model.plans.asked import Asked
+from tests.model.plans.base import Base
+from tests.model.plans.choices import seldom
+
+
+class Batches(Base):
+    @seldom
+    @rule(name=st.sampled_from("xy"), closed=st.sampled_from([False, False, False, True]))
+    def make_batch(self, name: str, closed: bool) -> None:
+        def expect(answer: object) -> object:
+            made = answer.batch_id if isinstance(answer, m.BatchOpened) else None
+            return self.world.make_batch(name, closed, made, self.now)
+
+        self.do(Asked(m.MakeBatch(name, closed=closed), expect))
+
+    @seldom
+    @rule(which=st.sampled_from(["first", "last", "none"]))
+    def close_batch(self, which: str) -> None:
+        number = self.batch_id(which)
+        self.do(Asked(m.CloseBatch(number), lambda _: self.world.close_batch(number, self.now)))

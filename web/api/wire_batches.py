@@ -1,0 +1,102 @@
+"""The shapes of batches: how they are made, ended, listed and shown."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+import msgspec
+from msgspec import Meta
+
+from web.api.wire_common import Json, ShortText
+from web.decode import NO_NUMBER
+
+BatchName = Annotated[
+    str,
+    Meta(
+        min_length=1,
+        max_length=200,
+        pattern=NO_NUMBER,
+        description="Not digits only; no slash, no space at either end",
+        examples=["scans of November"],
+    ),
+]
+
+
+class BatchBody(msgspec.Struct, frozen=True):
+    """Of the batches that are open each has a name of its own. `closed`: it takes no jobs at all."""
+
+    name: BatchName
+    metadata: Json | None = None
+    closed: bool = False
+
+
+class BatchMade(msgspec.Struct, frozen=True):
+    id: int
+    name: str
+
+
+class BatchCancel(msgspec.Struct, frozen=True):
+    """`reason`: why, for people; the jobs show it."""
+
+    reason: ShortText | None = None
+
+
+class BatchRetry(msgspec.Struct, frozen=True):
+    """The dead jobs; `cancelled`: those that were cancelled, too. `reset_attempts`: with all of their tries."""
+
+    cancelled: bool = False
+    reset_attempts: bool = False
+
+
+class BatchDelete(msgspec.Struct, frozen=True):
+    """`results`: its jobs go with all that they have, but for those that are in another batch, too."""
+
+    results: bool = False
+
+
+class BatchesQuery(msgspec.Struct, frozen=True):
+    """`name`: those of exactly this name. `going`: those that have not ended; it does not go with a name."""
+
+    name: Annotated[str, Meta(max_length=200)] | None = None
+    going: bool = False
+    limit: Annotated[int, Meta(ge=1, le=100)] = 50
+    cursor: Annotated[int, Meta(ge=1, le=2**63 - 1)] | None = None
+
+
+class BatchEta(msgspec.Struct, frozen=True):
+    """When all of its jobs will have ended: seconds from now, at the least (its jobs go first) and at the most (all
+    that waits now goes before them); null where that cannot be said, and `words` say why."""
+
+    low_seconds: float | None
+    high_seconds: float | None
+    words: str
+
+
+class BatchWire(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
+    """`counts` are by status; `gone` are jobs that were deleted since, and `total` is all of these.
+
+    `started_at`: when the first of its jobs was given to a worker. `endings`: how often it has ended, as jobs of it
+    may be brought back."""
+
+    id: int
+    name: str
+    state: Literal["open", "closed", "ended"]
+    created_at: str
+    counts: dict[str, int]
+    counts_by_type: dict[str, dict[str, int]]
+    total: int
+    unfinished: int
+    percent: float
+    endings: int
+    metadata: msgspec.Raw | None = None
+    closed_at: str | None = None
+    started_at: str | None = None
+    ended_at: str | None = None
+    eta: BatchEta | None = None
+
+
+class BatchesWire(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
+    """Newest first."""
+
+    batches: list[BatchWire]
+    next_cursor: int | None = None
