@@ -61,9 +61,10 @@ class Search(msgspec.Struct, frozen=True):
         """Whether its searcher is no more, as far as can be told. So it is, too, where the clock was put back."""
         return self.is_running and not 0 <= now - self.heard_at < ABANDONED_MS
 
-    def is_due(self, *, now: int, every: int) -> bool:
-        """Whether it has ended, and so long ago (ms) that it is time for the next one."""
-        return self.ended_at is not None and not 0 <= now - self.ended_at < every
+    def is_early(self, every: int | None, *, now: int) -> bool:
+        """Whether the next one would come too early: it has ended, less than `every` ms ago. A clock that was set
+        back delays nothing."""
+        return every is not None and self.ended_at is not None and 0 <= now - self.ended_at < every
 
 
 class SearchedPage(msgspec.Struct, frozen=True):

@@ -21,7 +21,7 @@ def begin(tx: Transaction, message: BeginSearch) -> SearchStands | Refusal:
         return refusal
     if search is not None and search.is_running and search.doom == message.doom:
         return _taken_up(tx, search, message.searcher) if search.is_abandoned(now=tx.now) else SearchStands(search)
-    if search is not None and message.every is not None and not search.is_due(now=tx.now, every=message.every):
+    if search is not None and search.is_early(message.every, now=tx.now):
         return SearchStands(search)
     begun = Search(
         message.name, message.searcher, SearchState.RUNNING, message.doom, tx.now, tx.now, folder=message.folder

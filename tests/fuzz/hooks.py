@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import secrets
+from datetime import datetime
 from ipaddress import IPv4Address
 from typing import Any
 
@@ -37,7 +38,8 @@ def before_load_schema(context: Any, raw_schema: dict[str, Any]) -> None:
 def before_call(context: Any, case: Any, kwargs: Any) -> None:
     """Each comes from an address of its own, as a proxy says it: failed authentications are slowed by address. An
     idempotency key is good for one request; an empty value in a query is none; 4.0 is no integer to us, and is
-    one to JSON Schema; integers in options are those that all languages write alike."""
+    one to JSON Schema; integers in options are those that all languages write alike; a job does not
+    expire before it may be started."""
     if "X-Forwarded-For" not in case.headers:
         case.headers["X-Forwarded-For"] = str(IPv4Address(next(_addresses)))
     key = case.headers.get("Idempotency-Key")
@@ -63,9 +65,20 @@ def _whole(value: Any) -> Any:
         case list():
             return [_whole(each) for each in value]
         case dict():
-            return {name: _safe(_whole(each)) if name == "options" else _whole(each) for name, each in value.items()}
+            whole = {name: _safe(_whole(each)) if name == "options" else _whole(each) for name, each in value.items()}
+            return _in_order(whole)
         case _:
             return value
+
+
+def _in_order(body: dict[str, Any]) -> dict[str, Any]:
+    """A job that may be started must be so before it expires: the later of two times is the end."""
+    times = [body.get("not_before"), body.get("expires_at")]
+    try:
+        begin, end = sorted(times, key=lambda time: datetime.fromisoformat(time).timestamp())
+    except (TypeError, ValueError, OverflowError):
+        return body  # not two times, or none that we could read
+    return body | {"not_before": begin, "expires_at": end}
 
 
 def _safe(value: Any) -> Any:

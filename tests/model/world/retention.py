@@ -21,6 +21,9 @@ from tests.model.world.things import (
 )
 from tests.model.world.turns import Turns
 
+FORGOTTEN = "forgotten/"  # before the prefix of outputs whose records go, and whose objects stay
+FORGOTTEN_AT_ONCE = 4  # attempts
+
 
 class Retention(Turns):
     def delete(self, job_id: int, objects: bool, now: int) -> Any:
@@ -47,8 +50,8 @@ class Retention(Turns):
         several = [attempt for attempt in job.history if (job.id, attempt) in self.outputs]
         keys |= dict.fromkeys((prefix_of(job.id, attempt) for attempt in several), recent)
         if not objects:
-            for attempt in several:
-                del self.outputs[job.id, attempt]
+            for attempt in several:  # their records go piece by piece
+                self.doom(FORGOTTEN + prefix_of(job.id, attempt), now)
         if not any(other.hash == job.hash for other in self.jobs.values()):
             keys[source_of(job.hash)] = True
         for key, again in keys.items():
@@ -131,8 +134,14 @@ class Retention(Turns):
                 doom.state, doom.again, doom.tries = "waiting", True, 0
         state = "deleting" if any(doom.state == "deleting" for doom in self.doomed.values()) else "waiting"
         due = [key for key, doom in self.doomed.items() if doom.state == state and doom.due_at <= now]
-        taken = set()
+        taken: set[str] = set()
+        forgetting = sorted((self.doomed[key].due_at, key) for key in due if key.startswith(FORGOTTEN))
+        for _, key in forgetting[:FORGOTTEN_AT_ONCE]:
+            self.forget_outputs(key.removeprefix(FORGOTTEN))
+            del self.doomed[key]
         for key in due:
+            if key.startswith(FORGOTTEN):
+                continue
             doom = self.doomed[key]
             if not self.needed(key):
                 if key not in self.files or self.files[key].kept is None:
@@ -152,8 +161,7 @@ class Retention(Turns):
                 continue
             if outcome == "gone":
                 if key.endswith("/"):  # their records go with them
-                    *_, job_id, attempt, _ = key.split("/")
-                    self.outputs.pop((int(job_id), int(attempt)), None)
+                    self.forget_outputs(key)
                 if not doom.again:
                     self.doomed[key] = Doom("gone", now + URL_MS, 0, epoch, again=False)
                 elif key.startswith("sources/"):
@@ -165,6 +173,10 @@ class Retention(Turns):
                 doom.state = "waiting" if outcome == "refused" else "deleting"
                 doom.due_at, doom.tries = now + pause, doom.tries + 1
         return ("Done",)
+
+    def forget_outputs(self, prefix: str) -> None:
+        *_, job_id, attempt, _ = prefix.split("/")
+        self.outputs.pop((int(job_id), int(attempt)), None)
 
     def outputs_kept(self, keys: Sequence[str], lost: Sequence[tuple[int, int, str]], now: int) -> Any:
         """The copies are served from now on; the originals go when no URL names them any more."""
