@@ -164,14 +164,15 @@ class Stories(Many, Fleet, Disasters):
         self.janitor_takes(False)
 
     @when_some("running")
-    @rule(objects=st.booleans(), names=st.sampled_from([("a",), ("a", "b/c")]))
-    def a_job_goes_that_has_told_of_outputs(self, objects: bool, names: tuple[str, ...]) -> None:
+    @rule(objects=st.booleans(), names=st.sampled_from([("a",), ("a", "b/c")]), taken=st.booleans())
+    def a_job_goes_that_has_told_of_outputs(self, objects: bool, names: tuple[str, ...], taken: bool) -> None:
         """Their records go with their objects, or, where these stay, piece by piece."""
         job = f"#{self.world.jobs[self.job_id('last apt', 'running')].id}"
         self.do(self.outputs_of("tell", job, names, 3, "holder", "own", "right"))
         self.cancel(job, "")
         self.delete(job, objects)
-        self.janitor_takes(False)
+        if taken:
+            self.janitor_takes(False)
 
     @rule(source_hash=HASHES, given=st.booleans())
     def a_job_is_of_use_for_two_seconds(self, source_hash: str, given: bool) -> None:
