@@ -12,8 +12,8 @@ from typing import Any
 import trio
 
 from blobforge.objects.keys import output_of
+from tests.simulation.asgi import Answer
 from tests.simulation.history import Ask, History
-from tests.simulation.machine import Answer
 from tests.simulation.oracle import SLACK, Oracle
 
 EXPECTED = {200, 201, 204, 404, 409, 403, 429, 503}

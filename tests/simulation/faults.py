@@ -60,6 +60,11 @@ class Process:
         self._waits: set[trio.CancelScope] = set()
         self.slow_until = 0.0  # when the last call that was made to wait went on; inf: one still waits
 
+    @property
+    def disturbed_until(self) -> float:
+        """When what this server cannot help kept it waiting last; inf: it still does."""
+        return self.slow_until
+
     def die(self) -> None:
         self.dead = True
         for scope in self._waits:

@@ -32,7 +32,7 @@ class Ask:
     ended_at: float = math.inf  # answered, or not any more
     repeatable: bool = False  # its client may come again and be given the same
     identity: str = ""  # repetitions of one request have the same
-    start: int = 0  # which start of the server it was sent to
+    server: object = None  # which run of which server it was sent to
     token: int | None = None  # of which token; None: the administrator's own
 
 

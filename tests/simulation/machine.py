@@ -10,12 +10,9 @@ from __future__ import annotations
 import random
 import shutil
 from collections.abc import Callable
-from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
-from typing import Any, Protocol, cast
+from typing import Any, Protocol
 
-import msgspec
 import trio
 import trio.testing
 
@@ -25,12 +22,10 @@ from blobforge.serve.parts import Parts
 from blobforge.serve.server import running
 from tests.fixtures.engines import Database
 from tests.fixtures.local import open_local
+from tests.simulation.asgi import TOKEN, Answer, Application
 from tests.simulation.clock import WallClock
 from tests.simulation.faults import Process, StoreHop, Weather
-from web.app import make_app
-from web.services import Services
 
-TOKEN = "bf_" + "5" * 43
 SECRET = b"5" * 32  # of the object store's links
 DRAIN = 10.0  # seconds for requests under way when the server stops
 
@@ -43,31 +38,7 @@ class Watcher(Protocol):
     def committed(self) -> None: ...
 
 
-@dataclass
-class Answer:
-    status: int
-    body: Any
-
-    @property
-    def ok(self) -> bool:
-        return self.status < 300
-
-    @property
-    def refusal(self) -> str:
-        """The stable end of the problem's type, or nothing."""
-        return str(self.body.get("type", "")).rpartition(":")[2] if isinstance(self.body, dict) else ""
-
-
-class _Live:
-    """Stands for the services of whichever server is up: an application takes longer to build than a play lasts."""
-
-    services: Services | None = None
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self.services, name)
-
-
-class _Told:
+class Told:
     """One of the writer's listeners: told of every commit before anybody is answered."""
 
     heeds = None
@@ -77,15 +48,6 @@ class _Told:
 
     def post(self, _facts: object) -> None:
         self._tell()
-
-
-LIVE = _Live()
-
-
-@cache
-def application() -> Any:
-    """Built once in this process."""
-    return make_app(cast(Services, LIVE))
 
 
 class Machine:
@@ -115,6 +77,7 @@ class Machine:
         self._watcher = watcher
         self._nursery = nursery
         self._stop = trio.Event()
+        self._application = Application()
         # What clients put to and get from signed URLs.
         self.objects = self._store(StoreHop(weather, dice, nursery))
 
@@ -147,8 +110,8 @@ class Machine:
             objects, engine = self._store(hop), self._database.engine
             async with running(given, hop=process.hop, now=self._clock, objects=objects, engine=engine) as parts:
                 parts.url = "http://blobforge.test"
-                LIVE.services = parts.services
-                parts.writer.sequencer.listeners.append(_Told(self._watcher.committed))
+                self._application.serves(parts.services)
+                parts.writer.sequencer.listeners.append(Told(self._watcher.committed))
                 self.parts = parts
                 self.starts += 1
                 self.started_at = trio.current_time()
@@ -190,47 +153,28 @@ class Machine:
         self._stop.set()
 
     async def ask(
-        self, method: str, path: str, body: Any = None, *, headers: dict[str, str] | None = None, gone_at: float
-    ) -> Answer | None:
-        """One request by a client that goes away at `gone_at`. None when there is no answer."""
+        self, method: str, path: str, body: Any = None, *, headers: dict[str, str] | None = None, gone_at: float,
+        told: Callable[[Answer | None], None],
+    ) -> Answer | None:  # fmt: skip
+        """One request by a client that goes away at `gone_at`. None when there is no answer; `told` hears of it
+        first."""
         process = self.process
-        if process is None or not process.ready or self._stop.is_set():
-            await trio.sleep(0.01)
-            return None
-        sent = {"authorization": f"Bearer {TOKEN}", "host": "blobforge.test"} | (headers or {})
-        data = b""
-        if body is not None:
-            data = msgspec.json.encode(body)
-            sent |= {"content-type": "application/json", "content-length": str(len(data))}
-        messages = [{"type": "http.request", "body": data, "more_body": False}]
-        status, received = 0, b""
-
-        async def receive() -> dict[str, Any]:
-            if messages:
-                return messages.pop()
-            await trio.sleep_until(gone_at)
-            return {"type": "http.disconnect"}
-
-        async def send(message: dict[str, Any]) -> None:
-            nonlocal status, received
-            status = message.get("status", status)
-            received += message.get("body", b"")
-
-        scope = {
-            "type": "http", "asgi": {"version": "3.0", "spec_version": "2.3"}, "http_version": "1.1",
-            "method": method, "scheme": "http", "path": path, "raw_path": path.encode(), "query_string": b"",
-            "root_path": "", "headers": [(name.encode(), value.encode()) for name, value in sent.items()],
-            "client": ("10.0.0.1", 4711), "server": ("blobforge.test", 80), "state": {}, "extensions": {},
-        }  # fmt: skip
-        with trio.CancelScope() as cut:
-            process.requests.add(cut)
-            try:
-                await application()(scope, receive, send)
-            finally:
-                process.requests.discard(cut)
-        if cut.cancelled_caught or not status or process.dead:
-            return None
-        return Answer(status, msgspec.json.decode(received) if received else None)
+        answer = None
+        try:
+            if process is None or not process.ready or self._stop.is_set():
+                await trio.sleep(0.01)
+                return None
+            with trio.CancelScope() as cut:
+                process.requests.add(cut)
+                try:
+                    answer = await self._application.ask(method, path, body, headers=headers, gone_at=gone_at)
+                finally:
+                    process.requests.discard(cut)
+            if process.dead:
+                answer = None
+        finally:
+            told(answer)
+        return answer
 
 
 def template(folder: Path) -> Path:

@@ -7,14 +7,15 @@ from __future__ import annotations
 
 import math
 import random
-from typing import Any, NamedTuple
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple, Protocol
 
 import trio
 
 from tests.simulation.answers import Answers
+from tests.simulation.asgi import Answer
 from tests.simulation.faults import Weather
 from tests.simulation.history import Ask, History
-from tests.simulation.machine import Answer, Machine
 
 
 class Token(NamedTuple):
@@ -22,9 +23,35 @@ class Token(NamedTuple):
     secret: str
 
 
+class Run(Protocol):
+    """One run of a server: when what it cannot help has kept it waiting last."""
+
+    @property
+    def disturbed_until(self) -> float: ...
+
+
+class Asked(Protocol):
+    """A server, as its clients see it."""
+
+    @property
+    def process(self) -> Run | None: ...
+
+    async def ask(
+        self, method: str, path: str, body: Any = None, *, headers: dict[str, str] | None = None, gone_at: float,
+        told: Callable[[Answer | None], None],
+    ) -> Answer | None: ...  # fmt: skip
+
+
 class Network:
-    def __init__(self, machine: Machine, weather: Weather, history: History, answers: Answers) -> None:
-        self._machine = machine
+    """Each request goes to any of the servers. `patience`: so many seconds, beside those for which it is to wait
+    itself, a client waits for an answer."""
+
+    def __init__(
+        self, servers: Sequence[Asked], weather: Weather, history: History, answers: Answers, *,
+        patience: float = math.inf,
+    ) -> None:  # fmt: skip
+        self._servers = servers
+        self._patience = patience
         self._weather = weather
         self._history = history
         self._answers = answers
@@ -50,7 +77,7 @@ class Network:
         """
         self._count += 1
         name = identity or f"request {self._count}"
-        ask = (verb, subject, method, path, body or {}, key, name, token)
+        ask = (dice, verb, subject, method, path, body or {}, key, name, token)
         if dice.random() >= self._weather.network:
             return await self._send(*ask, patience)
         match dice.choice(("lost", "unheard", "late", "twice", "gone")):
@@ -81,6 +108,7 @@ class Network:
 
     async def _send(
         self,
+        dice: random.Random,
         verb: str,
         subject: Any,
         method: str,
@@ -91,8 +119,11 @@ class Network:
         token: Token | None,
         patience: float,
     ) -> Answer | None:
+        server = self._servers[0] if len(self._servers) == 1 else dice.choice(self._servers)
+        process = server.process
         now = trio.current_time()
-        record = Ask(verb, subject, body, now, now + patience, identity=identity, start=self._machine.starts)
+        gone_at = now + min(patience, body.get("wait", 0) + self._patience)
+        record = Ask(verb, subject, body, now, gone_at, identity=identity, server=process)
         record.token = token.id if token is not None else None
         record.repeatable = key is not None or "claim_key" in body or verb == "complete"
         if not record.repeatable:  # said twice, it is meant twice
@@ -101,22 +132,23 @@ class Network:
         headers = {"idempotency-key": key} if key else {}
         if token is not None:
             headers["authorization"] = f"Bearer {token.secret}"
-        process = self._machine.process
-        answer: Answer | None = None
-        try:
-            answer = await self._machine.ask(method, path, body or None, headers=headers, gone_at=record.gone_at)
-        finally:
+
+        def told(answer: Answer | None) -> None:
             del self._history.open[record]
             record.ended_at = trio.current_time()
             if answer is None:
                 record.gone_at = min(record.gone_at, trio.current_time())
-        outcome = f"{answer.status} {answer.refusal}" if answer else "no answer"
-        self._history.say(f"{verb} {_named(subject, self._history)} ({identity}): {outcome}")
-        if answer is None:
-            return None
-        calm = process is not None and self._weather.slow == 0 and process.slow_until < record.sent_at
-        self._answers.judge(record, answer, calm=calm)
-        return answer
+            outcome = f"{answer.status} {answer.refusal}" if answer else "no answer"
+            self._history.say(f"{verb} {_named(subject, self._history)} ({identity}): {outcome}")
+            if answer is not None:
+                disturbed = process is None or process.disturbed_until >= record.sent_at
+                self._answers.judge(record, answer, calm=self._weather.slow == 0 and not disturbed)
+
+        try:
+            return await server.ask(method, path, body or None, headers=headers, gone_at=record.gone_at, told=told)
+        finally:  # where its client ends itself, the server may still be at it
+            if record in self._history.open:
+                record.gone_at = min(record.gone_at, trio.current_time())
 
 
 def _named(subject: Any, history: History) -> Any:

@@ -13,8 +13,8 @@ import trio
 
 from blobforge.objects import ObjectStoreError
 from blobforge.objects.local import LocalStore
+from tests.simulation.asgi import Answer
 from tests.simulation.history import BROKEN, FLAKY, GOOD, POISON, History
-from tests.simulation.machine import Answer
 from tests.simulation.network import Network, Token
 from tests.simulation.workers import TRIES, Worker, whole
 

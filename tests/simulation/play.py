@@ -74,8 +74,8 @@ class Play:
             database_at=ENGINES[engine],
         )
         answers = Answers(self.history, self._oracle)
-        self._network = Network(self._machine, self._weather, self.history, answers)
-        self._watch = Watch(self.history, self._oracle, self._machine, self._weather, self._clock)
+        self._network = Network([self._machine], self._weather, self.history, answers)
+        self._watch = Watch(self.history, self._oracle, [self._machine], self._weather, self._clock)
         self._cast = dice(seed, "cast")
         self._submitting = 0
         self._labelled = dice(seed, "labels").random() < 0.5

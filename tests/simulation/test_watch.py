@@ -32,16 +32,19 @@ class Scene:
         self.oracle.began_in[1, 1] = 0
         self.oracle.may_since["w"] = self.oracle.labelled_since["w"] = 0.0
         machine: Any = SimpleNamespace(
-            parts=SimpleNamespace(writer=SimpleNamespace(failed_commits=0)), starts=1, bytes_of=lambda key: None
+            parts=SimpleNamespace(writer=SimpleNamespace(failed_commits=0)),
+            process=object(),
+            bytes_of=lambda key: None,
         )
-        self.watch = Watch(self.history, self.oracle, machine, SimpleNamespace(), WallClock())  # type: ignore[arg-type]
+        self.process = machine.process
+        self.watch = Watch(self.history, self.oracle, [machine], SimpleNamespace(), WallClock())  # type: ignore[arg-type]
         monkeypatch.setattr("trio.current_time", lambda: 100.0)
 
     def claim(
         self, sent: float, *, gone: float = math.inf, ended: float = math.inf, repeatable: bool = False
     ) -> None:
         body = {"worker_id": "w", "job_type": "pdf", "wait": 60}
-        ask = Ask("claim", "w", body, sent, gone, ended, repeatable, start=1)
+        ask = Ask("claim", "w", body, sent, gone, ended, repeatable, server=self.process)
         self.history.asks.append(ask)
         if ended == math.inf:
             self.history.open[ask] = None

@@ -6,30 +6,54 @@ the part whose business it is may take.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Protocol
+
 import trio
 
 from blobforge.objects.keys import accepted_key, output_of
+from blobforge.serve.parts import Parts
 from tests.simulation.clock import WallClock
 from tests.simulation.faults import Weather
 from tests.simulation.history import Ask, History
 from tests.simulation.kinds import TypeSet
-from tests.simulation.machine import Machine
+from tests.simulation.network import Run
 from tests.simulation.oracle import ENDED, Oracle
 
 EVERY = 3.0
 SOON = 1.0  # seconds in which a wake-up must have come; it takes none
+SOON_ELSEWHERE = 3.0  # what another server has written is looked for once a second
 AT_ONCE = 1e-6
 CALM = 20.0  # seconds without a fault: what was tried again after one, every five seconds, is done
 SOURCE_LOOK = 70.0  # seconds between two looks for a source, at most, and some
 
 
+class Watched(Protocol):
+    """A server, as its operator sees it."""
+
+    @property
+    def up(self) -> bool: ...
+
+    @property
+    def started_at(self) -> float: ...
+
+    @property
+    def process(self) -> Run | None: ...
+
+    @property
+    def parts(self) -> Parts | None: ...
+
+    def bytes_of(self, key: str) -> bytes | None: ...
+
+
 class Watch:
     def __init__(
-        self, history: History, oracle: Oracle, machine: Machine, weather: Weather, clock: WallClock
+        self, history: History, oracle: Oracle, servers: Sequence[Watched], weather: Weather, clock: WallClock
     ) -> None:
         self._history = history
         self._oracle = oracle
-        self._machine = machine
+        self._servers = servers
+        self._soon = SOON if len(servers) == 1 else SOON_ELSEWHERE
         self._weather = weather
         self._clock = clock
         self._calm_since = 0.0
@@ -38,17 +62,19 @@ class Watch:
         while True:
             await trio.sleep(EVERY)
             now = trio.current_time()
-            if not self._weather.calm or not self._machine.up:
+            if not self._weather.calm or not all(server.up for server in self._servers):
                 self._calm_since = now
-            process = self._machine.process
-            began = max(self._calm_since, self._machine.started_at, process.slow_until if process else now)
+            began = max(self._calm_since, *(self._disturbed(server, now) for server in self._servers))
             self._look(now, now - began)
+
+    def _disturbed(self, server: Watched, now: float) -> float:
+        return max(server.started_at, server.process.disturbed_until if server.process is not None else now)
 
     def _broken(self, promise: str, how: str) -> None:
         self._history.broken(promise, how)
 
     def _look(self, now: float, calm: float) -> None:
-        if calm < SOON + EVERY:
+        if calm < self._soon + EVERY:
             return
         look, limits = self._oracle.now, self._oracle.limits
         for job in look.jobs.values():
@@ -80,7 +106,8 @@ class Watch:
                         )
                         if open_since is None:
                             continue
-                        if serves and min(now - each for each in (since, ask.sent_at, open_since, labelled)) > SOON:
+                        waited = min(now - each for each in (since, ask.sent_at, open_since, labelled))
+                        if serves and waited > self._soon:
                             self._broken("a ready job wakes who waits", f"job {job.id}, {ask.body['worker_id']}")
                 case "failed" if calm > CALM:
                     failed = sum(at[0] == job.id and each.outcome == "failed" for at, each in look.attempts.items())
@@ -95,19 +122,19 @@ class Watch:
                     self._held_by_nobody(job.id, job.attempt)
                 case "uploading":
                     there = now - self._history.uploaded.get(job.source, now)
-                    kept = self._machine.bytes_of(f"sources/{job.source}") is not None
+                    kept = self._servers[0].bytes_of(f"sources/{job.source}") is not None
                     if kept and min(now - since, there, calm) > SOURCE_LOOK:
                         self._broken("a source that is there is found", f"job {job.id}")
                 case _:
                     pass
 
     def _waiting(self, now: float) -> list[Ask]:
-        """Long polls whose clients are there, sent to the server that is up."""
+        """Long polls whose clients are there, sent to a server that is up."""
         return [
             ask
             for ask in self._history.open
             if ask.verb == "claim"
-            and ask.start == self._machine.starts
+            and any(ask.server is server.process for server in self._servers)
             and ask.gone_at > now
             and now < ask.sent_at + ask.body["wait"]
         ]
@@ -117,7 +144,7 @@ class Watch:
         place = (job, number)
         if place in self._history.delivered or self._oracle.began_in[place] != self._oracle.restarts:
             return
-        if self._machine.parts is None or self._machine.parts.writer.failed_commits:
+        if any(server.parts is None or server.parts.writer.failed_commits for server in self._servers):
             return  # what gives it back is not said twice: then its lease ends it
         began = self._oracle.began[place]
         worker = self._oracle.now.attempts[place].worker
@@ -127,11 +154,11 @@ class Watch:
             if ask.body.get("worker_id") == worker
             and (ask.verb == "claim" or ask.body.get("claim_next"))
             # A slow server may commit when the client has gone; one that can come again may get a refusal by then.
-            and ask.sent_at <= began <= ask.ended_at + (SOON if ask.repeatable else 0.0)
+            and ask.sent_at <= began <= ask.ended_at + (self._soon if ask.repeatable else 0.0)
         ]
         # Who went in the very moment of the grant may have had it on the way to him, as with any answer that is lost.
         gone = [ask for ask in asked if not ask.repeatable and abs(ask.gone_at - began) > AT_ONCE]
-        if asked == gone and trio.current_time() - max([began, *(ask.ended_at for ask in asked)]) > SOON:
+        if asked == gone and trio.current_time() - max([began, *(ask.ended_at for ask in asked)]) > self._soon:
             self._broken("a vanished long poll never holds a job", f"{job}/{number}, given to {worker}")
 
     def at_the_end(self) -> None:
@@ -144,8 +171,8 @@ class Watch:
 
     def _output(self, job: int, key: str) -> None:
         # What is served: the copy that was made of it after it was accepted, once there is one.
-        copy = self._machine.bytes_of(accepted_key(output_of(key).installation or "", key))
-        kept = copy if copy is not None else self._machine.bytes_of(key)
+        copy = self._servers[0].bytes_of(accepted_key(output_of(key).installation or "", key))
+        kept = copy if copy is not None else self._servers[0].bytes_of(key)
         if kept is None and key not in self._history.vanished:
             self._broken("nothing is deleted that is needed", key)
         elif kept != self._history.outputs.get(key):

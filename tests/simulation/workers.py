@@ -16,8 +16,8 @@ import trio
 from blobforge.objects import ObjectStoreError
 from blobforge.objects.keys import output_of
 from blobforge.objects.local import LocalStore
+from tests.simulation.asgi import Answer
 from tests.simulation.history import BROKEN, FLAKY, POISON, History
-from tests.simulation.machine import Answer
 from tests.simulation.network import Network, Token
 
 BEAT = 9.0  # seconds; about a third of the worker timeout
