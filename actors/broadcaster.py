@@ -225,8 +225,8 @@ class Broadcaster:
         last ones up to it: their events can be given to clients that come back. Subscribers have to resync."""
         self._forget(turn)
         for number, entry in enumerate(entries):
-            if number == 0:
-                self._whole_from = (entry.n, 0)
+            if number == 0:  # before the first turn nothing was told that could be missed
+                self._whole_from = (entry.n, 0) if entry.n > 1 else (0, 0)
             self._send_all(entry.events, entry.n)
 
     def _forget(self, turn: int) -> None:

@@ -112,7 +112,7 @@ class LogReader:
 
     def told(self) -> list[Told]:
         return [
-            Told(f"{entry.n}.{index}", event.name, msgspec.to_builtins(event))
+            Told(f"{entry.n}.{index}", event.name, msgspec.json.decode(msgspec.json.encode(event)))
             for entry in self.entries
             for index, event in enumerate(entry.events, start=1)
         ]

@@ -87,13 +87,14 @@ class Application:
         if body is not None:
             data = msgspec.json.encode(body)
             sent |= {"content-type": "application/json", "content-length": str(len(data))}
+        never = trio.Event()
         messages = [{"type": "http.request", "body": data, "more_body": False}]
 
         async def receive() -> dict[str, Any]:
             if messages:
                 return messages.pop()
             with trio.move_on_at(gone_at):
-                await (left or trio.Event()).wait()
+                await (never if left is None else left).wait()
             return {"type": "http.disconnect"}
 
         async def send(message: dict[str, Any]) -> None:

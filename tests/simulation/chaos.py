@@ -3,30 +3,45 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Sequence
+from typing import Protocol
 
 import trio
 
 from tests.simulation.clock import WallClock
 from tests.simulation.faults import ERRS, HANGS, LATE, Weather
 from tests.simulation.history import History
-from tests.simulation.machine import Machine
+from tests.simulation.shared import SharedDatabase
 
 KINDS = ("slow", "slow", "commits", "statements", "objects", "network", "kill", "kill by commit", "stop", "clock")
+# Where several servers share a database; "away" is the database.
+OF_SEVERAL = ("kill in turn", "cut", "cut", "sleep", "sleep", "sleep", "away")
 JUMPS = (3600.0, -3600.0, 86_400.0, -30.0, 30.0, 5.0)
+
+
+class Server(Protocol):
+    def kill(self) -> None: ...
+
+    def stop(self) -> None: ...
+
+
+class SharingServer(Server, Protocol):
+    async def stand_still(self, seconds: float) -> None: ...
 
 
 class Chaos:
     """Each play has some kinds of faults and not the others, so that each kind is met alone and in company."""
 
     def __init__(
-        self, dice: random.Random, *, machine: Machine, weather: Weather, clock: WallClock, history: History
-    ) -> None:
+        self, dice: random.Random, *, servers: Sequence[Server], weather: Weather, clock: WallClock, history: History,
+        kinds: Sequence[str] = KINDS,
+    ) -> None:  # fmt: skip
         self._dice = dice
-        self._machine = machine
+        self._servers = servers
         self._weather = weather
         self._clock = clock
         self._history = history
-        self.kinds = tuple(kind for kind in KINDS if dice.random() < 0.4) or (dice.choice(KINDS),)
+        self.kinds = tuple(kind for kind in kinds if dice.random() < 0.4) or (dice.choice(kinds),)
 
     async def run(self) -> None:
         async with trio.open_nursery() as nursery:
@@ -40,9 +55,9 @@ class Chaos:
         self._history.say(f"fault: {kind}")
         match kind:
             case "kill":
-                self._machine.kill()
+                self._one().kill()
             case "stop":
-                self._machine.stop()
+                self._one().stop()
             case "clock":
                 self._clock.jump(dice.choice(JUMPS))
             case "slow":
@@ -65,8 +80,47 @@ class Chaos:
                 weather.network = dice.choice((0.1, 0.3, 0.7))
                 await trio.sleep(lasts)
                 weather.network = 0.0
-            case _:
+            case "kill by commit":
                 weather.killed_by_commit = dice.choice((0.1, 0.5))
                 await trio.sleep(lasts)
                 weather.killed_by_commit = 0.0
+            case _:
+                await self._of_several(kind, lasts)
         self._history.say(f"over: {kind}")
+
+    async def _of_several(self, kind: str, lasts: float) -> None:
+        raise ValueError(kind)
+
+    def _one(self) -> Server:
+        return self._servers[0] if len(self._servers) == 1 else self._dice.choice(self._servers)
+
+
+class ChaosOfSeveral(Chaos):
+    """`servers` share `database`."""
+
+    def __init__(self, dice: random.Random, *, servers: Sequence[SharingServer], database: SharedDatabase,
+                 weather: Weather, clock: WallClock, history: History) -> None:  # fmt: skip
+        super().__init__(
+            dice, servers=servers, weather=weather, clock=clock, history=history, kinds=KINDS + OF_SEVERAL
+        )
+        self._sharing = servers
+        self._database = database
+
+    async def _of_several(self, kind: str, lasts: float) -> None:
+        dice, weather = self._dice, self._weather
+        match kind:
+            case "kill in turn":
+                weather.killed_in_turn = dice.choice((0.1, 0.5))
+                await trio.sleep(lasts)
+                weather.killed_in_turn = 0.0
+            case "cut":
+                weather.cut = dice.choice((0.1, 0.4))
+                await trio.sleep(lasts)
+                weather.cut = 0.0
+            case "sleep":
+                # Longer than any timeout, at times; another one may stand still meanwhile.
+                await dice.choice(self._sharing).stand_still(dice.choice((lasts, dice.uniform(30.0, 90.0))))
+            case _:
+                self._database.go_away()
+                await trio.sleep(lasts)
+                self._database.come_back()

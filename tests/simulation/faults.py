@@ -36,6 +36,9 @@ class Weather:
     objects_chance: float = 0.5
     network: float = 0.0  # that a request, or its answer, gets lost, is late, is sent twice
     killed_by_commit: float = 0.0  # that the server is killed just before a transaction, or just behind it
+    # Of several servers on one database:
+    killed_in_turn: float = 0.0  # that it is killed in its transaction
+    cut: float = 0.0  # that its connection is lost in COMMIT, before that is done or behind it
 
     def clear(self) -> None:
         self.__init__()  # type: ignore[misc]

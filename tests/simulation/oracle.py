@@ -122,7 +122,10 @@ class Limits:
 
 
 class Oracle:
-    def __init__(self, history: History, limits: Limits) -> None:
+    def __init__(self, history: History, limits: Limits, *, beside_others: bool = False) -> None:
+        """`beside_others`: several servers share the database, and one starts while others go on."""
+        self._beside_others = beside_others
+        self._starts: list[float] = []
         self.now = Look({}, {}, {})
         self.limits = limits
         self.started_at = 0.0
@@ -156,6 +159,7 @@ class Oracle:
         self._database, self._version = database, -1
         self.restarts += 1
         self.started_at = trio.current_time()
+        self._starts.append(self.started_at)
         self._history.say(f"server up ({self.restarts})")
         self.committed()
 
@@ -394,9 +398,11 @@ class Oracle:
             return
         if was.status == "uploading":
             # A restart leaves at least one period of grace; what is left of the time is told by the wall clock.
+            now = trio.current_time()
             least = self.limits.upload_timeout if run == self.restarts else self.limits.worker_timeout
-            waited = trio.current_time() - (since if run == self.restarts else self.started_at)
-            if waited < least - SLACK:
+            waited = now - (since if run == self.restarts else self._started_since(since))
+            whole = self._beside_others and now - since >= self.limits.upload_timeout
+            if waited < least - SLACK and not whole:
                 self._broken(
                     "clock jumps expire nothing", f"the source of job {job.id} was given up after {waited:.3f} s"
                 )
@@ -404,6 +410,10 @@ class Oracle:
         spent = job.losses >= self.limits.max_losses or job.attempts >= job.max_attempts
         if not spent and not self._history.asked("give up", job.id):
             self._broken("budgets are finite", f"job {job.id} is dead, charged {job.attempts}+{job.losses}")
+
+    def _started_since(self, since: float) -> float:
+        """When a server has started that knew what was so then from the database; the first one that may be up."""
+        return next(at for at in self._starts if at >= since) if self._beside_others else self.started_at
 
     # --- attempts
 
@@ -470,8 +480,10 @@ class Oracle:
         history = self._history
         match attempt.outcome:
             case "lost":
-                spoken = self.spoken.get(attempt.lease, 0.0)
-                silent = now - max(self.renewed.get(key, 0.0), self.started_at, spoken)
+                heard = self.renewed.get(key, 0.0)
+                if not self._beside_others:  # else another server ends it, which has not started, and has not heard
+                    heard = max(heard, self.started_at, self.spoken.get(attempt.lease, 0.0))
+                silent = now - heard
                 if silent < self.limits.worker_timeout - SLACK:
                     self._broken("silence alone expires a lease", f"{name} is lost after {silent:.3f} s")
             case "completed":

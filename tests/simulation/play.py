@@ -1,6 +1,6 @@
 """One play: a seed, a folder, everybody on stage; its faults, then its end, in virtual time.
 
-python -m tests.simulation.play SEED        prints what happened
+python -m tests.simulation.play SEED [ENGINE]        prints what happened
 """
 
 from __future__ import annotations
@@ -9,25 +9,28 @@ import random
 import shutil
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Protocol
 
 import structlog
 import trio
 import trio.testing
 
+from blobforge.objects.local import LocalStore
 from tests.fixtures.engines import ENGINES
+from tests.simulation import chaos
 from tests.simulation.answers import Answers
 from tests.simulation.chaos import Chaos
 from tests.simulation.clock import WallClock, determined, dice
 from tests.simulation.faults import Weather
 from tests.simulation.history import History, Violation
 from tests.simulation.machine import Machine, template
-from tests.simulation.network import Network
+from tests.simulation.network import Asked, Network
 from tests.simulation.oracle import Limits, Oracle
 from tests.simulation.people import GROUPS, REQUIRES, Clerk, Dispatcher, Operator, Revoker, Submitter
-from tests.simulation.watch import Watch
+from tests.simulation.watch import Watch, Watched
 from tests.simulation.workers import Habits, Worker
 
 LIMITS = Limits(
@@ -51,31 +54,27 @@ FAULTS = (30.0, 110.0)  # seconds, from and to, that a play has its faults
 DRAINED_WITHIN = 3600.0  # seconds after the last fault
 LAST = "last"  # a good worker that comes when the faults are over
 SHOWN = 100  # lines of the trace that a failure shows
-# What the server may log as an error: each is a fault that the play itself has made.
-EXPECTED_ERRORS = {"cannot commit"}
+
+
+class OnStage(Asked, Watched, chaos.Server, Protocol):
+    objects: LocalStore
+
+    async def run(self) -> None: ...
 
 
 class Play:
+    command, engine = "tests.simulation.play", "disk"
+    # What the server may log as an error: each is a fault that the play itself has made.
+    expected_errors = frozenset({"cannot commit"})
+
     def __init__(self, seed: int, folder: Path, nursery: trio.Nursery, engine: str) -> None:
         self._seed = seed
         self._nursery = nursery
         self.history = History()
         self._weather = Weather()
         self._clock = WallClock()
-        self._oracle = Oracle(self.history, LIMITS)
-        self._machine = Machine(
-            folder,
-            SETTINGS | {"breaker": 2 if dice(seed, "breaker").random() < 0.4 else 0},
-            weather=self._weather,
-            clock=self._clock,
-            dice=dice(seed, "machine"),
-            watcher=self._oracle,
-            nursery=nursery,
-            database_at=ENGINES[engine],
-        )
-        answers = Answers(self.history, self._oracle)
-        self._network = Network([self._machine], self._weather, self.history, answers)
-        self._watch = Watch(self.history, self._oracle, [self._machine], self._weather, self._clock)
+        self._settings = SETTINGS | {"breaker": 2 if dice(seed, "breaker").random() < 0.4 else 0}
+        self._build(folder, engine)
         self._cast = dice(seed, "cast")
         self._submitting = 0
         self._labelled = dice(seed, "labels").random() < 0.5
@@ -84,6 +83,28 @@ class Play:
         self._in_groups = dice(seed, "groups").random() < 0.5
         self._batched = dice(seed, "batches").random() < 0.5
 
+    def _build(self, folder: Path, engine: str) -> None:
+        self._oracle = Oracle(self.history, LIMITS)
+        machine = Machine(
+            folder,
+            self._settings,
+            weather=self._weather,
+            clock=self._clock,
+            dice=dice(self._seed, "machine"),
+            watcher=self._oracle,
+            nursery=self._nursery,
+            database_at=ENGINES[engine],
+        )
+        self._servers: Sequence[OnStage] = [machine]
+        answers = Answers(self.history, self._oracle)
+        self._network = Network(self._servers, self._weather, self.history, answers)
+        self._watch = Watch(self.history, self._oracle, self._servers, self._weather, self._clock)
+
+    @property
+    def _objects(self) -> LocalStore:
+        """What clients put to and get from signed URLs."""
+        return self._servers[0].objects
+
     async def run(self) -> None:
         cast = self._cast
         types = cast.choice((("pdf",), ("pdf", "epub")))
@@ -91,14 +112,15 @@ class Play:
         workers = [self._worker(name, types) for name in names]
         for worker in workers:
             self._nursery.start_soon(worker.run)
-        self._nursery.start_soon(self._machine.run)
+        for server in self._servers:
+            self._nursery.start_soon(server.run)
         self._nursery.start_soon(self._watch.run)
         for number in range(cast.randint(1, 4)):
             who = dice(self._seed, f"submitter {number}")
             submitter = Submitter(
                 who,
                 network=self._network,
-                objects=self._machine.objects,
+                objects=self._objects,
                 history=self.history,
                 type_=cast.choice(types),
                 requires=dice(self._seed, f"requires {number}").choice(REQUIRES) if self._labelled else (),
@@ -153,7 +175,7 @@ class Play:
             submitter = Submitter(
                 dice(self._seed, f"submitter {number}"),
                 network=self._network,
-                objects=self._machine.objects,
+                objects=self._objects,
                 history=self.history,
                 type_=crowd.choice(types),
                 group=self._group_of(number),
@@ -170,7 +192,7 @@ class Play:
             name,
             who,
             network=self._network,
-            objects=self._machine.objects,
+            objects=self._objects,
             history=self.history,
             types=types if who.random() < 0.7 or name == LAST else (who.choice(types),),
             timeout=LIMITS.worker_timeout,
@@ -190,12 +212,12 @@ class Play:
 
     def _chaos(self) -> Chaos:
         who = dice(self._seed, "chaos")
-        return Chaos(who, machine=self._machine, weather=self._weather, clock=self._clock, history=self.history)
+        return Chaos(who, servers=self._servers, weather=self._weather, clock=self._clock, history=self.history)
 
     async def _end(self, workers: list[Worker], operator: Operator, dispatcher: Dispatcher) -> None:
         """Faults off. Now everything drains."""
         self.history.say("no more faults")
-        self._weather.clear()
+        self._set_right()
         self._oracle.invariants()
         last = self._worker(LAST, ("pdf", "epub"))
         last.habits = Habits.good()
@@ -215,8 +237,14 @@ class Play:
         self._oracle.invariants()
         self._watch.at_the_end()
 
+    def _set_right(self) -> None:
+        self._weather.clear()
 
-def play(seed: int, folder: Path, engine: str) -> list[str]:
+    def close(self) -> None:
+        """It is over, whatever has happened; who is on stage is cancelled behind it."""
+
+
+def play(seed: int, folder: Path, engine: str, kind: type[Play] = Play) -> list[str]:
     """Run one seed in an empty folder, from a template beside it; returns the trace. Raises Violation."""
     start = _template(folder.parent / "template")
     shutil.copytree(start, folder / "0")
@@ -224,11 +252,19 @@ def play(seed: int, folder: Path, engine: str) -> list[str]:
 
     async def main() -> None:
         async with trio.open_nursery() as nursery:
-            one = Play(seed, folder, nursery, engine)
+            one = kind(seed, folder, nursery, engine)
             histories.append(one.history)
-            with one.history.over:
-                await one.run()
+            try:
+                with one.history.over:
+                    await one.run()
+            finally:
+                one.close()
             nursery.cancel_scope.cancel()
+
+    def broken(what: str) -> Violation:
+        lines = [line for history in histories for line in history.trace][-SHOWN:]
+        again = f"{kind.command} {seed}" + ("" if engine == kind.engine else f" {engine}")
+        return Violation("\n".join(lines) + f"\n\nseed {seed}: {what}\nTo see it again: .venv/bin/python -m {again}")
 
     met: BaseException | None = None
     with structlog.testing.capture_logs() as logged, determined(seed):
@@ -237,20 +273,14 @@ def play(seed: int, folder: Path, engine: str) -> list[str]:
         except* Exception as bugs:
             met = bugs
     if met is not None:
-        raise Violation(_told(seed, histories, "the server met a bug")) from met
+        raise broken("the server met a bug") from met
     history = histories[0]
     for entry in logged:
-        if entry["log_level"] in ("error", "critical") and entry["event"] not in EXPECTED_ERRORS:
+        if entry["log_level"] in ("error", "critical") and entry["event"] not in kind.expected_errors:
             history.found.append(f"the server logs no error: {entry}")
     if history.found:
-        raise Violation(_told(seed, histories, history.found[0]))
+        raise broken(history.found[0])
     return history.trace
-
-
-def _told(seed: int, histories: list[History], what: str) -> str:
-    lines = [line for history in histories for line in history.trace][-SHOWN:]
-    told = "\n".join(lines)
-    return f"{told}\n\nseed {seed}: {what}\nTo see it again: .venv/bin/python -m tests.simulation.play {seed}"
 
 
 def _template(folder: Path) -> Path:
@@ -265,16 +295,16 @@ def stage() -> Iterator[Path]:
         yield Path(folder)
 
 
-def run(seed: int, place: Path, engine: str = "disk") -> list[str]:
+def run(seed: int, place: Path, engine: str = "disk", kind: type[Play] = Play) -> list[str]:
     """One seed on an engine, in a folder of its own below `place`, which is removed again."""
     folder = place / str(seed)
     try:
-        return play(seed, folder, engine)
+        return play(seed, folder, engine, kind)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 
 
 if __name__ == "__main__":
     with stage() as scene:
-        for line in run(int(sys.argv[1]), scene):
+        for line in run(int(sys.argv[1]), scene, *sys.argv[2:]):
             print(line)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 
-from tests.simulation.play import run, stage
+from tests.simulation.play import Play, run, stage
 
 PARTS = 4
 CHUNK = 25  # seeds in one test
@@ -26,8 +26,8 @@ def name(seeds: range) -> str:
     return f"{seeds.start}-{seeds.stop - 1}"
 
 
-def play_all(seeds: range, engine: str = "disk") -> None:
+def play_all(seeds: range, engine: str = "disk", kind: type[Play] = Play) -> None:
     """Play them one after the other; the first that breaks a promise says how, and how to see it again."""
     with stage() as folder:
         for seed in seeds:
-            run(seed, folder, engine)
+            run(seed, folder, engine, kind)

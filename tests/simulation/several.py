@@ -1,0 +1,109 @@
+"""One play with two or three servers on one PostgreSQL: whom a client asks is by chance, and each may be killed,
+stand still or stop while the others go on; the database, too, may be away.
+
+python -m tests.simulation.several SEED        prints what happened
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from unittest import mock
+
+import trio
+
+from blobforge.store.postgres import connection
+from tests.fixtures.postgres import shared_cluster
+from tests.simulation.answers import Answers
+from tests.simulation.chaos import Chaos, ChaosOfSeveral
+from tests.simulation.clock import dice
+from tests.simulation.listeners import Listener, agree
+from tests.simulation.network import Network
+from tests.simulation.oracle import Oracle
+from tests.simulation.play import LIMITS, SETTINGS, OnStage, Play, run, stage
+from tests.simulation.servers import Server
+from tests.simulation.shared import SharedDatabase
+from tests.simulation.standstill import prepare
+from tests.simulation.watch import Watch
+
+PATIENCE = 15.0  # seconds: who is not answered asks again, and maybe another one
+LISTENERS = 3
+
+
+class SeveralPlay(Play):
+    command, engine = "tests.simulation.several", "postgres"
+    expected_errors = Play.expected_errors | {"cannot read"}  # the database is away
+
+    def _build(self, folder: Path, engine: str) -> None:
+        prepare()
+        self._left = ExitStack()
+        # Time stands still while it is tried again: once more, and then it is not known.
+        self._left.enter_context(mock.patch.object(connection, "FINDING_OUT", 0.0))
+        self._database = SharedDatabase(shared_cluster())
+        self._left.callback(self._database.close)
+        self._oracle = Oracle(self.history, LIMITS, beside_others=True)
+        count = dice(self._seed, "servers").choice((2, 3, 3))
+        self._sharing = [self._server(number, folder) for number in range(1, count + 1)]
+        self._servers: Sequence[OnStage] = self._sharing
+        answers = Answers(self.history, self._oracle, beside_others=True)
+        self._network = Network(self._servers, self._weather, self.history, answers, patience=PATIENCE)
+        self._watch = Watch(self.history, self._oracle, self._servers, self._weather, self._clock)
+        self._listeners = [Listener(dice(self._seed, f"listener {n}"), self._sharing) for n in range(LISTENERS)]
+
+    def _server(self, number: int, folder: Path) -> Server:
+        return Server(
+            number,
+            folder,
+            SETTINGS,
+            weather=self._weather,
+            clock=self._clock,
+            dice=dice(self._seed, f"server {number}"),
+            watcher=self._oracle,
+            history=self.history,
+            nursery=self._nursery,
+            database=self._database,
+        )
+
+    def _chaos(self) -> Chaos:
+        who = dice(self._seed, "chaos")
+        return ChaosOfSeveral(
+            who,
+            servers=self._sharing,
+            database=self._database,
+            weather=self._weather,
+            clock=self._clock,
+            history=self.history,
+        )
+
+    async def run(self) -> None:
+        for listener in self._listeners:
+            self._nursery.start_soon(listener.run)
+        await super().run()
+        await agree(self._listeners, self._database.url, self.history)
+
+    def _set_right(self) -> None:
+        super()._set_right()
+        self._database.come_back()
+        for server in self._sharing:
+            server.set_right()
+
+    def close(self) -> None:
+        self._database.come_back()
+        for server in self._sharing:
+            server.end()
+        # Behind those who use it; what they still had to say nobody hears.
+        self._nursery.start_soon(self._last)
+
+    async def _last(self) -> None:
+        try:
+            await trio.sleep_forever()
+        finally:
+            self._left.close()
+
+
+if __name__ == "__main__":
+    with stage() as scene:
+        for line in run(int(sys.argv[1]), scene, "postgres", SeveralPlay):
+            print(line)
