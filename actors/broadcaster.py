@@ -25,6 +25,7 @@ import trio
 
 from actors.mailbox import Mailbox
 from blobforge.events import EVENT_NAMES, CredentialsRevoked, Event, Fact
+from blobforge.store.errors import DatabaseError
 from blobforge.store.following import Entry
 
 log = structlog.get_logger("blobforge.broadcaster")
@@ -297,6 +298,8 @@ class Broadcaster:
     async def _send_stats(self) -> None:
         try:
             data = await self._stats()
+        except DatabaseError:
+            pass  # it is away: what reads has said so
         except Exception:
             log.exception("cannot read statistics")
         else:

@@ -16,6 +16,7 @@ from tests.simulation.shared import SharedDatabase
 KINDS = ("slow", "slow", "commits", "statements", "objects", "network", "kill", "kill by commit", "stop", "clock")
 # Where several servers share a database; "away" is the database.
 OF_SEVERAL = ("kill in turn", "cut", "cut", "sleep", "sleep", "sleep", "away")
+OF_CLIENTS = ("network",)  # which servers cannot help and are not hindered by
 JUMPS = (3600.0, -3600.0, 86_400.0, -30.0, 30.0, 5.0)
 
 
@@ -99,10 +100,9 @@ class ChaosOfSeveral(Chaos):
     """`servers` share `database`."""
 
     def __init__(self, dice: random.Random, *, servers: Sequence[SharingServer], database: SharedDatabase,
-                 weather: Weather, clock: WallClock, history: History) -> None:  # fmt: skip
-        super().__init__(
-            dice, servers=servers, weather=weather, clock=clock, history=history, kinds=KINDS + OF_SEVERAL
-        )
+                 weather: Weather, clock: WallClock, history: History,
+                 kinds: Sequence[str] = KINDS + OF_SEVERAL) -> None:  # fmt: skip
+        super().__init__(dice, servers=servers, weather=weather, clock=clock, history=history, kinds=kinds)
         self._sharing = servers
         self._database = database
 

@@ -7,7 +7,7 @@ everything that happened, by which two runs of a seed are compared.
 from __future__ import annotations
 
 import math
-from collections import defaultdict
+from collections import Counter, defaultdict
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -52,6 +52,8 @@ class History:
     deleted: set[int] = field(default_factory=set)  # jobs that the operator asked to delete
     revoking: set[int] = field(default_factory=set)  # tokens whose deletion was asked for
     revoked: dict[int, float] = field(default_factory=dict)  # token -> when its deletion was answered
+    happened: Counter[tuple[str, int]] = field(default_factory=Counter)  # (event, job), as the commits show it
+    read: Counter[str] = field(default_factory=Counter)  # how often servers have read each source
     vanished: set[str] = field(default_factory=set)  # objects that were taken behind the server's back
     batch: int | None = None  # that documents are submitted for
     trace: list[str] = field(default_factory=list)

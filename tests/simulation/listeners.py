@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
@@ -13,6 +14,7 @@ from blobforge.events import EVENT_NAMES
 from tests.several.streams import LogReader, Told, as_told
 from tests.simulation.history import History
 
+COUNTED = ("job_created", "job_completed")
 CAUGHT_UP = 60.0  # seconds, within which all that was told has reached each of them, when all is well
 
 
@@ -74,6 +76,11 @@ async def agree(listeners: Sequence[Listener], url: str, history: History) -> No
             found = as_told([listener], log, after=_place(listener.began), until=told[-1].place)  # type: ignore[list-item]
             for wrong in found:
                 history.broken("every event is told at every server, once and in order", wrong)
+        told_of = Counter((each.name, each.data["job_id"]) for each in told if each.name in COUNTED)
+        for what in told_of.keys() | +history.happened:
+            if told_of[what] != history.happened[what]:
+                how = f"{what[0]} of job {what[1]} {told_of[what]} times, and it was {history.happened[what]}"
+                history.broken("what is done once is told once", how)
     finally:
         log.close()
 

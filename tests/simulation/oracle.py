@@ -225,6 +225,7 @@ class Oracle:
             before = was.jobs.get(job.id)
             if before is job or before == job:
                 continue
+            self._history.happened["job_created", job.id] += before is None
             self._job(before, job)
             self._charged(now, job)
             if before is not None and before.output != job.output:
@@ -487,6 +488,7 @@ class Oracle:
                 if silent < self.limits.worker_timeout - SLACK:
                     self._broken("silence alone expires a lease", f"{name} is lost after {silent:.3f} s")
             case "completed":
+                history.happened["job_completed", attempt.job] += 1
                 if not history.asked("complete", attempt.lease):
                     self._broken("nothing is invented", f"nobody completed {name}")
                 job = self.now.jobs.get(attempt.job)

@@ -100,6 +100,10 @@ class Play:
         self._network = Network(self._servers, self._weather, self.history, answers)
         self._watch = Watch(self.history, self._oracle, self._servers, self._weather, self._clock)
 
+    async def _start(self) -> None:
+        for server in self._servers:
+            self._nursery.start_soon(server.run)
+
     @property
     def _objects(self) -> LocalStore:
         """What clients put to and get from signed URLs."""
@@ -112,8 +116,7 @@ class Play:
         workers = [self._worker(name, types) for name in names]
         for worker in workers:
             self._nursery.start_soon(worker.run)
-        for server in self._servers:
-            self._nursery.start_soon(server.run)
+        await self._start()
         self._nursery.start_soon(self._watch.run)
         for number in range(cast.randint(1, 4)):
             who = dice(self._seed, f"submitter {number}")

@@ -11,10 +11,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
 
+import msgspec
 import trio
 
 from blobforge.config import Settings
 from blobforge.machinery.datadir import StartError
+from blobforge.objects import ObjectInfo
 from blobforge.objects.local import LocalStore
 from blobforge.serve.parts import Parts
 from blobforge.serve.server import running
@@ -33,6 +35,24 @@ T = TypeVar("T")
 
 class Killed(BaseException):
     """The process ends here, between two round trips of its transaction."""
+
+
+class Shelf(LocalStore):
+    """The store of all of them, which vouches for no checksum: what is in it has to be read. Tells which sources
+    are."""
+
+    def __init__(self, folder: Path, hop: StoreHop, history: History) -> None:
+        super().__init__(folder, SECRET, hop=hop)
+        self._history = history
+
+    async def head(self, key: str, *, version: str | None = None) -> ObjectInfo | None:
+        found = await super().head(key, version=version)
+        return None if found is None else msgspec.structs.replace(found, sha256=None)
+
+    async def digest(self, key: str) -> str | None:
+        found = await super().digest(key)
+        self._history.read[key] += found is not None
+        return found
 
 
 class Request:
@@ -167,8 +187,8 @@ class Server:
     def up(self) -> bool:
         return self.process is not None and self.process.ready and not self.process.tasks.stand
 
-    def _store(self, hop: StoreHop) -> LocalStore:
-        return LocalStore(self._root / "objects", SECRET, hop=hop)
+    def _store(self, hop: StoreHop) -> Shelf:
+        return Shelf(self._root / "objects", hop, self._history)
 
     def bytes_of(self, key: str) -> bytes | None:
         path = self.objects._path(key)

@@ -17,7 +17,7 @@ import trio
 from blobforge.store.postgres import connection
 from tests.fixtures.postgres import shared_cluster
 from tests.simulation.answers import Answers
-from tests.simulation.chaos import Chaos, ChaosOfSeveral
+from tests.simulation.chaos import KINDS, OF_CLIENTS, OF_SEVERAL, Chaos, ChaosOfSeveral
 from tests.simulation.clock import dice
 from tests.simulation.listeners import Listener, agree
 from tests.simulation.network import Network
@@ -75,13 +75,31 @@ class SeveralPlay(Play):
             weather=self._weather,
             clock=self._clock,
             history=self.history,
+            kinds=OF_CLIENTS if self._undisturbed else KINDS + OF_SEVERAL,
         )
+
+    @property
+    def _undisturbed(self) -> bool:
+        """Whether all servers are well all the time. Then it is counted what one of them does for all."""
+        return dice(self._seed, "undisturbed").random() < 0.2
 
     async def run(self) -> None:
         for listener in self._listeners:
             self._nursery.start_soon(listener.run)
         await super().run()
         await agree(self._listeners, self._database.url, self.history)
+        for key, times in self.history.read.items():
+            if times > 1 and self._undisturbed:
+                self.history.broken("a source is read once, and not by each server", f"{key}: {times} times")
+
+    async def _start(self) -> None:
+        """The first one has looked what its store holds, before any client puts something there."""
+        first, *others = self._sharing
+        self._nursery.start_soon(first.run)
+        while not first.up:
+            await trio.sleep(0.01)
+        for server in others:
+            self._nursery.start_soon(server.run)
 
     def _set_right(self) -> None:
         super()._set_right()

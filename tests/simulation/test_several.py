@@ -1,0 +1,28 @@
+"""Several servers on one database, by seeds: whatever becomes of each, the promises hold over all of them, and every
+event is told at every one, once and in order."""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+
+from tests.simulation.play import run, stage
+from tests.simulation.seeds import name, play_all
+from tests.simulation.several import SeveralPlay
+
+SEEDS = 1000 if "SOAK" in os.environ else 9
+CHUNK = 25 if "SOAK" in os.environ else 3
+CHUNKS = [range(at, min(at + CHUNK, SEEDS)) for at in range(0, SEEDS, CHUNK)]
+
+
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize("seeds", CHUNKS, ids=name)
+def test_promises_hold_over_several_servers(seeds: range) -> None:
+    play_all(seeds, "postgres", SeveralPlay)
+
+
+def test_a_seed_with_several_servers_replays_to_the_byte() -> None:
+    with stage() as folder:
+        first, again = (run(3, folder, "postgres", SeveralPlay) for _ in range(2))
+    assert first == again
