@@ -96,6 +96,10 @@ async def test_an_id_of_one_server_is_good_at_another_and_after_a_restart() -> N
         assert await ids(server, "4.1") == ["8.1"], "a resync: what was between is not kept"
 
 
+async def test_an_id_of_before_the_first_turn_is_good_at_a_server_that_comes_later() -> None:
+    assert await ids(at(2, [of(1), of(2)]), "0.0") == ["1.1", "2.1"]
+
+
 async def test_what_was_read_at_a_server_that_is_ahead_is_not_given_again() -> None:
     behind = at(5, [of(5)])
     subscription = behind.subscribe(last_event_id="7.1")

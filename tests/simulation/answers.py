@@ -159,6 +159,9 @@ class Answers:
                 self._broken("acknowledged means committed", f"{name} was accepted; the attempt is {attempt.outcome}")
             if "next" in answer.body:
                 self._granted(ask, [answer.body["next"]])
+        elif answer.status == 503 and "nothing was changed" in answer.body["detail"]:
+            if attempt.outcome == NEXT[ask.verb] and len(self._history.sent[ask.verb, ask.subject]) == 1:
+                self._broken("where nothing was changed, nothing is", f"{name}: the attempt is {attempt.outcome}")
         elif answer.refusal == "lease-lost":
             if attempt.outcome is None:
                 self._broken("a lease holds until it ends", f"{name} was refused, and it runs")

@@ -11,7 +11,7 @@ from tests.simulation.play import run, stage
 from tests.simulation.seeds import name, play_all
 from tests.simulation.several import SeveralPlay
 
-SEEDS = 1000 if "SOAK" in os.environ else 9
+SEEDS = 1000 if "SOAK" in os.environ else 6
 CHUNK = 25 if "SOAK" in os.environ else 3
 CHUNKS = [range(at, min(at + CHUNK, SEEDS)) for at in range(0, SEEDS, CHUNK)]
 
@@ -24,5 +24,5 @@ def test_promises_hold_over_several_servers(seeds: range) -> None:
 
 def test_a_seed_with_several_servers_replays_to_the_byte() -> None:
     with stage() as folder:
-        first, again = (run(3, folder, "postgres", SeveralPlay) for _ in range(2))
+        first, again = (run(10, folder, "postgres", SeveralPlay) for _ in range(2))
     assert first == again

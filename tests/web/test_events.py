@@ -13,9 +13,10 @@ import msgspec
 import pytest
 import trio
 
+from blobforge.store.errors import DatabaseError
 from tests.fixtures.local import LocalServer, open_local
 from tests.fixtures.server import ServerProcess
-from tests.web.calls import HEX, Frame, assert_problem, finish, stream
+from tests.web.calls import HEX, Frame, assert_problem, finish, stream, token
 
 KNOWN = {"job_id", "type", "status", "error", "worker_id"}  # fields that existing clients read
 
@@ -287,6 +288,27 @@ def test_over_a_real_connection(server: ServerProcess) -> None:
         inner = '{"job_id":1,"type":"pdf","status":"uploading"}'
         data = f'data: {{"type":"job_created","data":{inner},"job_id":1,"status":"uploading"}}'
         assert frame[1:] == ["event: job_created", data, ""]
+
+
+async def test_a_stream_is_held_while_the_database_cannot_be_asked_whose_it_is(
+    local: LocalServer, autojump_clock: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Seen before: it ended at its next look, with a traceback in the log."""
+    reading = await token(local, "read")
+    services = local.parts.services
+
+    def away(*_: Any) -> Any:
+        raise DatabaseError("the database is away")
+
+    async with stream(local, headers={"Authorization": f"Bearer {reading}"}) as events:
+        assert isinstance(await events.block(), Frame)
+        with monkeypatch.context() as patched:
+            patched.setattr(services.keyring, "_is_fresh", lambda: False)
+            patched.setattr(services.reads, "run", away)
+            assert await events.block() == ": still here"
+            assert await events.block() == Frame("ping", "keepalive")
+        job_id = await local.submit()
+        assert (await events.next()).data["job_id"] == job_id
 
 
 async def test_a_stream_ends_when_its_token_is_revoked(local: LocalServer, autojump_clock: Any) -> None:
