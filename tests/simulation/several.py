@@ -22,7 +22,7 @@ from tests.simulation.clock import dice
 from tests.simulation.listeners import Listener, agree
 from tests.simulation.network import Network
 from tests.simulation.oracle import Oracle
-from tests.simulation.play import LIMITS, SETTINGS, OnStage, Play, run, stage
+from tests.simulation.play import LIMITS, OnStage, Play, run, stage
 from tests.simulation.servers import Server
 from tests.simulation.shared import SharedDatabase
 from tests.simulation.standstill import prepare
@@ -56,7 +56,7 @@ class SeveralPlay(Play):
         return Server(
             number,
             folder,
-            SETTINGS,
+            self._settings,
             weather=self._weather,
             clock=self._clock,
             dice=dice(self._seed, f"server {number}"),
