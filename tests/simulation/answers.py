@@ -160,7 +160,9 @@ class Answers:
             if "next" in answer.body:
                 self._granted(ask, [answer.body["next"]])
         elif answer.status == 503 and "nothing was changed" in answer.body["detail"]:
-            if attempt.outcome == NEXT[ask.verb] and len(self._history.sent[ask.verb, ask.subject]) == 1:
+            # What gives it back may also be something else, and who has said so before may have been heard.
+            done = ask.verb != "release" and attempt.outcome == NEXT[ask.verb]
+            if done and len(self._history.sent[ask.verb, ask.subject]) == 1:
                 self._broken("where nothing was changed, nothing is", f"{name}: the attempt is {attempt.outcome}")
         elif answer.refusal == "lease-lost":
             if attempt.outcome is None:
