@@ -19,6 +19,7 @@ PARTS = {
     CLIENT / "scripting.py": "AsyncClient",
     CLIENT / "api.py": "Endpoints",
     CLIENT / "files.py": "FileEndpoints",
+    CLIENT / "batches.py": "BatchEndpoints",
     CLIENT / "administration.py": "AdminEndpoints",
 }
 # Of the AsyncClient: what only a worker asks for, and the parts of an upload.

@@ -23,6 +23,7 @@ _COMMANDS = {
     "stats": "blobforge.cli.stats:stats",
     "scale": "blobforge.cli.scale:scale",
     "work": "blobforge.cli.work:work",
+    "batches": "blobforge.cli.batches:batches",
     "operations": "blobforge.cli.operations:operations",
     "workers": "blobforge.cli.workers:workers",
     "types": "blobforge.cli.types:types",

@@ -213,6 +213,7 @@ def _show_job(job: Job) -> None:
             ("metadata", job.metadata),
             ("requires", ", ".join(job.requires or [])),
             ("group", job.group),
+            ("batch", ", ".join(map(str, job.batches or [job.batch])) if job.batch is not None else None),
             ("worker", job.worker_id),
             ("tries", _tries(job, " of ")),
             ("last error", job.last_error),

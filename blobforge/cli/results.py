@@ -10,6 +10,7 @@ import click
 
 from blobforge.cli import common, comparing, manifests, output, suggest
 from blobforge.cli.common import CliError, CliSession, CommandGroup, pass_session, session_options
+from blobforge.cli.naming import number_of
 from blobforge.cli.selection import STATUSES, chosen, moment
 
 
@@ -67,6 +68,7 @@ def superseded(session: CliSession, /, *, older_than: float | None, keep: int | 
 @click.option("--job", "job_ids", type=int, multiple=True, metavar="ID", help="Only of this job; may be repeated.")
 @click.option("--type", metavar="TYPE", shell_complete=suggest.types, help="Only results of jobs of this type.")
 @click.option("--tag", metavar="TAG", shell_complete=suggest.tags, help="Only of jobs with this tag.")
+@click.option("--batch", "batch", metavar="BATCH", help="Only of jobs of this batch: its number, or its name.")
 @click.option("--made-by", metavar="'NAME<VERSION'", help="Only results of these converters, as 'marker<1.3'.")
 @click.option("--search", "q", metavar="TEXT", help="Only of jobs whose source path contains this.")
 @click.option("--since", metavar="TIME", callback=moment, help="Only of jobs completed since this, as in 2026-11-23.")
@@ -112,6 +114,7 @@ def download(
     \b
       blobforge results download --type pdf --to results/
       blobforge results download --tag scan-2026 --since 2026-11-01 --to results/
+      blobforge results download --batch 'scans of November' --to results/
       blobforge results download --made-by 'marker>=1.3' --to results/
       blobforge results download --to results/ --watch
       blobforge results download --job 17 --to seventeen/
@@ -123,6 +126,8 @@ def download(
     from blobforge.cli.fetch.report import FetchReport
     from blobforge.cli.outage import Outages, follow
 
+    if (batch := filters.get("batch")) is not None:
+        filters["batch"] = session.run(lambda client: number_of(client, batch))
     wanted = chosen(filters) | ({} if status == "any" else {"status": status or "completed"})
     selection = ResultFilter(wanted, since)
     into = run.Into(folder, layout, overwrite=overwrite, everything=full, verify=verify)

@@ -58,6 +58,9 @@ def _filters(command: Decorated, priority: str) -> Decorated:
         ),
         click.option("--group", metavar="NAME", help="Only jobs of this group."),
         click.option(
+            "--batch", type=click.IntRange(min=1), metavar="ID", help="Only jobs of the batch with this number."
+        ),
+        click.option(
             "--failure", type=click.IntRange(min=1), metavar="ID", help="Only jobs of this cause of failure."
         ),
         click.option(priority, type=click.IntRange(1, 5), help="Only jobs of this priority."),

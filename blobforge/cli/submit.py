@@ -123,6 +123,12 @@ def _job_options(command: Any) -> Any:
             callback=required,
             help="What its worker's labels must hold, as gpu, zone=eu or 'memory_gib>=32'; may be repeated.",
         ),
+        click.option("--open", "stays_open", is_flag=True, help="Leave the batch open: more is to come to it."),
+        click.option(
+            "--batch",
+            metavar="NAME",
+            help="The batch that they are for; made if none of that name is open, and closed at the end.",
+        ),
         click.option("--group", metavar="NAME", help="Whose jobs they are: those of different groups take turns."),
         click.option(
             "--not-before",
@@ -305,17 +311,21 @@ def _submit(
     wait: bool,
     fetch: bool,
     results: Path,
+    batch: str | None,
+    stays_open: bool,
     option_object: dict[str, Any],
     option_pairs: dict[str, Any],
     **job: Any,
 ) -> None:
     job["options"] = option_object | option_pairs
-    if fetch and not wait:
-        raise click.UsageError("--download fetches what has been waited for: it goes with --wait.")
-    if nul and files_from is None:
-        raise click.UsageError("-0 says how a list is written: it goes with --files-from.")
-    if rehash and no_cache:
-        raise click.UsageError("--rehash keeps what it reads, --no-cache keeps nothing: give one of them.")
+    for alone, why in (
+        (fetch and not wait, "--download fetches what has been waited for: it goes with --wait."),
+        (stays_open and batch is None, "--open leaves a batch open: it goes with --batch."),
+        (nul and files_from is None, "-0 says how a list is written: it goes with --files-from."),
+        (rehash and no_cache, "--rehash keeps what it reads, --no-cache keeps nothing: give one of them."),
+    ):
+        if alone:
+            raise click.UsageError(why)
     try:
         selection = Selection(job_type, suffixes, include, exclude)
     except ValueError as error:
@@ -332,6 +342,7 @@ def _submit(
 
     report = Report(session, keep_ids=wait, keep_completed=fetch, lines=lines)
     how: Any = {"pointers": not no_lfs, "cached": not no_cache, "rehash": rehash, "wait": wait}
+    how |= {"batch": batch, "stays_open": stays_open}
     try:
         session.run(
             lambda client: run.run(client, found, JobOptions(**job), report, **how), on_retry=Outages(session)
@@ -344,20 +355,28 @@ def _submit(
         raise CliError("Nothing to submit.", common.USAGE)
     session.note(report.summary())
     if fetch:
-        _download(session, report.completed, results)
+        _download(session, report.completed, results, batch=None if stays_open else report.batch)
     if report.failed:
         common.fail(report.code or common.FAILED)
     if report.unfinished:
         common.fail()
 
 
-def _download(session: CliSession, jobs: Sequence[Job], folder: Path) -> None:
+def _download(session: CliSession, jobs: Sequence[Job], folder: Path, *, batch: int | None) -> None:
+    """Fetch the results of these jobs, or of all of a batch."""
+    from blobforge.cli.fetch.fetching import ResultFilter
     from blobforge.cli.fetch.report import FetchReport
-    from blobforge.cli.fetch.run import Into, fetch_these
+    from blobforge.cli.fetch.run import Into, fetch_matching, fetch_these
     from blobforge.cli.outage import Outages
 
-    report = FetchReport(session)
-    held = session.run(lambda client: fetch_these(client, jobs, Into(folder), report), on_retry=Outages(session))
+    report, into = FetchReport(session), Into(folder)
+    wanted = ResultFilter({"batch": batch, "status": "completed"})
+    held = session.run(
+        lambda client: (
+            fetch_these(client, jobs, into, report) if batch is None else fetch_matching(client, wanted, into, report)
+        ),
+        on_retry=Outages(session),
+    )
     session.note(report.summary(held))
     if report.failed:
         common.fail(report.code or common.FAILED)

@@ -16,6 +16,7 @@ import msgspec
 
 from blobforge.client.administration import AdminEndpoints
 from blobforge.client.attempts import AttemptEndpoints
+from blobforge.client.batches import BatchEndpoints
 from blobforge.client.connection import IN_BULK, without_none
 from blobforge.client.errors import ApiError, ClientError, ServerTooOld
 from blobforge.client.events import EventStream
@@ -51,7 +52,7 @@ from blobforge.client.types import (
 )
 
 
-class Endpoints(FileEndpoints, AttemptEndpoints, AdminEndpoints):
+class Endpoints(FileEndpoints, AttemptEndpoints, BatchEndpoints, AdminEndpoints):
     """What the server can be asked, with one credential."""
 
     async def submit_job(
@@ -70,11 +71,13 @@ class Endpoints(FileEndpoints, AttemptEndpoints, AdminEndpoints):
         not_before: datetime | None = None,
         group: str | None = None,
         expires_at: datetime | None = None,
+        batch: int | None = None,
     ) -> Submission:
         """Submit a job; one of the same source, type and options that is there already is answered instead. `options`
         are what the converter is to do, `requires` what the labels of its worker must hold (`gpu`, `memory_gib>=32`),
         `group` whose job it is: within a priority jobs of different groups take turns. No worker is given it before
-        `not_before`, and it is dead if none was by `expires_at` (without a zone: of this machine's).
+        `not_before`, and it is dead if none was by `expires_at` (without a zone: of this machine's). It comes to the
+        `batch` with this id (`make_batch`).
         """
         body = without_none(
             type=type,
@@ -90,6 +93,7 @@ class Endpoints(FileEndpoints, AttemptEndpoints, AdminEndpoints):
             not_before=not_before.astimezone().isoformat() if not_before is not None else None,
             group=group,
             expires_at=expires_at.astimezone().isoformat() if expires_at is not None else None,
+            batch=batch,
             # The store then checks the bytes as they come in, so that the server need not read them again to verify
             # them.
             bind_checksum=True,

@@ -30,7 +30,7 @@ from blobforge.client.names import safe
 from blobforge.client.submission import SubmittedFile, submit_file
 from blobforge.client.transfer import naming
 from blobforge.client.transport import OnRetry, unreachable_as_client_error
-from blobforge.client.types import FINAL_STATUSES, FileLink, Job, JobFilters, Submission
+from blobforge.client.types import FINAL_STATUSES, BatchInfo, FileLink, Job, JobFilters, Submission
 from blobforge.login import credentials, login_file
 from blobforge.machinery.groups import unwrapped
 from blobforge.manifest import MANIFEST_TYPE, is_end
@@ -99,13 +99,15 @@ class AsyncClient(Endpoints):
         not_before: datetime | None = None,
         group: str | None = None,
         expires_at: datetime | None = None,
+        batch: int | None = None,
     ) -> SubmittedFile:
         """Submit a file, or bytes under a `name`, as a job, and upload what the server does not have yet.
 
         `type` is the job's, by default what the suffix says; `options` are what the converter is to do, `requires`
         what the labels of its worker must hold, `group` whose job it is: groups take turns; no worker is given the
-        job before `not_before`, and it is dead if none was by `expires_at` (without a zone: of this machine's). The
-        same bytes submitted twice with the same type and options are one job (`existing`).
+        job before `not_before`, and it is dead if none was by `expires_at` (without a zone: of this machine's). It
+        comes to the `batch` with this id (`make_batch`). The same bytes submitted twice with the same type and
+        options are one job (`existing`).
         Raises ValueError (no suffix that tells the type), OSError, ChecksumMismatch (the file changed meanwhile) and
         what all calls raise.
         """
@@ -125,6 +127,7 @@ class AsyncClient(Endpoints):
             "not_before": not_before,
             "group": group,
             "expires_at": expires_at,
+            "batch": batch,
             "name": name,
         }
         if not isinstance(file, bytes):
@@ -150,6 +153,19 @@ class AsyncClient(Endpoints):
         async for ended in self.wait_each([job], timeout=timeout):
             return ended
         raise AssertionError("one was asked for")
+
+    async def wait_batch(self, batch_id: int, *, timeout: float | None = None) -> BatchInfo:
+        """The batch when it has ended; it does once it is closed. Raises TimeoutError after `timeout` seconds."""
+        deadline = trio.current_time() + timeout if timeout is not None else float("inf")
+        pause = _FIRST_LOOK
+        while not (batch := await self.get_batch(batch_id)).ended:
+            if trio.current_time() >= deadline:
+                raise TimeoutError(
+                    f"batch {batch_id} has not ended after {timeout:g} s: {batch.unfinished} jobs left"
+                )
+            pause = min(pause * 1.5, _RAREST_LOOK)
+            await trio.sleep(min(pause, max(deadline - trio.current_time(), 0)))
+        return batch
 
     async def wait_each(self, jobs: Iterable[AJob], *, timeout: float | None = None) -> AsyncIterator[Job]:
         """Each of these jobs when it has ended, in the order in which they are seen to end.

@@ -45,6 +45,7 @@ async def submit_file(
     not_before: datetime | None = None,
     group: str | None = None,
     expires_at: datetime | None = None,
+    batch: int | None = None,
     name: str | None = None,
     on_bytes: OnBytes | None = None,
 ) -> SubmittedFile:
@@ -72,6 +73,7 @@ async def submit_file(
         not_before=not_before,
         group=group,
         expires_at=expires_at,
+        batch=batch,
     )
     status = answer.status or "pending"
     if answer.upload_url is not None:

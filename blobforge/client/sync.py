@@ -29,7 +29,10 @@ from blobforge.client.types import (
     AuditPage,
     BackupReport,
     BatchAnswer,
+    BatchInfo,
+    BatchInfoPage,
     BatchItem,
+    BatchMade,
     BulkDone,
     Comparison,
     ComparisonPage,
@@ -87,13 +90,15 @@ class Client(BlockingClient):
         not_before: datetime | None = None,
         group: str | None = None,
         expires_at: datetime | None = None,
+        batch: int | None = None,
     ) -> SubmittedFile:
         """Submit a file, or bytes under a `name`, as a job, and upload what the server does not have yet.
 
         `type` is the job's, by default what the suffix says; `options` are what the converter is to do, `requires`
         what the labels of its worker must hold, `group` whose job it is: groups take turns; no worker is given the
-        job before `not_before`, and it is dead if none was by `expires_at` (without a zone: of this machine's). The
-        same bytes submitted twice with the same type and options are one job (`existing`).
+        job before `not_before`, and it is dead if none was by `expires_at` (without a zone: of this machine's). It
+        comes to the `batch` with this id (`make_batch`). The same bytes submitted twice with the same type and
+        options are one job (`existing`).
         Raises ValueError (no suffix that tells the type), OSError, ChecksumMismatch (the file changed meanwhile) and
         what all calls raise.
         """
@@ -112,6 +117,7 @@ class Client(BlockingClient):
                 not_before=not_before,
                 group=group,
                 expires_at=expires_at,
+                batch=batch,
             )
         )
 
@@ -122,6 +128,10 @@ class Client(BlockingClient):
     def wait(self, job: AJob, *, timeout: float | None = None) -> Job:
         """The job when it has ended: completed, dead or cancelled. Raises TimeoutError after `timeout` seconds."""
         return self._run(partial(self._client.wait, job, timeout=timeout))
+
+    def wait_batch(self, batch_id: int, *, timeout: float | None = None) -> BatchInfo:
+        """The batch when it has ended; it does once it is closed. Raises TimeoutError after `timeout` seconds."""
+        return self._run(partial(self._client.wait_batch, batch_id, timeout=timeout))
 
     def wait_each(self, jobs: Iterable[AJob], *, timeout: float | None = None) -> Iterator[Job]:
         """Each of these jobs when it has ended, in the order in which they are seen to end.
@@ -197,11 +207,13 @@ class Client(BlockingClient):
         not_before: datetime | None = None,
         group: str | None = None,
         expires_at: datetime | None = None,
+        batch: int | None = None,
     ) -> Submission:
         """Submit a job; one of the same source, type and options that is there already is answered instead. `options`
         are what the converter is to do, `requires` what the labels of its worker must hold (`gpu`, `memory_gib>=32`),
         `group` whose job it is: within a priority jobs of different groups take turns. No worker is given it before
-        `not_before`, and it is dead if none was by `expires_at` (without a zone: of this machine's).
+        `not_before`, and it is dead if none was by `expires_at` (without a zone: of this machine's). It comes to the
+        `batch` with this id (`make_batch`).
         """
         return self._run(
             partial(
@@ -219,6 +231,7 @@ class Client(BlockingClient):
                 not_before=not_before,
                 group=group,
                 expires_at=expires_at,
+                batch=batch,
             )
         )
 
@@ -481,6 +494,45 @@ class Client(BlockingClient):
         ApiError `wrong-store` (409): this server's object store has no such thing.
         """
         return self._run(partial(self._client.store_sources, sources))
+
+    def make_batch(
+        self, name: str, *, metadata: Mapping[str, Any] | None = None, closed: bool | None = None
+    ) -> BatchMade:
+        """Make a batch, to submit jobs for by its id. ApiError `batch-exists` (409): one of that name is open."""
+        return self._run(partial(self._client.make_batch, name, metadata=metadata, closed=closed))
+
+    def get_batch(self, batch_id: int) -> BatchInfo:
+        """How many of its jobs have come to what, and when all will have ended."""
+        return self._run(partial(self._client.get_batch, batch_id))
+
+    def list_batches(
+        self,
+        *,
+        name: str | None = None,
+        going: bool | None = None,
+        limit: int | None = None,
+        cursor: int | None = None,
+    ) -> BatchInfoPage:
+        """One page of the batches, newest first: those of one name, or those that are `going` on, or all."""
+        return self._run(partial(self._client.list_batches, name=name, going=going, limit=limit, cursor=cursor))
+
+    def close_batch(self, batch_id: int) -> BatchInfo:
+        """No further jobs come to it: it ends when all that it has do."""
+        return self._run(partial(self._client.close_batch, batch_id))
+
+    def cancel_batch(self, batch_id: int, *, reason: str | None = None) -> int:
+        """Close it, and cancel its jobs that have not ended: the id of the operation that does it."""
+        return self._run(partial(self._client.cancel_batch, batch_id, reason=reason))
+
+    def retry_batch(self, batch_id: int, *, cancelled: bool | None = None, reset_attempts: bool | None = None) -> int:
+        """Bring its dead jobs back, and those that were `cancelled`, too: the id of the operation that does it."""
+        return self._run(
+            partial(self._client.retry_batch, batch_id, cancelled=cancelled, reset_attempts=reset_attempts)
+        )
+
+    def delete_batch(self, batch_id: int, *, results: bool | None = None) -> int:
+        """Forget it; with `results` its jobs go for good, but for those of other batches: the id of the operation."""
+        return self._run(partial(self._client.delete_batch, batch_id, results=results))
 
     def list_workers(
         self, *, status: str | None = None, type: str | None = None, q: str | None = None, enabled: bool | None = None

@@ -71,13 +71,16 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
     attempt_history: list[Attempt] | None = None
     paths: list[str] | None = None  # where one job is asked for that has several
     paths_total: int | None = None
+    batch: int | None = None  # the one that it was made in
+    batches: list[int] | None = None  # all that it is in, where it is in several
 
 
 class JobFilters(TypedDict, total=False):
     """Which jobs are meant, by a list or by what is done to many. None, or nothing: any. Times are RFC 3339; `q` is a
     part of one of the source's paths, `failure` the number of a cause, `made_by` a converter's name and versions
     ("marker<1.3"), `compared` whether a former result is kept, `requiring` what they require of their workers ("gpu",
-    "memory_gib>=32", "none"), `group` whose they are. The server's own type is `JobFilter`."""
+    "memory_gib>=32", "none"), `group` whose they are, `batch` the number of one that they are in. The server's own
+    type is `JobFilter`."""
 
     status: str | None
     type: str | None
@@ -94,6 +97,7 @@ class JobFilters(TypedDict, total=False):
     compared: bool | str | None
     requiring: str | None
     group: str | None
+    batch: int | None
 
 
 class JobPage(msgspec.Struct, frozen=True, kw_only=True):
@@ -178,6 +182,7 @@ class Submission(msgspec.Struct, frozen=True, kw_only=True):
     left_out: list[str] | None = None  # the path and the tags that the job has no room for
     requires: list[str] | None = None  # of the job, where it or the submission requires something
     ignored: list[str] | None = None  # what of the submission a job that was there does not take over
+    batches: list[int] | None = None  # that the job is in, where it was submitted for one
 
 
 class StatusAnswer(msgspec.Struct, frozen=True, kw_only=True):
@@ -244,6 +249,7 @@ class BatchItem(msgspec.Struct, frozen=True, kw_only=True):
     upload_headers: dict[str, str] | None = None
     requires: list[str] | None = None
     ignored: list[str] | None = None
+    batches: list[int] | None = None
     error: str | None = None
     status_code: int = 200
 
@@ -616,6 +622,52 @@ class OperationPage(msgspec.Struct, frozen=True, kw_only=True):
     """One page of operations, newest first; `next_cursor` is None on the last one."""
 
     operations: list[Operation]
+    next_cursor: int | None = None
+
+
+class BatchMade(msgspec.Struct, frozen=True, kw_only=True):
+    """A batch that jobs can be submitted for."""
+
+    id: int
+    name: str = ""
+
+
+class BatchEta(msgspec.Struct, frozen=True, kw_only=True):
+    """When all of a batch's jobs will have ended, in seconds: at the least and at the most; None: `words` say why."""
+
+    low_seconds: float | None = None
+    high_seconds: float | None = None
+    words: str = ""
+
+
+class BatchInfo(msgspec.Struct, frozen=True, kw_only=True):
+    """A batch: `state` is open, closed or ended; `counts` are by status, `gone` those that were deleted since."""
+
+    id: int
+    name: str = ""
+    state: str = ""
+    counts: dict[str, int] = {}
+    counts_by_type: dict[str, dict[str, int]] = {}
+    total: int = 0
+    unfinished: int = 0
+    percent: float = 0.0
+    endings: int = 0
+    metadata: Any = None
+    created_at: datetime | None = None
+    closed_at: datetime | None = None
+    started_at: datetime | None = None
+    ended_at: datetime | None = None
+    eta: BatchEta | None = None
+
+    @property
+    def ended(self) -> bool:
+        return self.state == "ended"
+
+
+class BatchInfoPage(msgspec.Struct, frozen=True, kw_only=True):
+    """One page of batches, newest first; `next_cursor` is None on the last one."""
+
+    batches: list[BatchInfo]
     next_cursor: int | None = None
 
 

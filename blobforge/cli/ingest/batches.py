@@ -46,6 +46,7 @@ class JobOptions(msgspec.Struct, frozen=True, kw_only=True):
     not_before: datetime | None = None
     group: str | None = None
     expires_at: datetime | None = None
+    batch: int | None = None
 
 
 class AwaitedUpload(NamedTuple):
@@ -153,6 +154,7 @@ class Batches:
             "not_before": options.not_before,
             "group": options.group,
             "expires_at": options.expires_at,
+            "batch": options.batch,
         }
         return {
             "type": hashed.file.type,

@@ -36,6 +36,7 @@ class Report:
     bytes: int = 0
     unfinished: int = 0
     code: int = 0
+    batch: int | None = None  # for which they are submitted
     job_ids: list[int] = field(default_factory=list)
     keep_completed: bool = False
     completed: list[Job] = field(default_factory=list)  # of those that were waited for, where they are to be kept

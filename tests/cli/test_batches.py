@@ -1,0 +1,57 @@
+"""From a terminal: files are submitted for a batch, waited for and fetched as one thing, and followed as a whole."""
+
+from __future__ import annotations
+
+import json
+
+from tests.cli.conftest import Running
+
+COPY = ("work", "--type", "pdf", "--exec", "cp {source} {output}", "--once", "--output-suffix", ".txt")
+
+
+def test_files_are_one_thing_from_their_submission_to_their_results(running: Running) -> None:
+    for name in ("a", "b", "c"):
+        (running.folder / f"{name}.pdf").write_text(name)
+    first = running.json("submit", "a.pdf", "--batch", "scans", "--open")
+    assert running.json("jobs", "show", str(first["job_id"]))["batch"] == 1
+    (batch,) = running.json("batches", "list", "--going")
+    assert (batch["name"], batch["state"], batch["total"]) == ("scans", "open", 1)
+    running.ok("ingest", ".", "--batch", "scans")
+    shown = running.json("batches", "show", "scans")
+    assert (shown["id"], shown["state"], shown["counts"]["pending"]) == (1, "closed", 3)
+    assert "0/3" in running.ok("batches", "list")
+    for _ in range(3):
+        running.ok(*COPY)
+    done = running.blobforge("ingest", ".", "--batch", "again", "--wait", "--download", "--to", "out")
+    assert done.returncode == 0, done.stderr
+    assert "batch 2 (again) is ended: 3 of 3 ended: 3 completed" in done.stderr
+    assert len(list((running.folder / "out").rglob("*.txt"))) == 3, "of what was there already, too"
+    assert running.ok("jobs", "list", "--batch", "2", "--quiet").split() == ["3", "2", "1"]
+    running.ok("results", "download", "--batch", "scans", "--to", "elsewhere")
+    assert len(list((running.folder / "elsewhere").rglob("*.txt"))) == 3
+    lines = [json.loads(line) for line in running.ok("batches", "manifest", "again").splitlines()]
+    assert [line["job_id"] for line in lines[1:-1]] == [1, 2, 3]
+    assert running.blobforge("batches", "watch", "scans").returncode == 0
+
+
+def test_as_a_whole(running: Running) -> None:
+    (running.folder / "a.pdf").write_text("a")
+    running.ok("submit", "a.pdf", "--batch", "scans")
+    refused = running.blobforge("batches", "delete", "scans", "--yes")
+    assert (refused.returncode, "1 jobs have not ended" in refused.stderr) == (5, True)
+    asked = running.blobforge("batches", "cancel", "scans")
+    assert "Cancel the 1 jobs of batch 1 (scans) that have not ended?" in asked.stderr
+    running.ok("batches", "cancel", "scans", "--reason", "wrong", "--yes", "--wait")
+    assert running.json("batches", "show", "1")["counts"]["cancelled"] == 1
+    assert running.blobforge("batches", "watch", "1").returncode == 1
+    running.ok("batches", "retry", "scans", "--cancelled", "--yes", "--wait")
+    assert running.ok("batches", "show", "scans", "--quiet") == "closed\n"
+    running.ok("batches", "cancel", "scans", "--yes", "--wait")
+    running.ok("batches", "delete", "scans", "--results", "--yes", "--wait")
+    gone = running.blobforge("batches", "show", "scans")
+    assert (gone.returncode, "No batch is called 'scans'." in gone.stderr) == (5, True)
+    assert running.ok("batches", "make", "next") == "2\n" == running.ok("batches", "make", "next")
+    running.ok("batches", "close", "next")
+    missing = running.blobforge("submit", "a.pdf", "missing.pdf", "--batch", "scans")
+    assert "stays open" in missing.stderr
+    assert running.blobforge("submit", "a.pdf", "--open").returncode == 2
