@@ -22,6 +22,20 @@ _DEFAULTS: Final[dict[str, Any]] = {
     "keepalives_count": 2,
     "tcp_user_timeout": 5000,
 }
+# What libpq says of TLS without saying what to do.
+_TLS_ADVICE: Final = {
+    "certificate verify failed": (
+        "the authority that has signed the database's certificate is not the one that was named; give its own with "
+        "sslrootcert=FILE in BLOBFORGE_DATABASE_URL"
+    ),
+    "does not match host name": (
+        "reach the database by a name that is in its certificate, or have one made that has this name"
+    ),
+    "server does not support SSL": (
+        "turn it on in PostgreSQL (ssl = on, with a certificate), or ask for no TLS where the network is yours alone "
+        "(sslmode=disable in BLOBFORGE_DATABASE_URL)"
+    ),
+}
 
 
 def connect(url: str, **others: Any) -> psycopg.Connection[Any]:
@@ -43,5 +57,9 @@ def open_pipeline(url: str) -> Pipeline:
 
 
 def _unavailable(error: psycopg.Error) -> Exception:
+    said = " ".join(str(error).split())
+    for refused, advice in _TLS_ADVICE.items():
+        if refused in said:
+            return Lost(f"{said}: {advice}")
     told = raised(error)
-    return told if told is not error else Lost(" ".join(str(error).split()))
+    return told if told is not error else Lost(said)
