@@ -10,12 +10,12 @@ SQL = re.compile(
     r"\b(SELECT .+ FROM |INSERT INTO |UPDATE \w+ SET |DELETE FROM |PRAGMA )|^import (apsw|sqlite3)", re.M
 )
 # Files, copies and checks of SQLite; PostgreSQL's cluster; databases of older releases, and the original's; the
-# command line's own cache.
+# command line's own cache. A PostgreSQL with the clock of a play, and its outages.
 ENGINES_OWN = (
     "store/sqlite/", "store/postgres/", "migrations/", "power/", "backup/", "several/",
     "moving/test_takeover.py", "moving/test_copying.py",
     "fixtures/engines.py", "fixtures/original.py", "fixtures/postgres.py", "fixtures/on_postgres.py",
-    "fixtures/patroni.py",
+    "fixtures/patroni.py", "simulation/shared.py",
     "test_cluster.py", "cli/test_db.py", "cli/test_ingest.py", "cli/test_results_troubled.py",
     "web/test_installation.py",
 )  # fmt: skip
