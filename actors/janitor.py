@@ -33,6 +33,7 @@ from actors.recounter import Recounter
 from actors.rests import NEVER, SHORTEST_REST, TRY_AGAIN, rested
 from actors.searcher import SearchPlan, StoreSearcher
 from actors.sweeper import Sweeper
+from blobforge.canary import KEPT_MS
 from blobforge.events import Fact, ObjectsDoomed
 from blobforge.job import JobStatus
 from blobforge.objects import ObjectStore, ObjectStoreError, marks
@@ -261,6 +262,7 @@ class Janitor:
                 compared_before=now,
                 superseded_before=earlier(kept.superseded),
                 superseded_kept=kept.superseded_count,
+                canaries_before=now - KEPT_MS,
             )
         )
         if pruned is not None:

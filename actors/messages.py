@@ -15,6 +15,7 @@ import msgspec
 
 from blobforge.access import Caller, Scope
 from blobforge.batch import JobBatch
+from blobforge.canary import ONLY_COMPARISONS, CanaryPlan
 from blobforge.job import Job, JobStatus, ReleaseCause
 from blobforge.jobtype import Patience, TypeChanges, TypeRoom, TypeSettings
 from blobforge.objects import ObjectInfo
@@ -209,7 +210,7 @@ class Granted(Success, frozen=True):
 class Claim(Message[Granted], frozen=True):
     """Ask for up to `limit` jobs of these types; `wait` seconds at most until there is one. The caller's credential
     is good for `good_for` seconds, as far as is known. `accepts` is what the worker heeds of a job beside its source
-    (`options`, `heartbeat_interval`), `converter` what it works with, where it says so here."""
+    (`options`, `heartbeat_interval`, `comparisons-only`), `converter` what it works with, where it says so here."""
 
     caller: Caller
     worker_id: str
@@ -225,7 +226,12 @@ class Claim(Message[Granted], frozen=True):
 
     @property
     def lines(self) -> tuple[QueueLine, ...]:
-        """Those that it takes jobs from."""
+        """Those that it takes ordinary jobs from."""
+        return () if ONLY_COMPARISONS in self.accepts else self.lines_of_all
+
+    @property
+    def lines_of_all(self) -> tuple[QueueLine, ...]:
+        """The lines of its types."""
         return tuple(QueueLine(type_, lane) for type_ in self.types for lane in lanes(self.accepts))
 
 
@@ -856,7 +862,7 @@ class Prune(Message[Pruned], frozen=True):
     """Remove at most `limit` jobs that ended before the time (ms) of their status, as much of the audit log, as many
     workers that were last heard of before `workers_before`, and as many former results that were kept until
     `compared_before`. And as many results that others have replaced: before `superseded_before`, or of each job all
-    but the latest `superseded_kept`."""
+    but the latest `superseded_kept`. And the jobs of a canary that was begun before `canaries_before`."""
 
     ended_before: tuple[tuple[JobStatus, int], ...]
     audit_before: int | None = None
@@ -866,6 +872,7 @@ class Prune(Message[Pruned], frozen=True):
     compared_before: int | None = None
     superseded_before: int | None = None
     superseded_kept: int | None = None
+    canaries_before: int | None = None
 
 
 class ToDelete(Success, frozen=True):
@@ -994,6 +1001,42 @@ class FindOrphans(Message[SearchStands], frozen=True):
     """To the janitor: look through the object store. Answered at once; it takes as long as it takes."""
 
     delete: bool = False
+
+
+# ------------------------------------------------------------------------ canaries: web -> writer
+
+
+class CanaryBegun(Success, frozen=True):
+    """`taken`: how many documents are converted once more. `workers`: so many are there for them now."""
+
+    canary_id: int
+    taken: int
+    workers: int
+
+
+class BeginCanary(Message[CanaryBegun], frozen=True):
+    """Have these completed jobs converted once more, to compare the results; those that are not as they were
+    any more are left out."""
+
+    plan: CanaryPlan
+    jobs: tuple[int, ...]
+    by: str  # the caller (`Caller.subject`)
+    name: str = ""
+
+
+class CanaryEnded(Success, frozen=True):
+    """So many of its jobs were cancelled."""
+
+    canary_id: int
+    cancelled: int
+
+
+class CancelCanary(Message[CanaryEnded], frozen=True):
+    """Give no more of its jobs to workers, and stop those that run. `jobs` are its jobs, so that they are read
+    ahead."""
+
+    canary_id: int
+    jobs: tuple[int, ...] = ()
 
 
 # ------------------------------------------------------------------------ many at once: web -> writer
@@ -1200,6 +1243,7 @@ Command = (
     | SignIn | RenewSession | TouchSession | EndSession | EndSessions | Note
     | CreateToken | EnsureAdminToken | DeleteToken | TouchTokens | AddSigningKey
     | Purge | Ping | SettleFork | BeginRecount | CorrectCounts | Batch | RecordBulk
+    | BeginCanary | CancelCanary
     | BeginOperation | SelectJobs | AdvanceOperation | EndOperation | UndoOperation | PruneOperations
     | DeleteJob | Prune | TakeDoomed | DeletionsTried | FreePages | Backfill
     | BeginSearch | TakeUpSearch | AdvanceSearch
@@ -1214,6 +1258,6 @@ Answer = (
     | BulkDone
     | JobDeleted | Pruned | ToDelete | SearchStands | PagesFreed | Backfilled | RecountBegun
     | CountsCorrected
-    | TimesHeeded | Undone | Purged | Sampled | OperationBegun | OperationStands
+    | TimesHeeded | Undone | Purged | Sampled | OperationBegun | OperationStands | CanaryBegun | CanaryEnded
     | SignedIn | SessionRenewed | SessionsEnded | Refusal
 )  # fmt: skip

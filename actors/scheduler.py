@@ -55,6 +55,7 @@ from actors.messages import (
     WakeJobs,
 )
 from blobforge.events import (
+    ComparisonsBegun,
     CredentialsRevoked,
     Fact,
     JobReady,
@@ -157,6 +158,7 @@ class Scheduler:
             CredentialsRevoked,
             RequirementSetMade,
             RequirementSetsForgotten,
+            ComparisonsBegun,
             WorkerLabelled,
             WorkerRetried,
         }
@@ -319,6 +321,8 @@ class Scheduler:
                 case RequirementSetsForgotten():
                     self._lanes.clear()  # those that are waited for come again
                     self._rematch(list(self._waiting.values()))
+                case ComparisonsBegun(types=types):
+                    self._rematch([w for w in self._waiting.values() if not set(types).isdisjoint(w.claim.types)])
                 case WorkerLabelled(worker_id=worker_id) | WorkerRetried(worker_id=worker_id):
                     self._rematch([each for each in self._waiting.values() if each.claim.worker_id == worker_id])
                 case CredentialsRevoked():

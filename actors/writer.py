@@ -31,6 +31,8 @@ from actors.messages import (
     Answer,
     Audit,
     Batch,
+    BeginCanary,
+    CancelCanary,
     Claim,
     Command,
     ExpireLeases,
@@ -286,6 +288,7 @@ class Writer:
                     # A bug in one effect; it is undone, the others are not to suffer.
                     log.exception("effect failed", message=type(envelope.message).__name__)
                     answers.append(error)
+            tx.hide_comparisons()
             store.tell(tx.events, tx.facts)
         wrote = store.wrote
         if wrote and (turn := store.turn):
@@ -346,6 +349,8 @@ def _weight(envelope: Envelope[Any]) -> int:
             return len(message.items)
         case Claim():
             return message.limit
+        case BeginCanary() | CancelCanary():
+            return len(message.jobs)
         case AdvanceOperation():
             return len(message.jobs) + len(message.workers)
         case _:

@@ -222,6 +222,13 @@ class RequirementSetsForgotten(Fact, frozen=True):
     """Sets that no job has any more were forgotten: another set may have the number of one of them."""
 
 
+class ComparisonsBegun(Fact, frozen=True):
+    """There are comparisons of jobs of these types from now on, or other limits for them: claims that wait may be
+    such as may have some."""
+
+    types: tuple[str, ...]
+
+
 class WorkerLabelled(Fact, frozen=True):
     """The worker has other labels than before: its claims that wait may be for other jobs now."""
 

@@ -6,6 +6,7 @@ milliseconds.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import lru_cache
 from typing import Final
 
@@ -25,7 +26,8 @@ class TypeSettings(msgspec.Struct, frozen=True):
     taken out of a bucket of `rate_count` that fills evenly within `rate_ms`. `worker_timeout`: how long a lease lasts
     that no heartbeat renews. `group_weights`: how much of the turns groups get (`fairness.py`), as JSON. So many
     failures in a row pause the type (`breaker`; 0: none do). `own_fault`: a document that two sound workers have
-    failed the same way is dead at once. `quarantine`: whether machines are judged by what they fail of it."""
+    failed the same way is dead at once. `quarantine`: whether machines are judged by what they fail of it. `made_by`:
+    these are comparisons of a canary (`canary.py`), for workers of that converter alone."""
 
     paused_at: int | None = None
     paused_by: str | None = None
@@ -40,6 +42,7 @@ class TypeSettings(msgspec.Struct, frozen=True):
     breaker: int | None = None
     own_fault: bool | None = None
     quarantine: bool | None = None
+    made_by: str | None = None
 
     @property
     def weights(self) -> Weights:
@@ -75,6 +78,20 @@ NOTHING_SET = TypeSettings()
 SIMPLE: Final = (
     "max_attempts", "retry_backoff", "max_running", "worker_timeout", "breaker", "own_fault", "quarantine",
 )  # fmt: skip
+
+
+class SettingsByType(dict[str, TypeSettings]):
+    """What is set for types; those for which nothing is are not there. `comparisons`: the types of comparisons, by
+    the converter of the workers that they are for."""
+
+    def __init__(self, settings: Mapping[str, TypeSettings]) -> None:
+        super().__init__(settings)
+        self.comparisons: dict[str, tuple[str, ...]] = {}
+        for type_, each in settings.items():
+            if each.made_by is not None:
+                self.comparisons[each.made_by] = (*self.comparisons.get(each.made_by, ()), type_)
+
+
 # By this word a claim says that its worker beats at the interval that it is told with each job.
 HEEDS_INTERVAL: Final = "heartbeat_interval"
 BEATS_SHARE: Final = 1 / 6  # of the patience with a lease: so long a worker waits between two heartbeats

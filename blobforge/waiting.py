@@ -10,6 +10,7 @@ import msgspec
 from msgspec.structs import replace
 
 from blobforge.breaker import is_open
+from blobforge.canary import canary_of
 from blobforge.job import Job, JobStatus
 from blobforge.jobtype import NOTHING_SET, TypeLoad, TypeSettings, free_at
 from blobforge.requirements import Requirement, requirements, words
@@ -32,6 +33,7 @@ class Reason(StrEnum):
     ALL_QUARANTINED = "all-quarantined"  # those that are there have failed too much, or were put there
     TURN = "turn"  # jobs of groups take turns, and others come first
     QUEUED = "queued"  # others are before it
+    CANARY = "canary"  # a comparison: it is for workers of one converter alone
     NEXT = "next"  # the next that is asked for is this one
 
 
@@ -136,6 +138,17 @@ def _not_before(job: Job, around: Surroundings, now: int) -> Waiting | None:
 def _now(job: Job) -> str:
     """What has it wait for no time any more."""
     return f"blobforge jobs cancel {job.id} && blobforge jobs retry {job.id}"
+
+
+def _compared(job: Job, around: Surroundings, now: int) -> Waiting | None:
+    number = canary_of(job.type)
+    if number is None:
+        return None
+    text = (
+        f"It is a comparison of canary {number}: a worker with the canary's converter is given it, where no ordinary "
+        "job of its priority or a more urgent one waits for that worker."
+    )
+    return Waiting(Reason.CANARY, text, change=(f"blobforge canary show {number}",))
 
 
 def _given_back(job: Job, around: Surroundings, now: int) -> Waiting | None:
@@ -331,5 +344,5 @@ def _unlabelled(job: Job, fleet: Fleet) -> str:
 # that is new has its place here; what it goes by stands in Surroundings.
 WaitingRule = Callable[[Job, Surroundings, int], Waiting | None]
 RULES: tuple[WaitingRule, ...] = (
-    _not_before, _given_back, _paused, _full, _kept, _without_worker, _slowed, _its_turn, _in_line,
+    _not_before, _given_back, _compared, _paused, _full, _kept, _without_worker, _slowed, _its_turn, _in_line,
 )  # fmt: skip

@@ -124,6 +124,8 @@ def commands(group: click.Group, before: tuple[str, ...] = ()) -> Iterator[str]:
     for each in group.list_commands(context):
         command = group.get_command(context, each)
         if isinstance(command, click.Group):
+            if command.invoke_without_command:
+                yield " ".join((*before, each))
             yield from commands(command, (*before, each))
         else:
             yield " ".join((*before, each))

@@ -139,6 +139,8 @@ def understood(words: list[str]) -> None:
     command: click.Command = command_line
     context = click.Context(command_line, info_name="blobforge")
     while isinstance(command, click.Group):
+        if command.invoke_without_command and words and words[0].startswith("-"):
+            break  # the group's own options
         name, found, words = command.resolve_command(context, words)
         assert name is not None
         assert found is not None

@@ -32,6 +32,7 @@ ENGINES = {"blobforge/store/sqlite", "blobforge/store/postgres"}
 TWICE = {
     "Attempt": "the domain's record; the client's, as JSON has it",
     "AuditEntry": "the domain's record; the client's, as JSON has it",
+    "Canary": "the domain's record; the client's, as JSON has it",
     "Drill": "the store's record; the client's, as JSON has it",
     "Job": "the domain's record; the client's, as JSON has it; a handler's, by a name that users import",
     "JobFailed": "the event that an attempt failed; a handler's exception that fails it, by a name that users import",

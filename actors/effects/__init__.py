@@ -8,12 +8,15 @@ from __future__ import annotations
 
 from typing import assert_never
 
+from msgspec.structs import replace
+
 from actors.effects import (
     accepted,
     access,
     attempts,
     backfill,
     batches,
+    canaries,
     claims,
     deletions,
     fleet,
@@ -40,10 +43,12 @@ from actors.messages import (
     Backfill,
     Batch,
     BatchDone,
+    BeginCanary,
     BeginOperation,
     BeginRecount,
     BeginSearch,
     Cancel,
+    CancelCanary,
     ChangeTags,
     ChangeType,
     ChooseOutputs,
@@ -81,6 +86,7 @@ from actors.messages import (
     OutputsKept,
     Ping,
     Prune,
+    Pruned,
     PruneOperations,
     Purge,
     QuarantineWorker,
@@ -204,6 +210,10 @@ def _apply(tx: Transaction, message: Command) -> Answer:  # noqa: PLR0912, PLR09
             return times.heed(tx, message)
         case Undo():
             return jobs.undo(tx, message)
+        case BeginCanary():
+            return canaries.begin(tx, message)
+        case CancelCanary():
+            return canaries.cancel(tx, message)
         case BeginOperation():
             return operations.begin(tx, message)
         case SelectJobs():
@@ -245,7 +255,7 @@ def _apply(tx: Transaction, message: Command) -> Answer:  # noqa: PLR0912, PLR09
         case EndSessions():
             return people.end_sessions(tx, message)
         case Prune():
-            return retention.prune(tx, message)
+            return _prune(tx, message)
         case TakeDoomed():
             return deletions.take_doomed(tx, message)
         case DeletionsTried():
@@ -281,6 +291,14 @@ def _apply(tx: Transaction, message: Command) -> Answer:  # noqa: PLR0912, PLR09
             return Done()
         case _:
             assert_never(message)
+
+
+def _prune(tx: Transaction, message: Prune) -> Pruned:
+    pruned = retention.prune(tx, message)
+    if message.canaries_before is None:
+        return pruned
+    more = canaries.keep_house(tx, message.canaries_before, limit=message.limit)
+    return replace(pruned, more=pruned.more or more)
 
 
 def _apply_item(tx: Transaction, message: Item) -> ItemOutcome:  # noqa: PLR0912 - one row a message

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from msgspec.structs import replace
+
 from actors.effects.causes import REVOKED_CAUSE, blamed
 from actors.effects.deletions import doom
 from actors.effects.returns import tell_return
@@ -14,11 +16,12 @@ from actors.messages import (
     Seen,
 )
 from blobforge import life
+from blobforge.canary import is_comparison
 from blobforge.events import (
     ObjectsDoomed,
     OutputAccepted,
 )
-from blobforge.job import Job, Outcome
+from blobforge.job import Job, JobStatus, Outcome
 
 
 def record(
@@ -86,6 +89,8 @@ def _revoked(tx: Transaction, job_id: int, attempt: int, key: str) -> int:
         if (without := life.forget_result(job, attempt=attempt, now=tx.now)) is not None:
             tx.store.save_job(job, without)
         return 0
+    if is_comparison(job.type):  # one try
+        revoked = replace(revoked, status=JobStatus.DEAD, started_at=job.started_at, completed_at=tx.now)
     revoked = blamed(tx, revoked, REVOKED_CAUSE)
     tx.store.save_job(job, revoked)
     if revoked.kept_attempt is not None:

@@ -24,6 +24,7 @@ from actors.messages import (
     Silent,
 )
 from blobforge import failures, life
+from blobforge.canary import ordinary
 from blobforge.events import (
     JobCompleted,
     JobFailed,
@@ -63,7 +64,7 @@ def _claim_next(tx: Transaction, message: Complete, job: Job, *, again: bool) ->
     claim = Claim(
         message.caller,
         message.worker_id,
-        (job.type,),
+        (ordinary(job.type),),
         instance=message.instance,
         write_once=job.write_once,
         accepts=message.accepts,

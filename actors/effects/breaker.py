@@ -10,6 +10,7 @@ from actors.effects import quarantine, refunds
 from actors.effects.transaction import Transaction
 from blobforge import breaker, jobtype
 from blobforge.breaker import SERVER, RowOfFailures
+from blobforge.canary import is_comparison
 from blobforge.events import TypePaused, TypeResumed, TypeSet
 from blobforge.job import Job
 from blobforge.jobtype import TypeChanges, TypeRoom, TypeSettings
@@ -25,12 +26,14 @@ COMPLETED = "a job was completed"
 
 def is_free(tx: Transaction, job: Job) -> bool:
     """Whether a failure costs the job nothing: its type is paused by its breaker."""
-    return breaker.is_open(tx.store.type_settings(job.type))
+    return not is_comparison(job.type) and breaker.is_open(tx.store.type_settings(job.type))
 
 
 def has_failed(tx: Transaction, job: Job, *, cause: int | None, free: bool) -> bool:
     """An attempt has failed of a cause (its number); `job` is as it was while it ran. `free`: it cost nothing, for
     its worker's sake or its type's. Whether it is the type that is broken, as far as is known."""
+    if is_comparison(job.type):
+        return False
     settings = tx.store.type_settings(job.type)
     if breaker.is_open(settings):
         _tried(tx, job)
@@ -52,8 +55,8 @@ def has_failed(tx: Transaction, job: Job, *, cause: int | None, free: bool) -> b
 
 
 def has_completed(tx: Transaction, job: Job) -> None:
-    """A job was completed: where its type is paused by its breaker, that is over."""
-    if breaker.is_open(tx.store.type_settings(job.type)):
+    """A job was completed: where its type is paused by its breaker, that is over. A comparison says nothing of it."""
+    if not is_comparison(job.type) and breaker.is_open(tx.store.type_settings(job.type)):
         _set(tx, job.type, paused=False, reason=None)
         tx.store.save_in_a_row(job.type, None)
         tx.events.append(TypeResumed(SERVER, job.type))

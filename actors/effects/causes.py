@@ -8,6 +8,7 @@ from msgspec.structs import replace
 
 from actors.effects.transaction import Transaction
 from blobforge import failures
+from blobforge.canary import is_comparison
 from blobforge.failures import EXPIRED, OUTPUT_MISSING, SOURCE_MISSING, WORKER_LOST, WORKER_SILENT, Cause, made_of
 from blobforge.job import Job
 
@@ -21,7 +22,10 @@ UPLOAD_CAUSE: Final = made_of(SOURCE_MISSING, "the source was not uploaded in ti
 
 
 def blamed(tx: Transaction, job: Job, cause: Cause) -> Job:
-    """The job, not yet saved, with the cause of what `last_error` says."""
+    """The job, not yet saved, with the cause of what `last_error` says. A comparison's failures are counted nowhere
+    but in its canary."""
+    if is_comparison(job.type):
+        return job
     return replace(job, failure=count(tx, cause, job.last_error or "", now=tx.now))
 
 

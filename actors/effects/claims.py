@@ -10,6 +10,7 @@ from msgspec.structs import replace
 
 from actors.effects import quarantine
 from actors.effects.acting import acting
+from actors.effects.canaries import comparisons_for, with_comparisons
 from actors.effects.converters import one_too_many
 from actors.effects.fleet import renewed, show_life
 from actors.effects.jobtypes import pick_within, rooms, started
@@ -18,10 +19,12 @@ from actors.effects.transaction import Transaction
 from actors.effects.turns import turns_taken, with_groups
 from actors.messages import Claim, Granted
 from blobforge import life
+from blobforge.canary import ONLY_COMPARISONS
 from blobforge.events import JobTaken, JobUpdated
 from blobforge.job import Job
 from blobforge.jobtype import Patience
 from blobforge.objects.keys import output_key
+from blobforge.options import LineGroup
 from blobforge.refusals import Refusal
 from blobforge.worker import Worker, WorkerStatus, bound_to_another, gets_work, not_registered
 
@@ -73,10 +76,16 @@ def _trial(tx: Transaction, message: Claim, after: str | None, worker: Worker) -
 
 def _next(tx: Transaction, message: Claim, after: str | None, worker: Worker) -> Granted:
     limited, (group, in_turn) = rooms(tx, message.types), groups_for(tx, message, worker)
+    if ONLY_COMPARISONS in message.accepts:
+        group, in_turn = (), ()
     picked, withheld = pick_within(tx, message, limited, group)
     if in_turn:
         picked, more = with_groups(tx, message, picked, in_turn, limited)
         withheld = tuple(sorted((*withheld, *more)))
+    looked: LineGroup = ()
+    if (beside := comparisons_for(tx, message, worker)) is not None:
+        picked, looked, shut = with_comparisons(tx, beside, picked, limited, worker)
+        withheld = tuple(sorted((*withheld, *shut)))
     picked = _fitting(picked)
     if in_turn:
         turns_taken(tx, picked, in_turn)
@@ -87,7 +96,7 @@ def _next(tx: Transaction, message: Claim, after: str | None, worker: Worker) ->
         started(tx, granted)
         limited = rooms(tx, message.types)
     # A claim that waits no longer has no use for them.
-    group = () if granted else (*group, *chain.from_iterable(in_turn))
+    group = () if granted else (*group, *chain.from_iterable(in_turn), *looked)
     return Granted(
         tuple(granted),
         withheld_lines=withheld,

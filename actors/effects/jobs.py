@@ -25,6 +25,7 @@ from actors.messages import (
     WakeJobs,
 )
 from blobforge import life
+from blobforge.canary import is_a_canarys, is_comparison
 from blobforge.events import JobUpdated, LeaseEnded, SourceAwaited, SourceSettled
 from blobforge.job import (
     MOST_TAGS,
@@ -46,14 +47,22 @@ from blobforge.store.turns import give_up_turn, with_turn
 RETAGGED = "tags"  # what became of a job whose tags were changed
 
 
+def found(tx: Transaction, job_id: int) -> Job | Refusal:
+    """The job, which may be changed."""
+    job = tx.store.job(job_id)
+    if job is None:
+        return no_such_job(job_id)
+    return is_a_canarys(job_id, job.type) if is_comparison(job.type) else job
+
+
 def retry(tx: Transaction, message: Retry) -> JobChanged | Refusal:
     return _answered(tx, message, retried(tx, message))
 
 
 def retried(tx: Transaction, message: Retry) -> KeptChange | Refusal:
-    job = tx.store.job(message.job_id)
-    if job is None:
-        return no_such_job(message.job_id)
+    job = found(tx, message.job_id)
+    if isinstance(job, Refusal):
+        return job
     changed = again(
         tx, job, reset_attempts=message.reset_attempts, priority=message.priority, compare=message.compare
     )
@@ -129,9 +138,9 @@ def set_priority(tx: Transaction, message: SetPriority) -> JobChanged | Refusal:
 def prioritised(tx: Transaction, message: SetPriority) -> KeptChange | Refusal | None:
     """None: it has that priority. Counts from the next claim on; for a job that runs or has ended, from its next
     retry on."""
-    job = tx.store.job(message.job_id)
-    if job is None:
-        return no_such_job(message.job_id)
+    job = found(tx, message.job_id)
+    if isinstance(job, Refusal):
+        return job
     if job.priority == message.priority:
         return None
     _reprioritise(tx, job, message.priority)
@@ -152,9 +161,9 @@ def change_tags(tx: Transaction, message: ChangeTags) -> JobChanged | Refusal:
 
 def retagged(tx: Transaction, message: ChangeTags) -> KeptChange | Refusal | None:
     """None: tags that are there already, or are not there, are as they should be."""
-    job = tx.store.job(message.job_id)
-    if job is None:
-        return no_such_job(message.job_id)
+    job = found(tx, message.job_id)
+    if isinstance(job, Refusal):
+        return job
     tags, no_room = tagged(job.tags, message.add, message.remove)
     if no_room:
         return Refusal(
@@ -207,7 +216,7 @@ def put_back(tx: Transaction, changed: KeptChange) -> bool:
     """As it was; whether nothing has happened to it that forbids that."""
     was, became, at = changed.was, changed.became, changed.at
     job = tx.store.job(changed.job_id)
-    if job is None:
+    if job is None or is_comparison(job.type):
         return False
     if became == JobStatus.CANCELLED:
         # The moment tells this cancellation from a later one.

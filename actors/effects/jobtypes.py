@@ -5,13 +5,16 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 
+from msgspec.structs import replace
+
 from actors.effects import breaker
 from actors.effects.avoidance import pick
 from actors.effects.transaction import Transaction
 from actors.messages import ChangeType, Claim, TypeChanged
 from blobforge import jobtype
 from blobforge.breaker import is_open
-from blobforge.events import TypePaused, TypeResumed, TypeSet
+from blobforge.canary import is_comparison, ordinary
+from blobforge.events import ComparisonsBegun, TypePaused, TypeResumed, TypeSet
 from blobforge.job import Job
 from blobforge.jobtype import NOTHING_SET, TypeRoom, TypeSettings
 from blobforge.options import LineGroup, QueueLine
@@ -26,7 +29,7 @@ def change(tx: Transaction, message: ChangeType) -> TypeChanged | Refusal:
     after = jobtype.changed(before, message.changes, by=message.by, now=tx.now)
     if isinstance(after, Refusal) or after == before:
         return after if isinstance(after, Refusal) else TypeChanged(type_, after)
-    known = tx.store.types.all()
+    known = [each for each in tx.store.types.all() if not is_comparison(each)]
     if type_ not in known and not tx.store.knows_type(type_) and len(known) >= tx.rules.max_types:
         return Refusal(
             RefusalCode.INVALID,
@@ -41,6 +44,8 @@ def change(tx: Transaction, message: ChangeType) -> TypeChanged | Refusal:
     elif before.paused and not after.paused:
         tx.events.append(TypeResumed(message.by, type_))
     tx.facts.append(TypeSet(type_, tx.store.types.pending(type_)))
+    if _of_type(tx, type_):
+        tx.facts.append(ComparisonsBegun((type_,)))  # some may be given now that could not be
     return TypeChanged(type_, after)
 
 
@@ -75,8 +80,22 @@ def _room(tx: Transaction, type_: str, settings: TypeSettings) -> TypeRoom:
     if not settings.limited or (left is not None and not left.room):
         assert left is not None
         return left
-    within = jobtype.room(type_, settings, tx.store.type_load(type_), now=tx.now)
+    load = tx.store.type_load(type_)
+    if settings.max_running is not None:
+        load = replace(load, running=load.running + _comparisons(tx, type_))
+    within = jobtype.room(type_, settings, load, now=tx.now)
     return within if left is None else TypeRoom(type_, min(1, within.room), within.again)
+
+
+def _comparisons(tx: Transaction, type_: str) -> int:
+    """How many comparisons of jobs of this type run now: they are not to be more, all together."""
+    return sum(tx.store.type_load(each).running for each in _of_type(tx, type_))
+
+
+def _of_type(tx: Transaction, type_: str) -> list[str]:
+    """The types of comparisons of jobs of this type."""
+    comparisons = tx.store.types.all().comparisons
+    return [each for types in comparisons.values() for each in types if ordinary(each) == type_]
 
 
 def pick_within(
@@ -103,7 +122,7 @@ def started(tx: Transaction, jobs: Sequence[Job]) -> None:
     for job in jobs:
         if is_open(tx.store.type_settings(job.type)):
             breaker.started(tx, job)
-    for type_, n in Counter(job.type for job in jobs).items():
+    for type_, n in Counter(ordinary(job.type) for job in jobs).items():
         settings = tx.store.type_settings(type_)
         if settings.rate_count is not None:
             tx.store.save_owed(type_, jobtype.spend(settings, tx.store.type_load(type_), n, now=tx.now))

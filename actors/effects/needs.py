@@ -14,7 +14,9 @@ from actors.effects.causes import LOST_CAUSE, SILENT_CAUSE
 from actors.messages import (
     AdvanceOperation,
     Batch,
+    BeginCanary,
     Cancel,
+    CancelCanary,
     ChangeTags,
     ChooseOutputs,
     Claim,
@@ -130,6 +132,12 @@ def _add(needs: Needs, message: Message[Any]) -> None:  # noqa: PLR0912, PLR0915
             needs.ending.add(message.job_id)
         case SetPriority() | SetRequirements() | ChangeTags():
             needs.jobs.add(message.job_id)
+        case BeginCanary():
+            needs.jobs.update(message.jobs)
+            needs.sources_of.update(message.jobs)
+            needs.new_jobs += len(message.jobs)
+        case CancelCanary():
+            needs.jobs.update(message.jobs)
         case AdvanceOperation():
             needs.jobs.update(message.jobs)
             needs.ending.update(message.jobs)

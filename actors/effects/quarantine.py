@@ -16,6 +16,7 @@ from actors.effects.transaction import Transaction
 from actors.messages import Claim, QuarantineWorker, ReadmitWorker, WorkerChanged
 from blobforge import breaker, quarantine
 from blobforge.breaker import SERVER
+from blobforge.canary import is_comparison
 from blobforge.events import WorkerQuarantined, WorkerReadmitted, WorkerRetried
 from blobforge.job import Job, JobStatus, Outcome
 from blobforge.people import AuditEntry
@@ -46,7 +47,9 @@ def is_free(tx: Transaction, job: Job, worker_id: str | None) -> bool:
 
 def has_failed(tx: Transaction, worker_id: str, job: Job, *, lost: bool = False, judged: bool = True) -> None:
     """An attempt of this worker has come to nothing; `job` is as it was while it ran. `judged`: whether that may be
-    the worker's fault."""
+    the worker's fault. A comparison says nothing of the machine: the converter is on trial."""
+    if is_comparison(job.type):
+        return
     worker = tx.store.worker(worker_id)
     if worker is None:
         return
@@ -61,6 +64,8 @@ def has_failed(tx: Transaction, worker_id: str, job: Job, *, lost: bool = False,
 
 def gave_back(tx: Transaction, worker_id: str, job: Job) -> None:
     """The worker has given the job back for trouble of its own: as a trial, it has failed."""
+    if is_comparison(job.type):
+        return
     worker = tx.store.worker(worker_id)
     if worker is not None and worker.quarantine is not None:
         tried(tx, worker, job, passed=False)
@@ -68,6 +73,8 @@ def gave_back(tx: Transaction, worker_id: str, job: Job) -> None:
 
 def has_completed(tx: Transaction, worker_id: str, job: Job) -> None:
     """An attempt of this worker was accepted; `job` is as it was while it ran. Others that failed it are judged."""
+    if is_comparison(job.type):
+        return
     worker = tx.store.worker(worker_id)
     if worker is not None and worker.quarantine is not None:
         tried(tx, worker, job, passed=True)

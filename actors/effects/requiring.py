@@ -8,6 +8,7 @@ from msgspec.structs import replace
 from actors.effects.avoidance import claimable
 from actors.effects.requirements import lane_for
 from actors.effects.transaction import Transaction
+from blobforge.canary import is_a_canarys, is_comparison
 from blobforge.events import JobUpdated
 from blobforge.job import Job, JobStatus, no_such_job
 from blobforge.operation import KeptChange
@@ -29,6 +30,8 @@ def required(tx: Transaction, job_id: int, requires: str | None) -> KeptChange |
     job = tx.store.job(job_id)
     if job is None:
         return no_such_job(job_id)
+    if is_comparison(job.type):
+        return is_a_canarys(job.id, job.type)
     if job.requires == requires:
         return None
     lane = lane_for(tx, job.type, requires, job.options, job.of_group)

@@ -15,6 +15,7 @@ from actors.messages import (
     Pruned,
 )
 from blobforge import life
+from blobforge.canary import is_a_canarys, is_comparison
 from blobforge.events import (
     JobRemoved,
     JobsPruned,
@@ -41,6 +42,8 @@ def delete_job(tx: Transaction, message: DeleteJob) -> JobDeleted | Refusal:
     job = tx.store.job(message.job_id)
     if job is None:
         return no_such_job(message.job_id)
+    if is_comparison(job.type):
+        return is_a_canarys(job.id, job.type)
     if message.submitter is not None:
         if job.submitter != message.submitter:
             detail = f"Job {job.id} was submitted by another. With the scope submit, you delete your own; admin, any."
@@ -50,7 +53,7 @@ def delete_job(tx: Transaction, message: DeleteJob) -> JobDeleted | Refusal:
             return Refusal(RefusalCode.JOB_NOT_UPLOADING, detail)
     if job.status is JobStatus.RUNNING:
         return Refusal(RefusalCode.JOB_RUNNING, f"Job {job.id} is running. Cancel it first, then delete it.")
-    _remove(tx, job, objects=message.objects)
+    remove(tx, job, objects=message.objects)
     tx.events.append(JobRemoved(job.id, job.type))
     return JobDeleted(job.id)
 
@@ -126,7 +129,7 @@ def _doom_result(tx: Transaction, key: str) -> None:
 
 
 def _prune(tx: Transaction, job: Job, *, objects: bool) -> bool:
-    _remove(tx, job, objects=objects)
+    remove(tx, job, objects=objects)
     return True
 
 
@@ -152,7 +155,8 @@ def _end_comparison(tx: Transaction, job: Job, *, objects: bool) -> bool:
     return True
 
 
-def _remove(tx: Transaction, job: Job, *, objects: bool) -> None:
+def remove(tx: Transaction, job: Job, *, objects: bool) -> None:
+    """The job with all that it has."""
     # After the end only an attempt that may still complete is given URLs: in time, none brings anything back.
     late = job.status is JobStatus.DEAD and job.lease is not None
     recent = late or job.completed_at is None or job.completed_at + tx.rules.url_lifetime_ms > tx.now

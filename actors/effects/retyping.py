@@ -11,6 +11,7 @@ from actors.effects.requirements import lane_for
 from actors.effects.transaction import Transaction
 from actors.messages import Retype
 from blobforge import life
+from blobforge.canary import is_a_canarys, is_comparison
 from blobforge.events import JobUpdated
 from blobforge.job import Job, JobStatus, Retyped, no_such_job
 from blobforge.operation import KeptChange
@@ -25,6 +26,8 @@ def retyped(tx: Transaction, message: Retype) -> KeptChange | Refusal | None:
     job = tx.store.job(message.job_id)
     if job is None:
         return no_such_job(message.job_id)
+    if is_comparison(job.type):
+        return is_a_canarys(job.id, job.type)
     if job.type == message.to:
         return None
     changed = _as_type(tx, job, message.to)

@@ -13,6 +13,7 @@ import msgspec
 import structlog
 
 from actors.repeats import WINDOW_SECONDS
+from blobforge.canary import is_comparison, ordinary
 from blobforge.converters import MOST_CONVERTERS
 from blobforge.events import AttemptEnded, CredentialsRevoked, Event, Fact, JobWaits, TypeFreed
 from blobforge.job import Job, JobStatus, Outcome, RetryPolicy
@@ -164,9 +165,15 @@ class Transaction(msgspec.Struct):
         self.store.end_attempt(before, after, outcome, now=self.now, free=free, **record)
         ran = before.status is JobStatus.RUNNING and before.started_at is not None
         seconds = max(0, self.now - (before.started_at or 0)) / 1000 if ran else None
-        self.facts.append(AttemptEnded(before.type, outcome, seconds))
+        if not is_comparison(before.type):
+            self.facts.append(AttemptEnded(before.type, outcome, seconds))
         if before.status is JobStatus.RUNNING and self.store.type_settings(before.type).max_running is not None:
-            self.facts.append(TypeFreed(before.type))
+            self.facts.append(TypeFreed(ordinary(before.type)))
+
+    def hide_comparisons(self) -> None:
+        """Subscribers are told nothing of the jobs of canaries."""
+        if any(is_comparison(getattr(event, "type", "")) for event in self.events):
+            self.events[:] = [each for each in self.events if not is_comparison(getattr(each, "type", ""))]
 
     def retry_policy(self, type_: str) -> RetryPolicy:
         """Back-off and budgets of jobs of this type."""

@@ -27,6 +27,7 @@ _COMMANDS = {
     "operations": "blobforge.cli.operations:operations",
     "workers": "blobforge.cli.workers:workers",
     "types": "blobforge.cli.types:types",
+    "canary": "blobforge.cli.canary:canary",
     "tokens": "blobforge.cli.tokens:tokens",
     "users": "blobforge.cli.people:users",
     "audit": "blobforge.cli.people:audit",

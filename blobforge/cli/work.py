@@ -131,6 +131,11 @@ def _memory(value: str) -> int:
     help="A label to have, as gpu or memory_gib=64: jobs may require some (submit --requires).",
 )
 @click.option(
+    "--comparisons-only",
+    is_flag=True,
+    help="With --converter: take the jobs of canaries (`blobforge canary`), and no others.",
+)
+@click.option(
     "--output-suffix", default="", metavar=".SUFFIX", help="Names the outputs: report.pdf, .txt: report.txt."
 )
 @click.option("--zip", "zip_outputs", is_flag=True, help="Pack several outputs of a job as one ZIP file.")
@@ -175,6 +180,7 @@ def work(
     once: bool,
     max_jobs: int | None,
     idle_exit: float | None,
+    comparisons_only: bool,
     grace: float,
     preemption_notice: Path | None,
     run_windows: tuple[str, ...],
@@ -263,6 +269,8 @@ def work(
         progress_regex=progress_regex, max_memory=max_memory, min_size=min_size, media_type=media_type, check=check,
         output_suffix=output_suffix,
     )  # fmt: skip
+    if comparisons_only and made_with is None and template is not None:
+        raise CliError("--comparisons-only: say with --converter what is on trial, as 'marker 1.4'.", common.USAGE)
     credential = _worker_credential(worker_id)
     if session.json:
         show_events(sys.stdout, style="json", quiet=session.quiet)
@@ -290,6 +298,7 @@ def work(
                     zip_outputs=zip_outputs,
                     max_failures=max_failures,
                     converter=made_with,
+                    comparisons_only=comparisons_only,
                 )
             worker.add(dict.fromkeys(types), converter, limits, recipe, validation)
             await worker.run_until_signalled()

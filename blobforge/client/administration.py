@@ -1,4 +1,4 @@
-"""The endpoints of administration: workers and their credentials, the backup, tokens, housekeeping, people."""
+"""The endpoints of administration: canaries, workers, their credentials, the backup, tokens, housekeeping, people."""
 
 from __future__ import annotations
 
@@ -9,6 +9,10 @@ from blobforge.client.types import (
     AuditPage,
     BackupReport,
     BulkDone,
+    Canary,
+    CanaryJobPage,
+    CanaryPage,
+    CanaryReport,
     DrillsPage,
     NewToken,
     OperationBegun,
@@ -27,6 +31,59 @@ from blobforge.client.types import (
 
 class AdminEndpoints(ClientConnection):
     """What administrators ask for; workers may be listed with the scope `read`, too."""
+
+    # Canaries
+
+    async def begin_canary(
+        self,
+        *,
+        types: Sequence[str],
+        made_by: str,
+        against: str | None = None,
+        sample: int | None = None,
+        slower: float | None = None,
+        priority: int | None = None,
+        need_worker: bool = False,
+    ) -> Canary:
+        """Have documents converted once more by workers of the converter `made_by`, to compare the results.
+
+        ApiError `nothing-to-compare` (409): no job of these types was converted; `no-worker-of-version` (409): with
+        `need_worker`, where no such worker is online.
+        """
+        body = without_none(
+            types=list(types),
+            made_by=made_by,
+            against=against,
+            sample=sample,
+            slower=slower,
+            priority=priority,
+            need_worker=need_worker or None,
+        )
+        return await self._post("/api/canaries", Canary, body, once_only=True)
+
+    async def list_canaries(self, *, limit: int | None = None, cursor: int | None = None) -> CanaryPage:
+        """One page of the canaries, newest first."""
+        return await self._call("GET", "/api/canaries", CanaryPage, params=without_none(limit=limit, cursor=cursor))
+
+    async def get_canary(self, canary_id: int) -> Canary:
+        """How far a canary is."""
+        return await self._call("GET", f"/api/canaries/{canary_id}", Canary)
+
+    async def canary_report(self, canary_id: int, *, worst: int | None = None) -> CanaryReport:
+        """What a canary has come to, with so many of the worst comparisons."""
+        params = without_none(worst=worst)
+        return await self._call("GET", f"/api/canaries/{canary_id}/report", CanaryReport, params=params)
+
+    async def canary_jobs(
+        self, canary_id: int, *, outcome: str | None = None, limit: int | None = None, cursor: int | None = None
+    ) -> CanaryJobPage:
+        """One page of the comparisons of a canary, or of those of one outcome."""
+        params = without_none(outcome=outcome, limit=limit, cursor=cursor)
+        return await self._call("GET", f"/api/canaries/{canary_id}/jobs", CanaryJobPage, params=params)
+
+    async def cancel_canary(self, canary_id: int) -> Canary:
+        """Stop a canary; what it has come to stays."""
+        return await self._post(f"/api/canaries/{canary_id}/cancel", Canary, {}, once_only=True)
 
     # Workers
 

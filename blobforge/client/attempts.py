@@ -75,7 +75,8 @@ class AttemptEndpoints(ClientConnection):
     ) -> list[ClaimedJob]:
         """Take up to `limit` jobs, waiting up to `wait` seconds (60 at most) for the first. Jobs with options are
         given to a worker that accepts `options`; leases that are shorter than the server's own to one that accepts
-        `heartbeat_interval`, and beats at the one that comes with each job and each heartbeat's answer.
+        `heartbeat_interval`, and beats at the one that comes with each job and each heartbeat's answer. One that
+        accepts `comparisons-only` is given the jobs of canaries, and no others.
 
         `claim_key` names this claim: repeated with the same key, after an answer was lost, it gets the same jobs.
         An upload carries the `upload_headers` of the claim along, which keep its URL from writing over anything.

@@ -34,6 +34,10 @@ from blobforge.client.types import (
     BatchItem,
     BatchMade,
     BulkDone,
+    Canary,
+    CanaryJobPage,
+    CanaryPage,
+    CanaryReport,
     Comparison,
     ComparisonPage,
     Database,
@@ -533,6 +537,57 @@ class Client(BlockingClient):
     def delete_batch(self, batch_id: int, *, results: bool | None = None) -> int:
         """Forget it; with `results` its jobs go for good, but for those of other batches: the id of the operation."""
         return self._run(partial(self._client.delete_batch, batch_id, results=results))
+
+    def begin_canary(
+        self,
+        *,
+        types: Sequence[str],
+        made_by: str,
+        against: str | None = None,
+        sample: int | None = None,
+        slower: float | None = None,
+        priority: int | None = None,
+        need_worker: bool = False,
+    ) -> Canary:
+        """Have documents converted once more by workers of the converter `made_by`, to compare the results.
+
+        ApiError `nothing-to-compare` (409): no job of these types was converted; `no-worker-of-version` (409): with
+        `need_worker`, where no such worker is online.
+        """
+        return self._run(
+            partial(
+                self._client.begin_canary,
+                types=types,
+                made_by=made_by,
+                against=against,
+                sample=sample,
+                slower=slower,
+                priority=priority,
+                need_worker=need_worker,
+            )
+        )
+
+    def list_canaries(self, *, limit: int | None = None, cursor: int | None = None) -> CanaryPage:
+        """One page of the canaries, newest first."""
+        return self._run(partial(self._client.list_canaries, limit=limit, cursor=cursor))
+
+    def get_canary(self, canary_id: int) -> Canary:
+        """How far a canary is."""
+        return self._run(partial(self._client.get_canary, canary_id))
+
+    def canary_report(self, canary_id: int, *, worst: int | None = None) -> CanaryReport:
+        """What a canary has come to, with so many of the worst comparisons."""
+        return self._run(partial(self._client.canary_report, canary_id, worst=worst))
+
+    def canary_jobs(
+        self, canary_id: int, *, outcome: str | None = None, limit: int | None = None, cursor: int | None = None
+    ) -> CanaryJobPage:
+        """One page of the comparisons of a canary, or of those of one outcome."""
+        return self._run(partial(self._client.canary_jobs, canary_id, outcome=outcome, limit=limit, cursor=cursor))
+
+    def cancel_canary(self, canary_id: int) -> Canary:
+        """Stop a canary; what it has come to stays."""
+        return self._run(partial(self._client.cancel_canary, canary_id))
 
     def list_workers(
         self, *, status: str | None = None, type: str | None = None, q: str | None = None, enabled: bool | None = None

@@ -55,6 +55,7 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
     requires: list[str] | None = None
     group: str | None = None
     made_by: str | None = None
+    canary: int | None = None
     compared_until: datetime | None = None
     result: Any = None
     progress: Any = None
@@ -616,6 +617,75 @@ class Operation(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def ended(self) -> bool:
         return self.state in ("completed", "cancelled", "failed")
+
+
+class Canary(msgspec.Struct, frozen=True, kw_only=True):
+    """A converter on trial (`made_by`): `taken` documents are converted once more, and the results compared. `jobs`
+    are the canary's own by status, of which `left` have not ended; `workers`, how many of that converter are online.
+    `state` is `running`, `ended` or `cancelled`."""
+
+    id: int
+    state: str
+    types: list[str]
+    made_by: str
+    sample: int
+    taken: int
+    slower: float
+    priority: int
+    by: str
+    created_at: datetime
+    until: datetime
+    jobs: dict[str, int]
+    left: int
+    workers: int
+    against: str | None = None
+    cancelled_at: datetime | None = None
+
+
+class CanaryPage(msgspec.Struct, frozen=True, kw_only=True):
+    canaries: list[Canary]
+    next_cursor: int | None = None
+
+
+class CanaryJob(msgspec.Struct, frozen=True, kw_only=True):
+    """Job `job_id` of a canary, held against the result of attempt `against` of job `original_id`: the files of both
+    can be fetched as those of any job. `outcome` is `same`, `different`, `unproven`, `failed`, `gone`, `cancelled`,
+    `running` or `waiting`. It took `now` seconds, and the other one `before`."""
+
+    job_id: int
+    original_id: int
+    against: int
+    type: str
+    outcome: str
+    slower: bool
+    change: str | None = None
+    before: float | None = None
+    now: float | None = None
+    ratio: float | None = None
+    error: str | None = None
+    worker_id: str | None = None
+    former_made_by: str | None = None
+    source_size: int | None = None
+    source_path: str | None = None
+
+
+class CanaryJobPage(msgspec.Struct, frozen=True, kw_only=True):
+    jobs: list[CanaryJob]
+    next_cursor: int | None = None
+
+
+class CanaryReport(msgspec.Struct, frozen=True, kw_only=True):
+    """`verdict` is the worst that there is to say: `failed`, `different`, `unproven`, `slower`, `same`, `nothing`
+    (not one could be compared), or `running`. `outcomes` counts the comparisons; `worst` are those to look at."""
+
+    canary: Canary
+    verdict: str
+    outcomes: dict[str, int]
+    slower: int
+    timed: int
+    is_slower: bool
+    worst: list[CanaryJob]
+    median: float | None = None
 
 
 class OperationPage(msgspec.Struct, frozen=True, kw_only=True):

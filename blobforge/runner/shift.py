@@ -17,6 +17,7 @@ import msgspec
 import trio
 from msgspec.structs import replace
 
+from blobforge.canary import ONLY_COMPARISONS
 from blobforge.client import LARGEST_CLAIM, ApiError, AsyncClient, ClaimedJob, ClientError, Registration, ReleaseCause
 from blobforge.runner.attempt import AttemptRun, RunEnd
 from blobforge.runner.conversion import Conversion
@@ -27,7 +28,7 @@ from blobforge.runner.handlers import Converter
 from blobforge.runner.heartbeat import REPLACED, HeartbeatLoop
 from blobforge.runner.holdings import Holdings
 from blobforge.runner.instance import InstanceFile
-from blobforge.runner.job import WorkerReplaced
+from blobforge.runner.job import WorkerReplaced, WorkerTrouble
 from blobforge.runner.limits import Limits
 from blobforge.runner.recipe import IN_METADATA, Recipe
 from blobforge.runner.scratch import MIN_FREE, Scratch
@@ -45,6 +46,8 @@ MAX_FAILURES = 10
 _BOUND = "worker-bound"  # where its credential was made for another type of jobs
 _ALIVE = "instance-alive"  # the problem's type where another process is this worker
 _ASK_AGAIN = 30.0  # seconds
+_ACCEPTS = ("options", "heartbeat_interval")
+_TOO_OLD = "the server knows no canaries, and gives ordinary jobs to a worker that takes comparisons only"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,7 +60,7 @@ class ShiftOptions:
     `workdir` is where the scratch folder is made (the system's temporary folder by default), on a disk of which
     `min_free` bytes are left alone. `output_suffix` names the outputs (`.txt`). `zip_outputs` packs several as one.
     `named`: the worker's id was chosen, and outlives the process. `made_with` is what makes the results: a name and a
-    version ("marker 1.3.2").
+    version ("marker 1.3.2"). `comparisons_only`: it takes the jobs of canaries, and no others.
     """
 
     concurrency: int = 1
@@ -76,6 +79,7 @@ class ShiftOptions:
     named: bool = False
     max_failures: int | None = MAX_FAILURES
     made_with: str | None = None
+    comparisons_only: bool = False
 
 
 @dataclass(frozen=True)
@@ -358,13 +362,13 @@ class Shift:
 
     async def _claim(self, limit: int) -> list[ClaimedJob]:
         try:
-            return await self._steady.claim(
+            claims = await self._steady.claim(
                 self._worker_id,
                 list(self._duties),
                 claim_key=uuid.uuid4().hex,
                 wait=self._wait(),
                 limit=limit,
-                accepts=("options", "heartbeat_interval"),
+                accepts=_ACCEPTS if not self._options.comparisons_only else (*_ACCEPTS, ONLY_COMPARISONS),
             )
         except ApiError as error:
             if error.status == 401 or error.type == _BOUND or self._options.once:
@@ -378,6 +382,11 @@ class Shift:
                 warn("claim-refused", f"no job is given to this worker: {error}")
                 self._trouble()
             return []
+        if self._options.comparisons_only and any(claim.job.canary is None for claim in claims):
+            for claim in claims:
+                await self._client.release(claim.job.id, self._worker_id, claim.lease, _TOO_OLD, cause="preempted")
+            raise WorkerTrouble(_TOO_OLD)
+        return claims
 
     # What is claimed
 
@@ -398,7 +407,7 @@ class Shift:
             self.tally[outcome] += 1
             if outcome is RunEnd.COMPLETED:
                 self._streak.succeeded()
-            elif attempt.reason is not None and not attempt.no_room:
+            elif attempt.reason is not None and not attempt.no_room and claim.job.canary is None:
                 self._streak.failed(attempt.reason)
             if outcome is RunEnd.RELEASED and not attempt.no_room:
                 # One job that does not go says nothing about the others: the server puts it behind them.

@@ -92,6 +92,7 @@ class Worker:
         zip_outputs: bool = False,
         max_failures: int | None = MAX_FAILURES,
         converter: str | None = None,
+        comparisons_only: bool = False,
     ) -> None:
         if concurrency < 1:
             raise ValueError("a worker runs at least one job at a time")
@@ -121,6 +122,7 @@ class Worker:
             max_failures=max_failures or None,
             named=self._named is not None,
             made_with=_known(converter),
+            comparisons_only=comparisons_only,
         )
         self.worker_id = self._named or default_worker_id()
         self.tally: Counter[RunEnd] = Counter()

@@ -3,14 +3,14 @@ statements each, whatever their number."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any, NamedTuple, Protocol
 
 import msgspec
 
 from blobforge.failures import Cause
 from blobforge.job import Job, Outcome
-from blobforge.jobtype import TypeSettings
+from blobforge.jobtype import SettingsByType
 from blobforge.people import AuditEntry
 from blobforge.requirements import RequirementSets
 from blobforge.store.following import InHistory
@@ -160,7 +160,7 @@ class BulkAccess(InHistory, Protocol):
     def known_types(self) -> frozenset[str]:
         """The types of which there are jobs (or were, until a moment ago)."""
 
-    def type_settings(self) -> Mapping[str, TypeSettings]:
+    def type_settings(self) -> SettingsByType:
         """What is set for types; those for which nothing is are not there."""
 
     def type_settings_changed(self) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from blobforge import converters
+from blobforge.canary import is_comparison
 from blobforge.job import Job, JobStatus
 from blobforge.people import AuditEntry
 from blobforge.requirements import about
@@ -42,9 +43,10 @@ class JobFilter(msgspec.Struct, frozen=True):
         return self == JobFilter(self.status, self.type, priority=self.priority, made_by=self.made_by)
 
     def matches(self, job: Job, *, named: bool = False) -> bool:
-        """`named`: the text is in one of the further paths of the job's source."""
+        """`named`: the text is in one of the further paths of the job's source. None takes a comparison."""
         return (
-            (self.status is None or job.status is self.status)
+            not is_comparison(job.type)
+            and (self.status is None or job.status is self.status)
             and (self.type is None or job.type == self.type)
             and (self.tag is None or self.tag in job.tags)
             and (self.worker is None or job.worker_id == self.worker)

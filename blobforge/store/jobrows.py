@@ -13,6 +13,7 @@ from msgspec.structs import replace
 
 from blobforge.batch import JobBatch, is_unfinished
 from blobforge.breaker import HOUR_MS, RowOfFailures
+from blobforge.canary import ordinary
 from blobforge.fairness import STEP, GroupClock
 from blobforge.job import PRIORITIES, Job, JobStatus
 from blobforge.jobtype import NOTHING_SET, TypeLoad, TypeSettings
@@ -189,8 +190,8 @@ class JobRows(OpenTransaction):
         return len(self._bulk.known_types() | self._rows.new_types.keys())
 
     def type_settings(self, type_: str) -> TypeSettings:
-        """What is set for jobs of this type."""
-        return self._bulk.type_settings().get(type_, NOTHING_SET)
+        """What is set for jobs of this type; of comparisons, for jobs like those that they are held against."""
+        return self._bulk.type_settings().get(ordinary(type_), NOTHING_SET)
 
     def type_load(self, type_: str) -> TypeLoad:
         """How much of the type's limits is taken, by what has happened in the transaction, too."""

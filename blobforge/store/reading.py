@@ -7,13 +7,15 @@ is paged. Ids are neither consecutive nor in the order of time.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping
+import random
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from typing import Protocol
 
 from blobforge.access import Token
 from blobforge.batch import JobBatch
 from blobforge.breaker import RowOfFailures
+from blobforge.canary import Canary, ComparedDocument, SampleCandidate
 from blobforge.events import OutputAccepted
 from blobforge.forecast import Durations, Load
 from blobforge.installation import SigningKey
@@ -228,6 +230,29 @@ class Roster(Protocol):
         """Those of a page of workers that match, in the order in which they are named."""
 
 
+class CanaryLookups(Protocol):
+    def get(self, canary_id: int) -> Canary | None: ...
+    def page(self, *, before: int, limit: int) -> list[Canary]:
+        """Those with numbers below `before`, the newest first."""
+
+    def counts(self, canary: Canary) -> list[tuple[str, int]]:
+        """How many jobs it has of which status."""
+
+    def workers(self, made_by: str, types: Iterable[str]) -> int:
+        """How many workers with this converter are online for any of these types."""
+
+    def jobs(self, canary_id: int, *, after: int = 0, limit: int) -> list[int]:
+        """The ids of its jobs above one, the lowest first."""
+
+    def compared(self, canary_id: int, *, after: int, limit: int) -> list[ComparedDocument]:
+        """Its comparisons with ids above `after`, the lowest first. The results are not looked at: one that was
+        completed is `gone` until it is known what its result is held against."""
+
+    def candidates(self, type_: str, against: str | None, *, most: int, dice: random.Random) -> list[SampleCandidate]:
+        """About `most` completed jobs of a type, from all over it; with results of converters that the filter
+        takes. It costs as much as so many, however many there are."""
+
+
 class Reader(Lookups, Protocol):
     """Used by one thread at a time."""
 
@@ -245,6 +270,8 @@ class Reader(Lookups, Protocol):
     def searches(self) -> SearchLookups: ...
     @property
     def batches(self) -> BatchLookups: ...
+    @property
+    def canaries(self) -> CanaryLookups: ...
     def outages_told(self) -> AbstractContextManager[None]:
         """Around what is asked: raises DatabaseError where the engine cannot answer."""
 

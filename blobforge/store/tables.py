@@ -58,13 +58,15 @@ TABLES: Final[Mapping[str, tuple[str, ...]]] = {
     "type_settings": ("type",),
     "searches": ("name",),
     "search_names": ("search", "n"),
+    "canaries": ("id",),
+    "canary_jobs": ("canary_id", "job_id"),
     "requirement_sets": ("number",),
     "breakers": ("type",),
     "group_clocks": ("type", "priority"),
     "group_turns": ("type", "priority", "of_group"),
 }
 # Those whose numbers are never given twice.
-NUMBERED: Final = ("jobs", "tokens", "users", "audit", "backup_drills", "operations", "batches")
+NUMBERED: Final = ("jobs", "tokens", "users", "audit", "backup_drills", "operations", "batches", "canaries")
 
 
 class Tables(Protocol):

@@ -12,6 +12,7 @@ from typing import Any, Final, NamedTuple, TypeVar
 import msgspec
 
 from blobforge.batch import GONE
+from blobforge.canary import is_comparison
 from blobforge.forecast import bucket_of
 from blobforge.job import Job, JobStatus, Outcome
 from blobforge.store.figures import HOUR_MS, KEPT, SUBMITTED, WEEK_MS, WEEKS_KEPT, WORKER_HOURS_KEPT
@@ -136,11 +137,15 @@ class Tallies(msgspec.Struct):
             self.hours[hour] = (min(first, job.id), max(last, job.id))
         if submitted:
             for (at, type_), n in _alike([(job.created_at, job.type) for job in jobs]).items():
+                if is_comparison(type_):
+                    continue
                 self._happened(at, type_, SUBMITTED, n)
 
     def ended(self, attempts: Sequence[Ended]) -> None:
         """Attempts ended; of one that is counted late only what is kept as long as that."""
         for ended, n in _alike(attempts).items():
+            if is_comparison(ended.type):
+                continue
             late, week, hour = ended.counted_late, ended.at // WEEK_MS, ended.at // HOUR_MS
             if ended.outcome is Outcome.COMPLETED and (late is None or week > late // WEEK_MS - WEEKS_KEPT):
                 duration = (week, ended.type, bucket_of(ended.ran))

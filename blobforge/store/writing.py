@@ -13,11 +13,12 @@ from typing import Protocol
 from blobforge.access import Token
 from blobforge.batch import JobBatch
 from blobforge.breaker import RowOfFailures
+from blobforge.canary import Canary
 from blobforge.failures import Cause
 from blobforge.fairness import GroupClock
 from blobforge.installation import SigningKey
 from blobforge.job import Attempt, Job, JobStatus, Outcome
-from blobforge.jobtype import TypeLoad, TypeSettings
+from blobforge.jobtype import SettingsByType, TypeLoad, TypeSettings
 from blobforge.machinery.tally import Spread
 from blobforge.operation import KeptChange, Operation
 from blobforge.options import LineGroup, QueueLine
@@ -26,6 +27,7 @@ from blobforge.people import AuditEntry, Session, User
 from blobforge.quarantine import EndedAttempt
 from blobforge.requirements import RequirementSet, RequirementSets
 from blobforge.search import Search, SearchName
+from blobforge.store.canaries import Pair
 from blobforge.store.figures import Backfilling, Drill, Horizon
 from blobforge.store.files import Doom, SupersededResult
 from blobforge.store.following import InHistory
@@ -149,7 +151,7 @@ class Outputs(Protocol):
 class Types(Protocol):
     """What is set for types of jobs."""
 
-    def all(self) -> Mapping[str, TypeSettings]:
+    def all(self) -> SettingsByType:
         """Those for which nothing is set are not there."""
 
     def save(self, type_: str, settings: TypeSettings) -> None: ...
@@ -279,6 +281,36 @@ class Searches(Protocol):
         """It names none yet."""
 
 
+class Canaries(Protocol):
+    """Used inside the transaction that the Store has open; changes rows at once."""
+
+    def get(self, canary_id: int) -> Canary | None: ...
+    def count_open(self) -> int:
+        """How many are not closed."""
+
+    def add(self, canary: Canary) -> int:
+        """A new one (its `id` is ignored); returns its number."""
+
+    def save(self, canary: Canary) -> None: ...
+    def forget(self, canary_id: int) -> None: ...
+    def add_jobs(self, canary_id: int, pairs: Sequence[Pair]) -> None: ...
+    def jobs(self, canary_id: int, *, after: int = 0, limit: int) -> list[int]:
+        """The ids of its jobs above one, the lowest first."""
+
+    def forget_job(self, canary_id: int, job_id: int) -> None: ...
+    def open(self, *, limit: int) -> list[Canary]:
+        """Those that are not closed, the oldest first."""
+
+    def made_before(self, at: int, *, limit: int) -> list[Canary]:
+        """The oldest of those that were begun before this time (ms)."""
+
+    def counts(self, canary: Canary) -> list[tuple[str, int]]:
+        """How many jobs it has of which status."""
+
+    def workers(self, made_by: str, types: Iterable[str]) -> int:
+        """How many workers with this converter are online for any of these types."""
+
+
 class Store(Lookups, InHistory, Protocol):
     """Used by one thread at a time: the writer's."""
 
@@ -306,6 +338,8 @@ class Store(Lookups, InHistory, Protocol):
     def batches(self) -> BatchRows: ...
     @property
     def requirements(self) -> Requirements: ...
+    @property
+    def canaries(self) -> Canaries: ...
 
     # --- transactions
 

@@ -10,15 +10,20 @@ import trio
 
 from actors.messages import (
     AdvanceOperation,
+    BeginCanary,
     BeginOperation,
     Cancel,
+    Claim,
+    Complete,
     MakeBatch,
     OperationPlan,
     PrioritiseJobs,
+    Register,
     SelectJobs,
     SetPriority,
 )
 from blobforge.access import Caller, Scope
+from blobforge.canary import CanaryPlan
 from blobforge.store.errors import StoreUnavailable
 from tests.authority.callers import SAME_ORIGIN, cookie, oidc_local, session
 from tests.fixtures.local import LocalServer
@@ -76,6 +81,8 @@ ACTIONS: list[tuple[str, dict[str, Any], str, str, str | None]] = [
     ("DELETE /api/batches/1?results=true", {}, "batch.delete", "1", None),
     ("POST /api/operations/1/cancel", {}, "operation.cancel", "1", None),
     ("POST /api/operations/2/undo", {}, "operation.undo", "2", None),
+    ("POST /api/canaries", {"types": ["doc"], "made_by": "m 2"}, "canary.begin", "", '"made_by":"m 2"'),
+    ("POST /api/canaries/1/cancel", {}, "canary.cancel", "1", None),
     ("DELETE /api/jobs/1", {}, "job.delete", "1", None),
     ("POST /api/jobs/delete", {"type": "pdf"}, "jobs.delete", "", "1 of 1"),
     ("POST /api/admin/orphans", {"dry_run": False}, "orphans.delete", "", None),
@@ -91,7 +98,7 @@ async def records(local: LocalServer, query: str = "") -> list[dict[str, Any]]:
 
 
 async def prepare(local: LocalServer) -> int:
-    """A worker, a token, a user with a session, jobs, operations; returns how many records that left."""
+    """A worker, a token, a user with a session, jobs, operations, a canary; returns how many records that left."""
     await worker(local, "w")
     await token(local, "read")
     await session(local)
@@ -105,6 +112,12 @@ async def prepare(local: LocalServer) -> int:
         await local.ask(BeginOperation(OperationPlan(PrioritiseJobs(5), (2,)), CALLER))
     await local.ask(SelectJobs(2, 0, ((2,),), 1))
     await local.ask(AdvanceOperation(2, 0))
+    # A job that was converted, and a canary of it.
+    await local.submit(b"converted", type="doc")
+    await local.ask(Register(CALLER, "z", "doc"))
+    await local.ask(Claim(CALLER, "z", ("doc",)))
+    await local.ask(Complete(CALLER, "z", 3))
+    await local.ask(BeginCanary(CanaryPlan(("doc",), "m 1"), (3,), "token:1"))
     return len(await records(local))
 
 

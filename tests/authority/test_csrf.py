@@ -48,6 +48,7 @@ def address(route: Route) -> str:
         "job_id": "1",
         "operation_id": "1",
         "batch_id": "1",
+        "canary_id": "1",
         "token_id": "1",
         "user_id": "1",
         "worker_id": "a",

@@ -60,6 +60,7 @@ COMMITTED = {
     "0033_expiries.sql": "52441dff6c0846d5",
     "0034_breakers.sql": "014c7358e01a5889",
     "0035_batches.sql": "89c4169326f19d94",
+    "0036_canaries.sql": "979662e5981645eb",
 }
 NUMBERS = {
     "<type:type>": "pdf",

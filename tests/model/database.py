@@ -52,13 +52,15 @@ def held(probe: Probe) -> dict[str, Any]:
         "type settings": set(probe.rows(
             "type_settings", "type", "paused_at", "paused_by", "reason", "max_attempts", "retry_backoff",
             "max_running", "rate_count", "rate_ms", "worker_timeout", "group_weights", "breaker", "own_fault",
-            "quarantine",
+            "quarantine", "made_by",
         )),
         "broken types": {
             (type_, row["probe_at"], tuple(row.get("probe") or ()), row.get("failed", 0))
             for type_, state in probe.rows("breakers", "type", "state")
             if state is not None and "probe_at" in (row := json.loads(state))
         },
+        "canaries": set(probe.rows("canaries", "id", "types", "made_by", "taken", "closed_at", "cancelled_at")),
+        "canary jobs": set(probe.rows("canary_jobs", "canary_id", "job_id", "original_id", "against")),
         "requirement sets": set(probe.rows("requirement_sets", "number", "type", "requires")),
         "group clocks": set(probe.rows("group_clocks", "type", "priority", "now", "alone")),
         "group turns": set(probe.rows("group_turns", "type", "priority", "of_group", "turn")),
@@ -152,7 +154,20 @@ def should_hold(world: World) -> dict[str, Any]:
             (key, each.size, each.sha256, int(each.checked), int(each.keeping), each.kept)
             for key, each in world.files.items()
         },
-        "type settings": {(type_, *each) for type_, each in world.set_for.items()},
+        "type settings": {(type_, *each, None) for type_, each in world.set_for.items()} | {
+            (f"{type_}/canary/{number}", *(None,) * 13, each.made_by)
+            for number, each in world.canaries.items()
+            if each.closed_at is None
+            for type_ in each.types
+        },
+        "canaries": {
+            (number, json.dumps(each.types, separators=(",", ":")), each.made_by, each.taken, each.closed_at,
+             each.cancelled_at)
+            for number, each in world.canaries.items()
+        },
+        "canary jobs": {
+            (number, id_, *of) for number, each in world.canaries.items() for id_, of in each.jobs.items()
+        },
         "broken types": {
             (type_, row.probe_at, row.probe or (), row.failed)
             for type_, row in world.rows.items() if row.probe_at is not None

@@ -116,6 +116,7 @@ def path_of(route: Route) -> str:
         "operation_id": "999",
         "failure_id": "999",
         "batch_id": "999",
+        "canary_id": "999",
         "token_id": "999",
         "user_id": "999",
         "worker_id": "mine",

@@ -47,6 +47,24 @@ async def cancelled(local: LocalServer) -> tuple[str, Any]:
     return "/api/jobs/undo", {"undo": answer["undo"]}
 
 
+async def converted(local: LocalServer) -> None:
+    await local.register()
+    await local.submit()
+    claimed = await local.claim()
+    await local.call("POST", "/api/jobs/1/complete", {"worker_id": "w1", "lease": claimed["lease"]})
+
+
+async def canary(local: LocalServer) -> tuple[str, Any]:
+    await converted(local)
+    return "/api/canaries", {"types": ["pdf"], "made_by": "m 2"}
+
+
+async def begun_canary(local: LocalServer) -> tuple[str, Any]:
+    path, body = await canary(local)
+    await local.call("POST", path, body)
+    return f"{path}/1/cancel", None
+
+
 def operation(verb: str) -> Prepare:
     """One that has not been taken up yet, or has ended."""
 
@@ -102,6 +120,8 @@ CASES: dict[str, Prepare] = {
     "/api/batches/<id:batch_id>/retry": batch("retry"),
     "/api/operations/<id:operation_id>/cancel": operation("cancel"),
     "/api/operations/<id:operation_id>/undo": operation("undo"),
+    "/api/canaries": canary,
+    "/api/canaries/<id:canary_id>/cancel": begun_canary,
     "/api/jobs/delete": plain("/api/jobs/delete", {"type": "pdf"}, jobs=2),
     "/api/admin/backup/drill": plain("/api/admin/backup/drill"),
     "/api/admin/orphans": plain("/api/admin/orphans", {"dry_run": True}),

@@ -38,6 +38,7 @@ BOUNDED = {
     "/api/admin/database": "a remark on each subject",
     "/api/servers": "the servers that share a database: a handful",
     "/api/auth/me": "the scopes that there are",
+    "/api/canaries/<id:canary_id>/report": "the worst, 200 at most; all at /jobs",
     "/api/auth/info": "one caller",
     "/api/installation": "the keys that were lost with a signing secret",
 }

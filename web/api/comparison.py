@@ -30,7 +30,7 @@ _MOST_OUTPUTS: Final = 20_000  # that are walked through for one page of jobs, a
 
 
 class Compared(msgspec.Struct, frozen=True):
-    """A job, the same with its former result, and what became of its outputs."""
+    """A job, the same with its former result (or another job), and what became of its outputs."""
 
     job: Job
     former: Job
@@ -45,8 +45,11 @@ class Compared(msgspec.Struct, frozen=True):
 def compare(reader: Reader, job: Job) -> Compared | None:
     """None: no former result is kept. Inside a snapshot."""
     before = with_former(job)
-    if before is None:
-        return None
+    return between(reader, job, before) if before is not None else None
+
+
+def between(reader: Reader, job: Job, before: Job) -> Compared:
+    """What became of the outputs of `before` in those of `job`, whether they are one job or two."""
     job, before = reader.named(job), reader.named(before)
     counts = Counts()
     after: str | None = ""

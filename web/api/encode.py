@@ -14,6 +14,7 @@ from msgspec.structs import replace
 
 from actors.messages import JobBeat
 from blobforge import converters, options, requirements
+from blobforge.canary import ONLY_COMPARISONS, canary_of, ordinary
 from blobforge.config import Settings
 from blobforge.forecast import Expected
 from blobforge.job import Attempt, Job, JobStatus
@@ -91,7 +92,7 @@ def options_text(said: dict[str, Any] | None) -> str | None:
         raise UnfitMember("options", str(error)) from error
 
 
-_ACCEPTED = (options.OPTIONS, HEEDS_INTERVAL)
+_ACCEPTED = (options.OPTIONS, HEEDS_INTERVAL, ONLY_COMPARISONS)
 
 
 def times_ms(not_before: datetime | None, expires_at: datetime | None, *, now: int) -> tuple[int | None, int | None]:
@@ -210,7 +211,7 @@ def job_wire(
 ) -> wire_jobs.JobWire:
     return wire_jobs.JobWire(
         id=job.id,
-        type=job.type,
+        type=ordinary(job.type),
         status=job.status,
         priority=job.priority,
         source_hash=job.source_hash,
@@ -244,6 +245,7 @@ def job_wire(
         requires=requirements.words(job.requires) or None,
         group=job.of_group,
         made_by=job.made_by,
+        canary=canary_of(job.type),
         compared_until=time_or_none(job.compare_until),
         batch=job.batch,
         batches=job.batches if len(job.batches) > 1 else (),

@@ -11,6 +11,7 @@ import trio
 from actors.mailbox import Envelope, Reply
 from actors.messages import Claim, Complete, Granted
 from actors.scheduler import given_back
+from blobforge.canary import ordinary
 from blobforge.job import Job
 from blobforge.jobtype import Patience
 from blobforge.objects.keys import source_key
@@ -85,7 +86,7 @@ def absolute(call: Call, url: str) -> str:
 def source_name(job: Job) -> str:
     """The name that a browser saves the source under."""
     name = last_part(job.source_path or "")
-    return name or f"{job.source_hash}.{job.type}"
+    return name or f"{job.source_hash}.{ordinary(job.type)}"
 
 
 def result_members(job: Job) -> dict[str, Any]:

@@ -15,6 +15,7 @@ import trio
 from quart import Response
 
 from blobforge.access import Scope
+from blobforge.canary import ordinary
 from blobforge.installation import SigningKey, fingerprint
 from blobforge.job import MOST_PATHS, Job
 from blobforge.manifest import MANIFEST_TYPE, ManifestJob, ManifestOutput
@@ -177,7 +178,7 @@ def _single_outputs(reader: Reader, jobs: list[Job]) -> dict[int, list[ManifestO
 def _entry(job: Job, options: str | None, begun: int, outputs: list[ManifestOutput], paths: list[str]) -> ManifestJob:
     return ManifestJob(
         job_id=job.id,
-        type=job.type,
+        type=ordinary(job.type),
         status=job.status,
         source_hash=job.source_hash,
         source_path=job.source_path,

@@ -29,7 +29,8 @@ from web.api.wire_jobs import JobWire
 class ClaimBody(msgspec.Struct, frozen=True):
     """`wait` is in seconds. `job_type` or `job_types`, not both. `write_once`: the worker sends `upload_headers`.
     `accepts`: what the worker heeds of a job beside its source. Without `options`, it gets no job that has some;
-    without `heartbeat_interval`, no lease that is shorter than it was told at its registration."""
+    without `heartbeat_interval`, no lease that is shorter than it was told at its registration; with
+    `comparisons-only`, no job but those of canaries."""
 
     worker_id: WorkerId | None = None
     job_type: JobType | None = None

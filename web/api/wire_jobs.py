@@ -233,6 +233,7 @@ class JobWire(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     `made_by` is the converter of its result. `compared_until`: so long the result that it took the place of is kept,
     too (`GET /api/jobs/{id}/comparison`). `batch` is the one that it was made in; `batches` are all that it is in,
     where it is in several.
+    too (`GET /api/jobs/{id}/comparison`). `canary`: it is a comparison of that canary (`GET /api/canaries/{id}`).
     """
 
     id: int
@@ -270,6 +271,7 @@ class JobWire(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     requires: tuple[str, ...] | None = None
     group: str | None = None
     made_by: str | None = None
+    canary: int | None = None
     compared_until: str | None = None
     batch: int | None = None
     batches: tuple[int, ...] = ()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from blobforge.canary import ordinary
 from blobforge.refusals import Refusal, RefusalCode
 from blobforge.store.lists import AttemptPlace, WorkerAttempt
 from blobforge.store.reading import Reader
@@ -39,7 +40,7 @@ def _wire(found: WorkerAttempt) -> wire_workers.WorkerAttemptWire:
     return wire_workers.WorkerAttemptWire(
         job_id=found.job_id,
         attempt=found.attempt,
-        type=found.type,
+        type=ordinary(found.type),
         started_at=encode.rfc3339(found.started_at),
         ended_at=encode.time_or_none(found.ended_at),
         outcome=found.outcome,

@@ -10,7 +10,7 @@ each turn tells.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from itertools import compress
 from operator import ne
 from typing import Any, Final
@@ -20,7 +20,7 @@ from msgspec.structs import astuple
 
 from blobforge.events import Event, Fact, JobReady
 from blobforge.job import Job
-from blobforge.jobtype import TypeSettings
+from blobforge.jobtype import SettingsByType
 from blobforge.requirements import NO_SETS, RequirementSets
 from blobforge.store.bulk import Changes
 from blobforge.store.claim_order import is_ready
@@ -100,7 +100,7 @@ class PostgresBulk:
         self._types: frozenset[str] | None = None
         self._asked: dict[str, frozenset[str]] = {}
         self._floor: int | None = None
-        self._type_settings: tuple[int, Mapping[str, TypeSettings]] | None = None  # as of which change
+        self._type_settings: tuple[int, SettingsByType] | None = None  # as of which change
         self._sets: tuple[int, RequirementSets] | None = None  # as of which change of what is remembered of types
         self._alone = False  # whether no other server has written of late
         self._ready = ReadyLines(turns)
@@ -371,7 +371,7 @@ class PostgresBulk:
             self._floor = self._do.number(ATTEMPT_FLOOR)
         return self._floor
 
-    def type_settings(self) -> Mapping[str, TypeSettings]:
+    def type_settings(self) -> SettingsByType:
         if not self._turns.begun:
             return all_settings(self._do.rows(TYPE_SETTINGS))
         as_of = self._turns.type_settings

@@ -23,15 +23,23 @@ def only(column: str, value: str) -> str:
     return f"{column} >= {value} AND {column} <= {value}"
 
 
-def _range(key: str, more: str = "") -> str:
+def _range(key: str, more: str = "", columns: str = JOB_COLUMNS) -> str:
     """Jobs of one range of an index, from its end: the values that are equal, then the ids between which they are."""
     *equal, last, _ = key.split(", ")
     wanted = [f"{column} = ${at}" for at, column in enumerate(equal, start=1)]
     wanted.append(only(last, f"${len(equal) + 1}"))
     return f"""
-        SELECT {JOB_COLUMNS} FROM jobs
+        SELECT {columns} FROM jobs
          WHERE {" AND ".join(wanted)} AND id < ${len(equal) + 2} AND id > ${len(equal) + 3} {more}
          ORDER BY {last} DESC, id DESC"""
+
+
+def _lowest(key: str, more: str = "") -> str:
+    """The first id of one range of an index."""
+    *equal, last = key.split(", ")
+    wanted = [f"{column} = ${at}" for at, column in enumerate(equal, start=1)]
+    wanted.append(only(last, f"${len(equal) + 1}"))
+    return f"SELECT id FROM jobs WHERE {' AND '.join(wanted)} {more} ORDER BY {last}, id LIMIT 1"
 
 
 def running_on(columns: str, worker: str) -> str:
@@ -103,6 +111,16 @@ OTHERWISE: Final = {
                {running_on("id", "asked")} LIMIT $2) AS held""",
     sql.RUNNING_ON: f"{running_on('id', '$1')} LIMIT $2",
     sql.STRATUM: _range("status, type, priority, id"),
+    sql.SAMPLED: f"{_range('status, type, priority, id', columns=sql.SAMPLED_COLUMNS)} LIMIT $6",
+    sql.SAMPLED_OF_CONVERTER: (
+        _range("made_by, status, type, priority, id", "AND made_by IS NOT NULL", sql.SAMPLED_COLUMNS) + " LIMIT $7"
+    ),
+    sql.LOWEST: _lowest("status, type, priority"),
+    sql.LOWEST_OF_CONVERTER: _lowest("made_by, status, type, priority", "AND made_by IS NOT NULL"),
+    sql.ADD_CANARY_JOBS: """
+        INSERT INTO canary_jobs (canary_id, job_id, original_id, against)
+        SELECT $1::bigint, (value ->> 0)::bigint, (value ->> 1)::bigint, (value ->> 2)::bigint
+          FROM json_array_elements($2::json) AS value""",
     sql.OF_FAILURE: _range("failure, priority, id", "AND failure IS NOT NULL"),
     sql.OF_CONVERTER: _range("made_by, status, type, priority, id", "AND made_by IS NOT NULL"),
     sql.OF_COMPARED: _range("priority, id", "AND compare_until IS NOT NULL"),
@@ -141,7 +159,7 @@ OTHERWISE: Final = {
         WITH moved AS (UPDATE turn SET job = job + $1::bigint)
         SELECT setval(name, nextval(name) + $1::bigint)
           FROM unnest(ARRAY['tokens_id_seq', 'users_id_seq', 'audit_id_seq', 'backup_drills_id_seq',
-                            'operations_id_seq', 'batches_id_seq']) AS name""",
+                            'operations_id_seq', 'batches_id_seq', 'canaries_id_seq']) AS name""",
     sql.INSERT_WHOLE_JOB: f"""
         WITH made AS (
             INSERT INTO jobs ({WHOLE_JOB_COLUMNS})

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import closing
 
 from blobforge.breaker import is_open
+from blobforge.canary import is_comparison
 from blobforge.forecast import Durations, Load
 from blobforge.job import Job, JobStatus
 from blobforge.jobtype import NOTHING_SET, TypeLoad
@@ -178,6 +179,8 @@ class Insights:
         found: dict[tuple[str, tuple[str, ...]], UnmatchedSet] = {}
         for each in waited_for:  # those of jobs that have a group are sets of their own
             labels, required = there.get(each.type, []), words(each.requires)
+            if is_comparison(each.type):
+                continue
             if required and not any(holds(of_worker, each.requires) for of_worker in labels):
                 others = found.get((each.type, required))
                 ready = min(MOST_UNMATCHED, self._ready_in(each) + (others.pending if others is not None else 0))
@@ -191,7 +194,8 @@ class Insights:
         return min(MOST_UNMATCHED, sum(int(row[0]) for row in rows_of if row))
 
     def running_jobs(self) -> Iterator[Job]:
-        return map(rows.job, self._ask.each(sql.RUNNING_JOBS, (MOST_RUNNING,)))
+        found = map(rows.job, self._ask.each(sql.RUNNING_JOBS, (MOST_RUNNING,)))
+        return (job for job in found if not is_comparison(job.type))
 
     def lost_workers(self, *, now: int) -> list[Worker]:
         found = self._ask.rows(sql.LOST_WORKERS, (now // HOUR_MS - RATE_HOURS, MOST_LOST_WORKERS))

@@ -26,6 +26,7 @@ from blobforge.store.lists import (
 )
 from blobforge.store.sql import rows, sql
 from blobforge.store.sql.batches import BatchLookups
+from blobforge.store.sql.canaries import CanaryLookups
 from blobforge.store.sql.insights import Insights
 from blobforge.store.sql.joblists import JobLists
 from blobforge.store.sql.oldest import deferred, oldest_pending
@@ -53,6 +54,7 @@ class SqlReader(JobLists):
         self.types = TypeLookups(ask)
         self.searches = SearchLookups(ask)
         self.batches = BatchLookups(ask)
+        self.canaries = CanaryLookups(ask)
 
     def outages_told(self) -> AbstractContextManager[None]:
         return self._ask.outages_told()

@@ -334,7 +334,9 @@ AUDIT_OF_JOB: Final = (
     f"{_AUDIT} WHERE subject = ? AND substr(action, 1, 4) = 'job.' AND id < ? ORDER BY id DESC LIMIT ?"
 )
 
-# --- counters
+# --- counters. Those of comparisons stand beside the others, under types of their own (blobforge/canary.py), and are
+# none of what lists and statistics show.
+_ORDINARY: Final = "instr(type, '/canary/') = 0"
 PURGE_HAPPENINGS: Final = _delete_page("happenings", "step, slot, type, what", "step = ? AND slot < ?")
 SAVE_DEPTH: Final = """
     INSERT INTO depths (step, slot, type, status, n) VALUES (?, ?, ?, ?, ?)
@@ -348,15 +350,15 @@ FORGET_TYPES: Final = """
     DELETE FROM job_counts WHERE type IN (SELECT type FROM job_counts GROUP BY type HAVING sum(n) = 0 LIMIT ?)"""
 FORGET_CONVERTERS: Final = _delete_page("converter_counts", "made_by, status, type, priority", "n = 0")
 FORGET_DEFERRED: Final = _delete_page("deferred_counts", "type, priority", "n = 0")
-DEFERRED_COUNTS: Final = "SELECT type, priority, n FROM deferred_counts WHERE n > 0"
+DEFERRED_COUNTS: Final = f"SELECT type, priority, n FROM deferred_counts WHERE n > 0 AND {_ORDINARY}"
 # See blobforge/store/tallies.py.
 SOURCE_BYTES: Final = f"""(CASE WHEN status = 'uploading' OR source_size IS NULL THEN 0
               WHEN sourceless = 1 AND status IN ('dead', 'cancelled') THEN 0
               WHEN source_size > {MOST_COUNTED} THEN {MOST_COUNTED} ELSE source_size END)"""
-JOB_COUNTS: Final = "SELECT status, type, priority, n FROM job_counts WHERE n > 0"
-BYTES: Final = """
+JOB_COUNTS: Final = f"SELECT status, type, priority, n FROM job_counts WHERE n > 0 AND {_ORDINARY}"
+BYTES: Final = f"""
     SELECT status, type, CAST(sum(source_bytes) AS BIGINT), CAST(sum(output_bytes) AS BIGINT) FROM job_counts
-     WHERE source_bytes <> 0 OR output_bytes <> 0 GROUP BY status, type"""
+     WHERE (source_bytes <> 0 OR output_bytes <> 0) AND {_ORDINARY} GROUP BY status, type"""
 TAG_WEIGHTS: Final = """
     SELECT tag, n, source_bytes, output_bytes FROM tag_counts
      WHERE source_bytes + output_bytes <= ?1 AND (source_bytes + output_bytes < ?1 OR tag > ?2) AND n > 0
@@ -365,7 +367,7 @@ TAG_WEIGHTS: Final = """
 FORGET_TAGS: Final = _delete_page(
     "tag_counts", "tag", "source_bytes + output_bytes >= 0 AND source_bytes + output_bytes <= 0 AND n = 0"
 )
-ALL_JOB_COUNTS: Final = "SELECT status, type, priority, n FROM job_counts"
+ALL_JOB_COUNTS: Final = f"SELECT status, type, priority, n FROM job_counts WHERE {_ORDINARY}"
 WORKER_COUNTS: Final = "SELECT status, n FROM worker_counts"
 RATES_SINCE: Final = """
     SELECT type, sum(n) FROM happenings WHERE step = 60 AND slot >= ? AND slot < ? AND what = 'completed'
@@ -580,7 +582,8 @@ KNOWN_CONVERTERS: Final = """
 OF_COMPARED: Final = f"""
     SELECT {JOB_COLUMNS} FROM jobs INDEXED BY jobs_compared
      WHERE compare_until IS NOT NULL AND priority = ? AND id < ? AND id > ? ORDER BY id DESC"""
-CONVERTER_COUNTS: Final = "SELECT made_by, status, type, priority, n FROM converter_counts WHERE n > 0"
+CONVERTER_COUNTS: Final = f"""
+    SELECT made_by, status, type, priority, n FROM converter_counts WHERE n > 0 AND {_ORDINARY}"""
 IDS_OF_TAG: Final = "SELECT job_id FROM job_tags WHERE tag = ? LIMIT ?"
 
 # --- what a start reads
@@ -595,22 +598,24 @@ WAITING_FOR_TIME: Final = """
 AWAITED_SOURCES: Final = "SELECT id, source_hash, updated_at FROM jobs WHERE status = 'uploading'"
 LIVE_WORKERS: Final = "SELECT id, last_heartbeat FROM workers WHERE status <> 'offline'"
 
-TYPES: Final = "SELECT DISTINCT type FROM job_counts WHERE n > 0"
+TYPES: Final = f"SELECT DISTINCT type FROM job_counts WHERE n > 0 AND {_ORDINARY}"
 # --- what is set for types
 TYPE_SETTINGS: Final = """
     SELECT type, paused_at, paused_by, reason, max_attempts, retry_backoff, max_running, rate_count, rate_ms,
-           worker_timeout, group_weights, breaker, own_fault, quarantine
+           worker_timeout, group_weights, breaker, own_fault, quarantine, made_by
       FROM type_settings"""
 # Another rate begins with a full bucket.
 SAVE_TYPE_SETTINGS: Final = """
     INSERT INTO type_settings (type, paused_at, paused_by, reason, max_attempts, retry_backoff, max_running,
-                               rate_count, rate_ms, worker_timeout, group_weights, breaker, own_fault, quarantine)
-    VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+                               rate_count, rate_ms, worker_timeout, group_weights, breaker, own_fault, quarantine,
+                               made_by)
+    VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
     ON CONFLICT (type) DO UPDATE SET paused_at = excluded.paused_at, paused_by = excluded.paused_by,
         reason = excluded.reason, max_attempts = excluded.max_attempts, retry_backoff = excluded.retry_backoff,
         max_running = excluded.max_running, rate_count = excluded.rate_count, rate_ms = excluded.rate_ms,
         worker_timeout = excluded.worker_timeout, group_weights = excluded.group_weights,
         breaker = excluded.breaker, own_fault = excluded.own_fault, quarantine = excluded.quarantine,
+        made_by = excluded.made_by,
         owed = CASE WHEN type_settings.rate_count = excluded.rate_count AND type_settings.rate_ms = excluded.rate_ms
                     THEN type_settings.owed ELSE 0 END"""
 FORGET_TYPE_SETTINGS: Final = "DELETE FROM type_settings WHERE type = ?"
@@ -618,6 +623,59 @@ BREAKER_OF_TYPE: Final = "SELECT state FROM breakers WHERE type = ?"
 OWED_OF_TYPE: Final = "SELECT owed, owed_at FROM type_settings WHERE type = ?"
 RUNNERS_OF_TYPE: Final = "SELECT id FROM jobs WHERE status = 'running' AND type = ? LIMIT ?"
 PENDING_OF_TYPE: Final = "SELECT coalesce(sum(n), 0) FROM job_counts WHERE status = 'pending' AND type = ?"
+
+# --- canaries
+_CANARY: Final = (
+    "types, made_by, against, asked, taken, slower, priority, subject, name, created_at, closed_at, cancelled_at"
+)
+CANARY_COLUMNS: Final = f"id, {_CANARY}"
+CANARY: Final = f"SELECT {CANARY_COLUMNS} FROM canaries WHERE id = ?"
+CANARIES: Final = f"SELECT {CANARY_COLUMNS} FROM canaries WHERE id < ? ORDER BY id DESC LIMIT ?"
+OPEN_CANARIES: Final = f"SELECT {CANARY_COLUMNS} FROM canaries WHERE closed_at IS NULL ORDER BY id LIMIT ?"
+CANARIES_BEFORE: Final = f"SELECT {CANARY_COLUMNS} FROM canaries WHERE created_at < ? ORDER BY id LIMIT ?"
+COUNT_OPEN_CANARIES: Final = "SELECT count(*) FROM canaries WHERE closed_at IS NULL"
+INSERT_CANARY: Final = f"INSERT INTO canaries ({_CANARY}) VALUES ({', '.join('?' * len(_CANARY.split(',')))})"
+SAVE_CANARY: Final = f"UPDATE canaries SET {_CANARY.replace(',', ' = ?,')} = ? WHERE id = ?"
+FORGET_CANARY: Final = "DELETE FROM canaries WHERE id = ?"
+ADD_CANARY_JOBS: Final = """
+    INSERT INTO canary_jobs (canary_id, job_id, original_id, against)
+    SELECT ?1, value ->> 0, value ->> 1, value ->> 2 FROM json_each(?2)"""
+FORGET_CANARY_JOB: Final = "DELETE FROM canary_jobs WHERE canary_id = ? AND job_id = ?"
+CANARY_JOBS: Final = "SELECT job_id FROM canary_jobs WHERE canary_id = ? AND job_id > ? ORDER BY job_id LIMIT ?"
+COUNTS_OF_TYPE: Final = "SELECT status, n FROM job_counts WHERE type = ? AND n > 0"
+# A fleet is some thousand rows.
+WORKERS_WITH: Final = """
+    SELECT id FROM workers
+     WHERE converter = ?1 AND status = 'online' AND enabled = 1 AND quarantine IS NULL
+       AND (type = ?2 OR EXISTS (SELECT 1 FROM worker_types AS t WHERE t.worker_id = workers.id AND t.type = ?2))
+     ORDER BY id LIMIT ?3"""
+# Comparisons, each with how long its attempt and the other one took, and what is known of the document.
+CANARY_PAIRS: Final = """
+    SELECT c.job_id, c.original_id, c.against, j.type, j.status, j.last_error, now.worker_id,
+           now.ended_at - now.started_at, was.ended_at - was.started_at, was.converter, o.source_size, o.source_path
+      FROM canary_jobs AS c
+      LEFT JOIN jobs AS j ON j.id = c.job_id
+      LEFT JOIN attempts AS now ON now.job_id = j.id AND now.attempt = j.attempt
+      LEFT JOIN jobs AS o ON o.id = c.original_id
+      LEFT JOIN attempts AS was ON was.job_id = o.id AND was.attempt = c.against
+     WHERE c.canary_id = ? AND c.job_id > ? ORDER BY c.job_id LIMIT ?"""
+# Of the sample: so many completed jobs before a place in one range of an index, the nearest first, with the cause for
+# which an attempt of theirs has failed last.
+SAMPLED_COLUMNS: Final = """id, source_size, made_by, (
+           SELECT a.failure FROM attempts AS a
+            WHERE a.job_id = jobs.id AND a.outcome IN ('failed', 'lost') ORDER BY a.attempt DESC LIMIT 1)"""
+SAMPLED: Final = f"""
+    SELECT {SAMPLED_COLUMNS} FROM jobs INDEXED BY jobs_listed
+     WHERE status = ? AND type = ? AND priority = ? AND id < ? AND id > ? ORDER BY id DESC LIMIT ?"""
+SAMPLED_OF_CONVERTER: Final = f"""
+    SELECT {SAMPLED_COLUMNS} FROM jobs INDEXED BY jobs_by_converter
+     WHERE made_by = ? AND status = ? AND type = ? AND priority = ? AND id < ? AND id > ? ORDER BY id DESC LIMIT ?"""
+LOWEST: Final = """
+    SELECT id FROM jobs INDEXED BY jobs_listed
+     WHERE status = ? AND type = ? AND priority = ? ORDER BY id LIMIT 1"""
+LOWEST_OF_CONVERTER: Final = """
+    SELECT id FROM jobs INDEXED BY jobs_by_converter
+     WHERE made_by = ? AND status = ? AND type = ? AND priority = ? ORDER BY id LIMIT 1"""
 
 # --- searches through the object store
 

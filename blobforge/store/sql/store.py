@@ -17,6 +17,7 @@ from blobforge.store.keeping import DatabaseFile
 from blobforge.store.sql import rows, sql
 from blobforge.store.sql.arrivals import Arrivals
 from blobforge.store.sql.batches import BatchRows
+from blobforge.store.sql.canaries import Canaries
 from blobforge.store.sql.doomed import Doomed
 from blobforge.store.sql.lookups import CredentialLookups
 from blobforge.store.sql.operations import Operations
@@ -52,6 +53,7 @@ class SqlStore(CredentialLookups, WorkingSet):
         self.past = PastAttempts(self._do, self)
         self.types = Types(self._do, bulk, self)
         self.searches = Searches(self._do)
+        self.canaries = Canaries(self._do, self)
         self._installation = ""  # read when needed; it never changes
 
     @property

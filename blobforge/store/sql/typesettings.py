@@ -8,21 +8,23 @@ from typing import Any
 from msgspec.structs import astuple
 
 from blobforge.breaker import RowOfFailures
-from blobforge.jobtype import NOTHING_SET, TypeSettings
+from blobforge.canary import is_comparison
+from blobforge.jobtype import NOTHING_SET, SettingsByType, TypeSettings
 from blobforge.store.bulk import BulkAccess
 from blobforge.store.sql import rows, sql
 from blobforge.store.sql.running import Queries, Statements, of_one_moment
 from blobforge.store.workingset import WorkingSet
 
 
-def all_settings(found: list[tuple[object, ...]]) -> dict[str, TypeSettings]:
-    """By type; the rows are those of TYPE_SETTINGS."""
-    return {str(row[0]): _settings(row) for row in found}
+def all_settings(found: list[tuple[object, ...]]) -> SettingsByType:
+    """The rows are those of TYPE_SETTINGS."""
+    return SettingsByType({str(row[0]): _settings(row) for row in found})
 
 
 def _settings(row: tuple[Any, ...]) -> TypeSettings:
-    _, *values, own_fault, quarantine = row
-    return TypeSettings(*values, *(bool(each) if each is not None else None for each in (own_fault, quarantine)))
+    _, *values, own_fault, quarantine, made_by = row
+    truths = (bool(each) if each is not None else None for each in (own_fault, quarantine))
+    return TypeSettings(*(*values, *truths, made_by))
 
 
 class Types:
@@ -33,7 +35,7 @@ class Types:
         self._bulk = bulk
         self._working = working
 
-    def all(self) -> Mapping[str, TypeSettings]:
+    def all(self) -> SettingsByType:
         return self._bulk.type_settings()
 
     def save(self, type_: str, settings: TypeSettings) -> None:
@@ -58,7 +60,8 @@ class TypeLookups:
         self._ask = ask
 
     def settings(self) -> Mapping[str, TypeSettings]:
-        return all_settings(self._ask.rows(sql.TYPE_SETTINGS))
+        found = all_settings(self._ask.rows(sql.TYPE_SETTINGS))
+        return {type_: each for type_, each in found.items() if not is_comparison(type_)}
 
     def in_a_row(self, type_: str) -> RowOfFailures | None:
         row = self._ask.row(sql.BREAKER_OF_TYPE, (type_,))

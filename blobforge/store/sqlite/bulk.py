@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import time
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 from itertools import compress
 from operator import itemgetter, ne
@@ -20,7 +20,7 @@ from msgspec.structs import astuple
 
 from blobforge.events import Event, Fact
 from blobforge.job import Job
-from blobforge.jobtype import TypeSettings
+from blobforge.jobtype import SettingsByType
 from blobforge.requirements import NO_SETS, RequirementSets
 from blobforge.store.bulk import Changes
 from blobforge.store.errors import StaleState, StoreUnavailable
@@ -109,7 +109,7 @@ class Bulk:
         self._asked: dict[str, frozenset[str]] = {}
         self._floor: int | None = None
         self._any_kept: bool | None = None
-        self._type_settings: Mapping[str, TypeSettings] | None = None
+        self._type_settings: SettingsByType | None = None
         self._sets: RequirementSets | None = None
         self._alone = FEW  # sets of so many rows are written row by row
 
@@ -229,7 +229,7 @@ class Bulk:
             self._types = frozenset(row[0] for row in self._do.rows(TYPES))
         return self._types
 
-    def type_settings(self) -> Mapping[str, TypeSettings]:
+    def type_settings(self) -> SettingsByType:
         if self._type_settings is None:
             self._type_settings = all_settings(self._do.rows(TYPE_SETTINGS))
         return self._type_settings

@@ -5,11 +5,11 @@ A failing plan shrinks to one that can be read, and is printed as a program.
 
 from __future__ import annotations
 
+from tests.model.plans.canaries import Canaries
 from tests.model.plans.people import People
-from tests.model.plans.stories import Stories
 
 __all__ = ["Coordinator"]
 
 
-class Coordinator(Stories, People):
+class Coordinator(Canaries, People):
     """All of it."""

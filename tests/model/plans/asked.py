@@ -79,7 +79,7 @@ def plain(answer: Any) -> Any:
         case m.WorkerChanged():
             return ("WorkerChanged", answer.worker_id, answer.status, answer.returned)
         case m.TypeChanged():
-            return ("TypeChanged", answer.type, astuple(answer.settings))
+            return ("TypeChanged", answer.type, astuple(answer.settings)[:-1])  # the last is for canaries
         case m.BatchDone():
             return ("BatchDone", tuple(plain(each) for each in answer.items))
         case m.ToDelete():

@@ -12,15 +12,15 @@ from __future__ import annotations
 
 from typing import Any
 
+from tests.model.world.canaries import Canaries
 from tests.model.world.fleet import Fleet
 from tests.model.world.repeats import Repeats
-from tests.model.world.retention import Retention
 from tests.model.world.sources import Sources
 
 __all__ = ["World"]
 
 
-class World(Fleet, Sources, Retention, Repeats):
+class World(Fleet, Sources, Canaries, Repeats):
     """All of it."""
 
     def restore(self, backup: dict[str, Any], now: int) -> None:

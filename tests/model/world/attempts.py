@@ -6,11 +6,23 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from tests.model.world.access import Access
-from tests.model.world.breakers import Breakers
-from tests.model.world.things import LIFE_MS, Attempt, File, Given, Job, No, Who, Worker, output_of
+from tests.model.world.comparisons import Comparisons
+from tests.model.world.things import (
+    LIFE_MS,
+    Attempt,
+    File,
+    Given,
+    Job,
+    No,
+    Who,
+    Worker,
+    is_compared,
+    kind_of,
+    output_of,
+)
 
 
-class Attempts(Access, Breakers):
+class Attempts(Access, Comparisons):
     def claim(
         self,
         who: Who,
@@ -50,8 +62,7 @@ class Attempts(Access, Breakers):
         if worker.drain:
             return self.granted([], idle=True)
         if tuple(types) != (worker.type,):
-            known = {job.type for job in self.jobs.values()}
-            worker.asks |= {type_ for type_ in types if type_ in known and type_ != worker.type}
+            worker.asks |= {type_ for type_ in types if type_ in self.types and type_ != worker.type}
         if worker.held is not None:
             return self.granted([], idle=True)
         left = {each: room for each in types if (room := self.room(each, now)) is not None}
@@ -65,10 +76,16 @@ class Attempts(Access, Breakers):
             if worker_id not in job.avoid or not self.another(job.type, job.avoid, job.requires)
         ]
         withheld = {(job.type, self.lane(job)) for job in waiting if job not in ready}
-        jobs = self.next_of(ready, limit, left, self.in_turn(worker, types))
+        if "comparisons-only" in accepts:
+            ready, withheld = [], set()
+        jobs = self.next_of(ready, limit, left)
+        compared, shut = self.comparisons_for(worker, types, accepts, left)
+        withheld |= shut
+        jobs = self.with_comparisons(jobs, compared, limit, left)
+        self.turns_taken(jobs, self.in_turn(worker, types))
         for job in jobs:
-            if job.type in left:
-                left[job.type] -= 1
+            if (type_ := kind_of(job.type)) in left:
+                left[type_] -= 1
         fresh: Iterator[tuple[int, str]] = iter(given)
         for job in jobs:
             attempt, lease = next(fresh, (job.attempt + 1, "?"))
@@ -236,7 +253,7 @@ class Attempts(Access, Breakers):
         if before and follower and follower.attempt == before[1] and self.holds(follower, message.worker_id, None):
             return self.granted([follower], accepts=self.workers[message.worker_id].accepts)
         more = (message.accepts, message.converter)
-        answer = self.claim(who, message.worker_id, (job.type,), 1, None, given, now, *more)
+        answer = self.claim(who, message.worker_id, (kind_of(job.type),), 1, None, given, now, *more)
         if isinstance(answer, No):
             return self.granted([], idle=True)
         if message.lease is not None and answer[1]:
@@ -361,6 +378,6 @@ class Attempts(Access, Breakers):
         job.kept_attempt, job.output, job.result, job.made_by, job.bytes = former
         job.replaced = job.compare_until = None
         job.error = job.blamed = True
-        if job.losses >= self.rules.max_losses:
+        if job.losses >= self.rules.max_losses or is_compared(job.type):
             job.status, job.completed_at = "dead", now
         return 1

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from tests.model.world.labels import set_called
-from tests.model.world.things import UNDO_MS, Job, No
+from tests.model.world.things import UNDO_MS, Job, No, is_compared
 from tests.model.world.turns import Turns
 
 BY_RETRY = (
@@ -70,6 +70,8 @@ class Decisions(Turns):
         job = self.jobs.get(job_id)
         if job is None:
             return No("no-such-job")
+        if is_compared(job.type):
+            return No("job-of-canary")
         before = {name: getattr(job, name) for name in BY_RETRY}
         answer = self.again(job, now, reset=reset, priority=priority, compare=compare)
         if isinstance(answer, No):
@@ -104,6 +106,8 @@ class Decisions(Turns):
         job = self.jobs.get(job_id)
         if job is None:
             return No("no-such-job")
+        if is_compared(job.type):
+            return No("job-of-canary")
         if job.priority == priority:
             return ("JobChanged", job_id, job.status, "")
         if undo:
@@ -118,6 +122,8 @@ class Decisions(Turns):
         job = self.jobs.get(job_id)
         if job is None:
             return No("no-such-job")
+        if is_compared(job.type):
+            return No("job-of-canary")
         if job.type == to:
             return ("JobChanged", job_id, job.status, "")
         was = job.type
@@ -135,7 +141,7 @@ class Decisions(Turns):
         identity = (job.hash, to, job.options)
         if any((each.hash, each.type, each.options) == identity for each in self.jobs.values()):
             return No("job-exists")
-        if to not in (types := {each.type for each in self.jobs.values()}) and len(types) >= self.rules.max_types:
+        if to not in self.types and len(self.types) >= self.rules.max_types:
             return No("invalid")
         if (refused := self.take_set(to, set_called(job.requires, job.group))) is not None:
             return refused
@@ -148,6 +154,8 @@ class Decisions(Turns):
         job = self.jobs.get(job_id)
         if job is None:
             return No("no-such-job")
+        if is_compared(job.type):
+            return No("job-of-canary")
         before = job.tags
         job.tags = tuple(dict.fromkeys((*(tag for tag in before if tag not in remove), *add)))
         if job.tags == before:
@@ -170,7 +178,7 @@ class Decisions(Turns):
         for job_id in found:
             was, became, at = self.undos.pop((token, job_id))
             job = self.jobs.get(job_id)
-            if job is None:
+            if job is None or is_compared(job.type):
                 continue
             if became == "tags":
                 added, gone = self.retagged.pop((token, job_id))

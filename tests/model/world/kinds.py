@@ -7,7 +7,7 @@ from fractions import Fraction
 from typing import Any
 
 from tests.model.world.state import State
-from tests.model.world.things import InARow, Job, No
+from tests.model.world.things import InARow, Job, No, kind_of
 
 UNCHANGED = ...
 
@@ -36,7 +36,7 @@ class Kinds(State):
             wanted.get("breaker", breaker), wanted.get("own_fault", own), wanted.get("quarantine", held),
         )  # fmt: skip
         if is_now != was:
-            known = type_ in self.set_for or any(job.type == type_ for job in self.jobs.values())
+            known = type_ in self.set_for or type_ in self.types
             if not known and len(self.set_for) >= self.rules.max_types:
                 return No("invalid")
             self.set_for[type_] = is_now
@@ -64,7 +64,7 @@ class Kinds(State):
         elif since is not None:
             return 0
         if most is not None:
-            running = sum(job.type == type_ and job.status == "running" for job in self.jobs.values())
+            running = sum(kind_of(job.type) == type_ and job.status == "running" for job in self.jobs.values())
             left.append(max(0, most - running))
         if count is not None:
             left.append(int(self.bucket(type_, now)))
@@ -93,11 +93,13 @@ class Kinds(State):
         return min(Fraction(count), held + Fraction(count * max(0, now - at), ms))
 
     def started(self, type_: str, now: int) -> None:
+        type_ = kind_of(type_)
         if type_ in self.set_for and self.set_for[type_][6] is not None:
             self.buckets[type_] = (self.bucket(type_, now) - 1, now)
 
     def patience(self, type_: str, accepts: tuple[str, ...]) -> tuple[int, int] | None:
         """How long a lease lasts, and what its worker waits between heartbeats (ms), if that is not as for all."""
+        type_ = kind_of(type_)
         own = self.set_for[type_][8] if type_ in self.set_for else None
         if own is None or (own < self.rules.timeout_ms and "heartbeat_interval" not in accepts):
             return None
@@ -109,6 +111,7 @@ class Kinds(State):
 
     def back_off(self, type_: str, times: int) -> int:
         """Milliseconds of wait after so many failures in a row."""
+        type_ = kind_of(type_)
         own = self.set_for[type_][4] if type_ in self.set_for else None
         first = self.rules.backoff_ms if own is None else own
         return min(first * 2 ** (times - 1), max(self.rules.backoff_max_ms, own or 0))

@@ -6,7 +6,7 @@ import json
 from typing import Any, Final
 
 from tests.model.world.state import State
-from tests.model.world.things import Job, No, Worker
+from tests.model.world.things import Job, No, Worker, is_compared
 
 GPU, LARGE, BOTH = '["gpu"]', '["memory_gib>=32"]', '["gpu","memory_gib>=32"]'
 # By the labels of a worker: which requirements it meets.
@@ -53,6 +53,8 @@ class Labels(State):
         job = self.jobs.get(job_id)
         if job is None:
             return No("no-such-job")
+        if is_compared(job.type):
+            return No("job-of-canary")
         before = job.requires
         if before == requires:
             return ("JobChanged", job_id, job.status, "")

@@ -15,6 +15,7 @@ from tests.model.world.things import (
     No,
     Search,
     copy_of,
+    is_compared,
     output_of,
     prefix_of,
     source_of,
@@ -30,6 +31,8 @@ class Retention(Turns):
         job = self.jobs.get(job_id)
         if job is None:
             return No("no-such-job")
+        if is_compared(job.type):
+            return No("job-of-canary")
         if job.status == "running":
             return No("job-running")
         self.drop(job, objects, now)

@@ -24,8 +24,7 @@ class Sources(Decisions, Batches):
                 seen, size = "unknown", None
         identity = (job.source_hash, job.type, job.options)
         found = next((j for j in self.jobs.values() if (j.hash, j.type, j.options) == identity), None)
-        types = {each.type for each in self.jobs.values()}
-        if found is None and job.type not in types and len(types) >= self.rules.max_types:
+        if found is None and job.type not in self.types and len(self.types) >= self.rules.max_types:
             return No("invalid")
         anew = found is None or (
             found.status == "dead" and (found.source_never_came or found.expired or seen == "absent")

@@ -9,6 +9,7 @@ from tests.model.world.things import (
     Attempt,
     Audited,
     Batch,
+    Canary,
     Doom,
     File,
     InARow,
@@ -20,6 +21,7 @@ from tests.model.world.things import (
     Session,
     Token,
     Worker,
+    is_compared,
     source_of,
 )
 
@@ -30,7 +32,7 @@ DURABLE: Final = (
     "times_before",
     "tokens", "people", "sessions", "audits", "kept", "drills", "outputs", "set_for",
     "buckets", "rows", "searches", "sets", "required", "clocks", "turns",
-    "batches",
+    "batches", "canaries",
 )  # fmt: skip
 
 
@@ -46,6 +48,7 @@ class State:
         self.set_for: dict[str, tuple[Any, ...]] = {}
         self.rows: dict[str, InARow] = {}  # failures of a type, since a job of it was completed
         self.buckets: dict[str, tuple[Fraction, int]] = {}  # by type: what was in it, and when
+        self.canaries: dict[int, Canary] = {}
         self.sets: dict[int, tuple[str, str]] = {}  # by number: type and requirements that jobs have, or had
         self.clocks: dict[tuple[str, int], tuple[int, int]] = {}  # by type and priority: virtual time, of those alone
         self.turns: dict[tuple[str, int, str], int] = {}  # of the last job of each group
@@ -76,6 +79,11 @@ class State:
         self.given_attempts: dict[int, set[int]] = {}
         self.followers: dict[str, tuple[int, int]] = {}  # lease of a completion -> the job claimed with it
 
+    @property
+    def types(self) -> set[str]:
+        """Of ordinary jobs."""
+        return {job.type for job in self.jobs.values() if not is_compared(job.type)}
+
     def ready(self, source_hash: str, announced: int | None) -> bool:
         """Known to be in the store, with the right bytes; where nobody read them, with as many as announced."""
         known = self.files.get(source_of(source_hash))
@@ -101,7 +109,19 @@ def copied(held: T) -> T:
             return type(held)(copied(value) for value in held)
         case set():
             return type(held)(held)
-        case Job() | Attempt() | Worker() | File() | Doom() | Batch() | Session() | Token() | Person() | Search():
+        case (
+            Job()
+            | Attempt()
+            | Worker()
+            | File()
+            | Doom()
+            | Batch()
+            | Session()
+            | Token()
+            | Person()
+            | Search()
+            | Canary()
+        ):
             twin = object.__new__(type(held))
             vars(twin).update(
                 {

@@ -15,8 +15,30 @@ FIRST_PAUSE_MS, LONGEST_PAUSE_MS = 30_000, 300_000
 DRILLS_KEPT = 100
 
 
+MOST_CANARIES = 10  # that have not ended
+
+
 class No(NamedTuple):
     code: str
+
+
+def kind_of(type_: str) -> str:
+    """The type of the documents, also of a canary's jobs."""
+    return type_.split("/canary/", maxsplit=1)[0]
+
+
+def is_compared(type_: str) -> bool:
+    return type_ != kind_of(type_)
+
+
+@dataclass
+class Canary:
+    types: tuple[str, ...]
+    made_by: str
+    taken: int
+    closed_at: int | None = None
+    cancelled_at: int | None = None
+    jobs: dict[int, tuple[int, int]] = field(default_factory=dict)  # by id: the other job, and its attempt
 
 
 Given = Sequence[tuple[int, str]]  # attempt and lease of each job in the answer, in its order

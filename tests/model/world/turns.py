@@ -57,9 +57,7 @@ class Turns(Labels, Kinds):
             if type_ in types and called.startswith(" ") and self.fits(worker, called)
         }
 
-    def next_of(
-        self, ready: Sequence[Job], limit: int, left: Mapping[str, int | None], in_turn: set[str]
-    ) -> list[Job]:
+    def next_of(self, ready: Sequence[Job], limit: int, left: Mapping[str, int | None]) -> list[Job]:
         """In the order in which they are given out; none of a type beyond what is left of it."""
         left, rest, found = dict(left), list(ready), []
         clocks = dict(self.clocks)
@@ -81,8 +79,14 @@ class Turns(Labels, Kinds):
             found.append(first)
             self.take(first, clocks)
             left[first.type] = None if left.get(first.type) is None else (left[first.type] or 0) - 1
-        self.clocks |= {key: clock for key, clock in clocks.items() if key in self.clocks and key[0] in in_turn}
         return found
+
+    def turns_taken(self, jobs: Sequence[Job], in_turn: set[str]) -> None:
+        """They are given out, in this order, to a worker that may have jobs of groups of these types."""
+        clocks = dict(self.clocks)
+        for job in jobs:
+            self.take(job, clocks)
+        self.clocks |= {key: clock for key, clock in clocks.items() if key in self.clocks and key[0] in in_turn}
 
     def is_before(self, job: Job, other: Job, clocks: Mapping[tuple[str, int], tuple[int, int]]) -> bool:
         if job.priority != other.priority:
