@@ -119,6 +119,7 @@ def furnish(scene: Scene) -> dict[str, int]:
     scene.call("POST", "/api/admin/workers", {"id": "getafix", "type": "pdf", "name": "The druid"})
     scene.call("POST", "/api/admin/workers/getafix/disable")
     scene.call("POST", "/api/jobs/priority", {"ids": [ids["completed"]], "priority": 3, "background": True})
+    scene.call("POST", "/api/canaries", {"types": ["pdf"], "made_by": "marker 2.0", "sample": 2})
     scene.call("POST", "/api/admin/tokens", {"name": "ci pipeline", "scopes": ["submit", "read"]})
     return ids
 

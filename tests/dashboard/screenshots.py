@@ -34,6 +34,8 @@ def pages(ids: dict[str, int]) -> dict[str, str]:
         "failures": "/failures",
         "operations": "/operations",
         "operation": "/operations/1",
+        "canaries": "/canaries",
+        "canary": "/canaries/1",
         "workers": "/workers",
         "worker": "/workers/obelix",
         "admin-tokens": "/admin/tokens",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from web.dashboard import admin, comparison, jobs, operations, overview, workers
+from web.dashboard import admin, canaries, comparison, jobs, operations, overview, workers
 from web.dashboard.actions import action_routes
 from web.routing import Route
 
@@ -16,6 +16,7 @@ def page_routes(api: Iterable[Route]) -> list[Route]:
         *jobs.ROUTES,
         *comparison.ROUTES,
         *operations.ROUTES,
+        *canaries.ROUTES,
         *workers.ROUTES,
         *admin.ROUTES,
         *action_routes(api),

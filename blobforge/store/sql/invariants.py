@@ -468,6 +468,26 @@ INVARIANTS: Final = (
         "SELECT name FROM searches WHERE (state = 'running') <> (ended_at IS NULL)",
         ("searches",),
     ),
+    # --- canaries
+    Invariant(
+        "types of comparisons that workers may ask for, and no canary that goes on",
+        """SELECT type FROM type_settings AS t WHERE made_by IS NOT NULL AND NOT EXISTS (
+              SELECT 1 FROM canaries AS c WHERE c.closed_at IS NULL AND t.type LIKE '%/canary/' || c.id)""",
+        ("type_settings.made_by", "canaries"),
+    ),
+    Invariant(
+        "comparisons that no canary knows",
+        """SELECT id FROM jobs WHERE instr(type, '/canary/') > 0
+              AND NOT EXISTS (SELECT 1 FROM canary_jobs AS c WHERE c.job_id = jobs.id)""",
+        ("jobs", "canary_jobs"),
+    ),
+    Invariant(
+        "comparisons that have not ended, of canaries that are closed",
+        """SELECT jobs.id FROM canaries AS c JOIN canary_jobs AS p ON p.canary_id = c.id
+              JOIN jobs ON jobs.id = p.job_id
+            WHERE c.closed_at IS NOT NULL AND jobs.status NOT IN ('completed', 'dead', 'cancelled')""",
+        ("jobs", "canaries", "canary_jobs"),
+    ),
     # --- workers
     Invariant(
         "workers that are there, but disabled or not registered",

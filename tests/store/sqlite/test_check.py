@@ -98,6 +98,10 @@ DAMAGE: list[tuple[str, str]] = [
     ("INSERT INTO doomed_objects VALUES ('litestream/x', 'waiting', 1, 0, 0, 0)", "to be deleted that are none"),
     ("INSERT INTO searches VALUES ('sweep', 's', 'done', 1, 0, 0, '', '', NULL, 0, 0, 0, 0, 0, NULL)",
      "1 searches of the object store that go on and have ended, or neither: sweep."),
+    ("INSERT INTO type_settings (type, made_by) VALUES ('pdf/canary/9', 'm 1')", "1 types of comparisons"),
+    ("UPDATE jobs SET type = 'pdf/canary/9' WHERE id = 3", "1 comparisons that no canary knows: 3."),
+    ("INSERT INTO canaries VALUES (9, '[]', 'm 1', NULL, 1, 1, 1.5, 5, 'x', 'x', 1, 2, NULL);"
+     " INSERT INTO canary_jobs VALUES (9, 3, 1, 1)", "1 comparisons that have not ended, of canaries that are"),
     ("UPDATE workers SET token_id = 1, secret_hash = 'x'", "1 workers with two owners"),
 ]  # fmt: skip
 
