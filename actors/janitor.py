@@ -58,9 +58,9 @@ LEAD_AGAIN = 10.0  # seconds until it is looked again whether another server kee
 
 
 class Retention(msgspec.Struct, frozen=True):
-    """Seconds that ended jobs, the audit log, workers that have gone and results that were replaced are kept; 0: for
-    ever. `objects`: those of pruned jobs go, too. `superseded_count`: how many replaced results a job keeps (None:
-    any number)."""
+    """Seconds that ended jobs, the audit log, workers that have gone, results that were replaced and what webhooks
+    were told are kept; 0: for ever. `objects`: those of pruned jobs go, too. `superseded_count`: how many replaced
+    results a job keeps (None: any number)."""
 
     completed: float = 0.0
     dead: float = 0.0
@@ -69,6 +69,7 @@ class Retention(msgspec.Struct, frozen=True):
     workers: float = 0.0
     objects: bool = False
     superseded: float = 0.0
+    deliveries: float = 0.0
     superseded_count: int | None = None
 
     @property
@@ -263,6 +264,7 @@ class Janitor:
                 superseded_before=earlier(kept.superseded),
                 superseded_kept=kept.superseded_count,
                 canaries_before=now - KEPT_MS,
+                deliveries_before=earlier(kept.deliveries),
             )
         )
         if pruned is not None:

@@ -12,6 +12,7 @@ from enum import StrEnum
 from typing import Final, Generic, TypeVar
 
 import msgspec
+from msgspec import UNSET, UnsetType
 
 from blobforge.access import Caller, Scope
 from blobforge.batch import JobBatch
@@ -26,6 +27,7 @@ from blobforge.refusals import Refusal
 from blobforge.search import Search, SearchedPage, SearchName, SearchState
 from blobforge.store.filters import JobFilter
 from blobforge.store.tallies import Tallies
+from blobforge.webhook import Delivery, Tried, Webhook
 from blobforge.worker import WorkerFilter, WorkerStatus
 
 O = TypeVar("O")  # noqa: E741 - the outcome
@@ -873,6 +875,7 @@ class Prune(Message[Pruned], frozen=True):
     superseded_before: int | None = None
     superseded_kept: int | None = None
     canaries_before: int | None = None
+    deliveries_before: int | None = None  # of what webhooks were told of, whatever has become of it
 
 
 class ToDelete(Success, frozen=True):
@@ -1037,6 +1040,109 @@ class CancelCanary(Message[CanaryEnded], frozen=True):
 
     canary_id: int
     jobs: tuple[int, ...] = ()
+
+
+# ------------------------------------------------------------------------ webhooks: web, courier -> writer
+
+
+class WebhookStands(Success, frozen=True):
+    """The endpoint as it is now. `salt` is what the secret was made of that is shown."""
+
+    webhook: Webhook
+    salt: str = ""
+
+
+class CreateWebhook(Message[WebhookStands], frozen=True):
+    """`webhook` says what is asked for, with its secret sealed; its `id` and times are given."""
+
+    webhook: Webhook
+    salt: str
+
+
+class WebhookChanges(msgspec.Struct, frozen=True):
+    """What is to be another from now on; UNSET: it stays."""
+
+    url: str | UnsetType = UNSET
+    events: tuple[str, ...] | UnsetType = UNSET
+    types: tuple[str, ...] | UnsetType = UNSET
+    tags: tuple[str, ...] | UnsetType = UNSET
+    group: str | UnsetType | None = UNSET
+    batch: int | UnsetType | None = UNSET
+    results: bool | UnsetType = UNSET
+    enabled: bool | UnsetType = UNSET
+
+
+class ChangeWebhook(Message[WebhookStands], frozen=True):
+    webhook_id: int
+    changes: WebhookChanges
+    by: str
+
+
+class RotateSecret(Message[WebhookStands], frozen=True):
+    """Sign with another secret from now on, and for `overlap` ms with the former one, too."""
+
+    webhook_id: int
+    sealed: bytes
+    salt: str
+    overlap: int
+
+
+class DeleteWebhook(Message[Done], frozen=True):
+    webhook_id: int
+
+
+class DeliveryWaits(Success, frozen=True):
+    delivery_id: int
+
+
+class PingWebhook(Message[DeliveryWaits], frozen=True):
+    """Send it something, whatever events it asks for."""
+
+    webhook_id: int
+
+
+class DeliverAgain(Message[DeliveryWaits], frozen=True):
+    """Send a delivery that has ended once more, with the id that it had."""
+
+    webhook_id: int
+    delivery_id: int
+
+
+class DeliveriesAgain(Success, frozen=True):
+    """How many are sent once more. `following`: there are further ones behind this one; ask anew."""
+
+    count: int
+    following: int | None = None
+
+
+class DeliverRangeAgain(Message[DeliveriesAgain], frozen=True):
+    """The same of those of what happened from `since` on and before `until`; `only_failed`: of those that were given
+    up. At most `limit` are looked at, behind `after`."""
+
+    webhook_id: int
+    since: int
+    until: int
+    only_failed: bool
+    after: int = 0
+    limit: int = 500
+
+
+class DeliveriesTaken(Success, frozen=True):
+    """To be delivered now, by the courier that asked, to this endpoint (None: it gets nothing now). `next_at`: when
+    there may be more (ms); None: there are none."""
+
+    webhook: Webhook | None = None
+    deliveries: tuple[Delivery, ...] = ()
+    next_at: int | None = None
+
+
+class TakeDeliveries(Message[DeliveriesTaken], frozen=True):
+    """From the courier: what became of those that it took last, and the next ones for this endpoint."""
+
+    webhook_id: int
+    courier: str
+    limit: int
+    tried: tuple[Tried, ...] = ()
 
 
 # ------------------------------------------------------------------------ many at once: web -> writer
@@ -1248,6 +1354,8 @@ Command = (
     | DeleteJob | Prune | TakeDoomed | DeletionsTried | FreePages | Backfill
     | BeginSearch | TakeUpSearch | AdvanceSearch
     | RecordDrill | LeaveCheckpoints
+    | CreateWebhook | ChangeWebhook | RotateSecret | DeleteWebhook | PingWebhook | DeliverAgain | DeliverRangeAgain
+    | TakeDeliveries
 )  # fmt: skip
 
 # What an idempotency record may hold.
@@ -1260,4 +1368,7 @@ Answer = (
     | CountsCorrected
     | TimesHeeded | Undone | Purged | Sampled | OperationBegun | OperationStands | CanaryBegun | CanaryEnded
     | SignedIn | SessionRenewed | SessionsEnded | Refusal
+    | TimesHeeded | Undone | Purged | Sampled | OperationBegun | OperationStands
+    | SignedIn | SessionRenewed | SessionsEnded
+    | WebhookStands | DeliveryWaits | DeliveriesAgain | DeliveriesTaken | Refusal
 )  # fmt: skip

@@ -81,6 +81,13 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         str,
         _doc("Comma-separated addresses or networks whose X-Forwarded-For and -Proto are believed; empty: nobody's"),
     ] = ""
+    webhook_allow: Annotated[
+        str,
+        _doc(
+            "Where webhooks may lead to beside public addresses: comma-separated, of `loopback`, `private`, host names "
+            "and networks"
+        ),
+    ] = ""
     shutdown_grace: Annotated[Seconds, _doc("Longest wait for open requests at shutdown")] = 10.0
 
     # --- objects
@@ -209,6 +216,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         ),
     ] = False
 
+    retention_deliveries: Annotated[
+        Annotated[float, Meta(ge=345_600, le=100 * 365 * 86_400)],
+        _doc("How long it is kept what webhooks were told, and what became of it", group="housekeeping"),
+    ] = 604_800.0
     retention_superseded: Annotated[
         KeptFor,
         _doc("How long a result is kept once another one has replaced it; 0: for ever", group="housekeeping"),

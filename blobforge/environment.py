@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 import msgspec
 
 from blobforge.config import MASK, PREFIX, ConfigError, Settings, meta_of, types_of_settings
+from blobforge.outward.addresses import allowed
 
 _S3_NEEDS = ("endpoint", "bucket", "access_key", "secret_key")
 
@@ -87,6 +88,7 @@ def _check(settings: Settings) -> None:
     _check_backup(settings)
     _check_oidc(settings)
     _check_proxies(settings)
+    _check_webhooks(settings)
     if settings.heartbeat_interval >= settings.worker_timeout:
         raise ConfigError(
             f"{PREFIX}HEARTBEAT_INTERVAL={settings.heartbeat_interval:.10g}: it must be shorter than "
@@ -109,6 +111,13 @@ def _check_backup(settings: Settings) -> None:
             f"{PREFIX}LITESTREAM_AGE_{lacking}_KEY is missing: encryption takes both keys, the public one to write "
             "backups and the secret one to read them (`age-keygen` makes a pair)."
         )
+
+
+def _check_webhooks(settings: Settings) -> None:
+    try:
+        allowed(settings.webhook_allow)
+    except ValueError as error:
+        raise ConfigError(f"{PREFIX}WEBHOOK_ALLOW={settings.webhook_allow!r}: {error}.") from None
 
 
 def _check_oidc(settings: Settings) -> None:

@@ -318,6 +318,12 @@ class OutputAccepted(Fact, frozen=True):
     etag: str | None
 
 
+class DeliveriesWait(Fact, frozen=True):
+    """There is something to be sent to these webhooks, at once or later."""
+
+    webhooks: tuple[int, ...]
+
+
 class OperationsBegun(Fact, frozen=True):
     """There is an operation to carry out."""
 

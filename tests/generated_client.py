@@ -21,6 +21,7 @@ PARTS = {
     CLIENT / "files.py": "FileEndpoints",
     CLIENT / "batches.py": "BatchEndpoints",
     CLIENT / "administration.py": "AdminEndpoints",
+    CLIENT / "webhooks.py": "WebhookEndpoints",
 }
 # Of the AsyncClient: what only a worker asks for, and the parts of an upload.
 WORKERS_OWN = {

@@ -33,6 +33,7 @@ from actors.effects import (
     searches,
     submission,
     times,
+    webhooks,
 )
 from actors.effects.transaction import Transaction
 from actors.messages import (
@@ -51,6 +52,7 @@ from actors.messages import (
     CancelCanary,
     ChangeTags,
     ChangeType,
+    ChangeWebhook,
     ChooseOutputs,
     Claim,
     CloseBatch,
@@ -58,10 +60,14 @@ from actors.messages import (
     Complete,
     CorrectCounts,
     CreateToken,
+    CreateWebhook,
     CreateWorker,
     DeleteJob,
     DeleteToken,
+    DeleteWebhook,
     DeletionsTried,
+    DeliverAgain,
+    DeliverRangeAgain,
     DisableWorker,
     Done,
     Drain,
@@ -85,6 +91,7 @@ from actors.messages import (
     OutputChecked,
     OutputsKept,
     Ping,
+    PingWebhook,
     Prune,
     Pruned,
     PruneOperations,
@@ -100,6 +107,7 @@ from actors.messages import (
     ReplaceSecret,
     Retry,
     Retype,
+    RotateSecret,
     Sample,
     SelectJobs,
     SetPriority,
@@ -109,6 +117,7 @@ from actors.messages import (
     SourceArrived,
     SourceRejected,
     Submit,
+    TakeDeliveries,
     TakeDoomed,
     TakeUpSearch,
     TellOutputs,
@@ -123,6 +132,7 @@ from actors.works import still_chosen
 from blobforge.refusals import Refusal, RefusalCode
 from blobforge.store.figures import Drill
 from blobforge.store.filters import JobFilter
+from blobforge.webhook import drill_failed
 
 
 def perform(tx: Transaction, message: Command, place: int = 0) -> Answer:
@@ -282,11 +292,29 @@ def _apply(tx: Transaction, message: Command) -> Answer:  # noqa: PLR0912, PLR09
                 tx.store.database_file.leave_checkpoints(to_litestream=message.to_litestream)
             return Done()
         case RecordDrill():
+            if not message.ok:
+                tx.tell_webhooks(drill_failed(message.detail))
             tx.store.recovery.record_drill(
                 Drill(message.started_at, message.ended_at, message.ok, message.proven_until, message.detail),
                 kept=recovery.DRILLS_KEPT,
             )
             return Done()
+        case CreateWebhook():
+            return webhooks.create(tx, message)
+        case ChangeWebhook():
+            return webhooks.change(tx, message)
+        case RotateSecret():
+            return webhooks.rotate(tx, message)
+        case DeleteWebhook():
+            return webhooks.delete(tx, message)
+        case PingWebhook():
+            return webhooks.ping(tx, message)
+        case DeliverAgain():
+            return webhooks.deliver_again(tx, message)
+        case DeliverRangeAgain():
+            return webhooks.deliver_range_again(tx, message)
+        case TakeDeliveries():
+            return webhooks.take(tx, message)
         case Note():
             return Done()
         case _:

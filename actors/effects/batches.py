@@ -10,6 +10,7 @@ from blobforge.batch import JobBatch, closed, joined, judged, no_such_batch
 from blobforge.events import BatchEnded, JobUpdated
 from blobforge.job import Job
 from blobforge.refusals import Refusal, RefusalCode
+from blobforge.webhook import batch_ended
 
 
 def make(tx: Transaction, message: MakeBatch) -> BatchOpened | Refusal:
@@ -22,7 +23,7 @@ def make(tx: Transaction, message: MakeBatch) -> BatchOpened | Refusal:
         return Refusal(RefusalCode.BATCH_EXISTS, detail, field="name")
     number = tx.store.batches.add(batch)
     if batch.ended_at is not None:
-        tx.events.append(BatchEnded(number, batch.endings))
+        _has_ended(tx, replace(batch, id=number))
     return BatchOpened(number, message.name)
 
 
@@ -68,7 +69,12 @@ def settle(tx: Transaction) -> None:
             continue
         tx.store.save_batch(after)
         if after.ended_at is not None:
-            tx.events.append(BatchEnded(after.id, after.endings))
+            _has_ended(tx, after)
+
+
+def _has_ended(tx: Transaction, batch: JobBatch) -> None:
+    tx.events.append(BatchEnded(batch.id, batch.endings))
+    tx.tell_webhooks(batch_ended(batch))
 
 
 def leave(tx: Transaction, job: Job, message: LeaveBatch) -> None:

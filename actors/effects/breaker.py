@@ -17,6 +17,7 @@ from blobforge.jobtype import TypeChanges, TypeRoom, TypeSettings
 from blobforge.people import AuditEntry
 from blobforge.quarantine import EndedAttempt
 from blobforge.refusals import Refusal
+from blobforge.webhook import type_paused, type_resumed
 
 COMPLETED = "a job was completed"
 
@@ -60,6 +61,7 @@ def has_completed(tx: Transaction, job: Job) -> None:
         _set(tx, job.type, paused=False, reason=None)
         tx.store.save_in_a_row(job.type, None)
         tx.events.append(TypeResumed(SERVER, job.type))
+        tx.tell_webhooks(type_resumed(job.type, by=SERVER))
         _record(tx, job.type, "type.resume", COMPLETED)
 
 
@@ -68,6 +70,7 @@ def _trip(tx: Transaction, type_: str, row: RowOfFailures) -> None:
     _set(tx, type_, paused=True, reason=why)
     tx.store.save_in_a_row(type_, breaker.tripped(row, now=tx.now))
     tx.events.append(TypePaused(SERVER, type_, why))
+    tx.tell_webhooks(type_paused(type_, by=SERVER, reason=why))
     _record(tx, type_, "type.pause", why)
     refunds.give_back(tx, [EndedAttempt(each.job_id, attempt=each.attempt) for each in row.failures])
     quarantine.readmit_since(tx, type_, row.since)

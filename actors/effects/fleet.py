@@ -44,6 +44,7 @@ from blobforge.events import (
 from blobforge.job import Job
 from blobforge.jobtype import Patience
 from blobforge.refusals import Refusal, RefusalCode
+from blobforge.webhook import worker_lost
 from blobforge.worker import (
     Succession,
     Worker,
@@ -321,6 +322,7 @@ def _expire_worker(tx: Transaction, silent: SilentWorker) -> bool:
     if worker is None or worker.last_heartbeat != silent.beat or worker.status is WorkerStatus.OFFLINE:
         return False
     _go_offline(tx, worker)
+    tx.tell_webhooks(worker_lost(worker.id, worker.type))
     return True
 
 

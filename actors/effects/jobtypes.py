@@ -20,6 +20,7 @@ from blobforge.jobtype import NOTHING_SET, TypeRoom, TypeSettings
 from blobforge.options import LineGroup, QueueLine
 from blobforge.refusals import Refusal, RefusalCode
 from blobforge.store.claim_order import place
+from blobforge.webhook import type_paused, type_resumed
 
 
 def change(tx: Transaction, message: ChangeType) -> TypeChanged | Refusal:
@@ -41,8 +42,10 @@ def change(tx: Transaction, message: ChangeType) -> TypeChanged | Refusal:
     breaker.overruled(tx, type_, before, after)
     if after.paused and (after.paused_by, after.reason) != (before.paused_by, before.reason):
         tx.events.append(TypePaused(message.by, type_, after.reason))
+        tx.tell_webhooks(type_paused(type_, by=message.by, reason=after.reason))
     elif before.paused and not after.paused:
         tx.events.append(TypeResumed(message.by, type_))
+        tx.tell_webhooks(type_resumed(type_, by=message.by))
     tx.facts.append(TypeSet(type_, tx.store.types.pending(type_)))
     if _of_type(tx, type_):
         tx.facts.append(ComparisonsBegun((type_,)))  # some may be given now that could not be

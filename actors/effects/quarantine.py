@@ -29,6 +29,7 @@ from blobforge.quarantine import (
     Suspicion,
 )
 from blobforge.refusals import Refusal
+from blobforge.webhook import worker_quarantined
 from blobforge.worker import Worker, no_such_worker
 
 FEWEST_SOUND = 2  # that are online for the type beside the worker: the work has to go on
@@ -172,6 +173,7 @@ def readmit_since(tx: Transaction, type_: str, since: int) -> None:
 def _put(tx: Transaction, worker: Worker, held: Quarantine, by: str) -> None:
     tx.store.save_worker(worker, replace(worker, quarantine=held, updated_at=tx.now))
     tx.events.append(WorkerQuarantined(by, worker.id, worker.type, held.evidence))
+    tx.tell_webhooks(worker_quarantined(worker.id, worker.type, by=by, evidence=held.evidence))
 
 
 def _readmit(tx: Transaction, worker: Worker, by: str, *, why: str = "its trials succeeded") -> Worker:

@@ -78,6 +78,8 @@ def prune(tx: Transaction, message: Prune) -> Pruned:
             tx.events.append(WorkerRemoved(worker.id, worker.type))
             tx.facts.append(WorkerGone(worker.id))
         more = len(gone) == message.limit or more
+    if message.deliveries_before is not None:
+        more = tx.store.webhooks.prune(message.deliveries_before, limit=message.limit) or more
     if message.compared_before is not None:
         compared = tx.store.compared_until(message.compared_before, limit=message.limit)
         tx.each(compared, partial(_end_comparison, objects=message.objects))

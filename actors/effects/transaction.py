@@ -11,19 +11,22 @@ from typing import TypeVar, cast
 
 import msgspec
 import structlog
+from msgspec.structs import replace
 
 from actors.repeats import WINDOW_SECONDS
 from blobforge.canary import is_comparison, ordinary
 from blobforge.converters import MOST_CONVERTERS
-from blobforge.events import AttemptEnded, CredentialsRevoked, Event, Fact, JobWaits, TypeFreed
+from blobforge.events import AttemptEnded, CredentialsRevoked, DeliveriesWait, Event, Fact, JobWaits, TypeFreed
 from blobforge.job import Job, JobStatus, Outcome, RetryPolicy
 from blobforge.jobtype import HEEDS_INTERVAL, Patience, patience, retry_policy
+from blobforge.machinery.logs import redact
 from blobforge.quarantine import EndedAttempt
 from blobforge.refusals import Refusal
 from blobforge.requirements import MOST_SETS
 from blobforge.store.errors import StoreUnavailable
 from blobforge.store.opentransaction import Mark, Unrecoverable, Unwritable
 from blobforge.store.writing import Store
+from blobforge.webhook import Occasion, job_ended
 from blobforge.worker import Worker
 
 T = TypeVar("T")
@@ -111,8 +114,11 @@ class Transaction(msgspec.Struct):
             self._at = outside
             return cast(T, self._told(self.settled[here]))
         mark, events, facts, revocations = self.store.mark(), len(self.events), len(self.facts), self.revocations
+        ended = len(self.store.ended)
         try:
             answer = effect(self, message)
+            if not outside and len(self.store.ended) > ended and not isinstance(answer, Refusal):
+                self._tell_of_ended(ended)
             if self.careful and not isinstance(answer, Refusal):
                 self.store.ensure()
         except (Spoiled, StoreUnavailable):
@@ -197,6 +203,27 @@ class Transaction(msgspec.Struct):
         assert job.expires_at is not None
         wait = max(0, job.expires_at - self.now) / 1000
         self.facts.append(JobWaits(job.id, job.expires_at, wait, start=True))
+
+    def tell_webhooks(self, occasion: Occasion) -> None:
+        """Put it into the outbox, for each endpoint that wants it."""
+        told = [webhook.id for webhook in self.store.webhooks.all() if webhook.wants(occasion)]
+        if told:  # names and errors are as others wrote them: no secret goes out
+            data = {name: redact(value) if isinstance(value, str) else value for name, value in occasion.data.items()}
+            occasion = replace(occasion, data=data)
+        for webhook_id in told:
+            self.store.webhooks.tell(webhook_id, occasion, at=self.now)
+        if told:
+            self.facts.append(DeliveriesWait(tuple(told)))
+
+    def _tell_of_ended(self, first: int) -> None:
+        """The jobs that have ended in an effect that stands, whatever it was that ended them; but for those that it
+        has brought back, as where a machine or a type was found to be broken."""
+        if not self.store.webhooks.all():
+            return
+        for job in {job.id: job for job in self.store.ended[first:]}.values():
+            now = self.store.job(job.id)
+            if now is None or now.status is job.status:
+                self.tell_webhooks(job_ended(job))
 
     def revoke(self, *hashes: str, workers: tuple[str, ...] = ()) -> None:
         """Note that these credentials are good no longer (`CredentialsRevoked`)."""

@@ -29,6 +29,7 @@ _COMMANDS = {
     "types": "blobforge.cli.types:types",
     "canary": "blobforge.cli.canary:canary",
     "tokens": "blobforge.cli.tokens:tokens",
+    "webhooks": "blobforge.cli.webhooks:webhooks",
     "users": "blobforge.cli.people:users",
     "audit": "blobforge.cli.people:audit",
     "backup": "blobforge.cli.backup:backup",

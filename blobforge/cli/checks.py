@@ -187,6 +187,13 @@ async def _others(client: AsyncClient, who: WhoAmI) -> list[Finding]:
         trials = "It gets a job now and then as a trial, and all again when two in a row have succeeded. "
         advice = f"{trials if worker.by is None else ''}Look at its machine; blobforge workers readmit ends it."
         found.append(Finding("quarantine", "warning", text, advice))
+    for hook in attention.webhooks:
+        state = f"is disabled: {hook.disabled}" if hook.disabled else f"has taken nothing since {hook.since:%F %H:%M}"
+        advice = (
+            f"blobforge webhooks deliveries {hook.id} says what was tried. Once the receiver is well again:\n"
+            f"blobforge webhooks change {hook.id} --enable, and what has waited is sent."
+        )
+        found.append(Finding("webhooks", "warning", f"webhook {hook.id} ({hook.host}) {state}", advice))
     return found
 
 

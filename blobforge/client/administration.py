@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from blobforge.client.connection import IN_BULK, ClientConnection, flag_text, path_part, without_none
+from blobforge.client.connection import IN_BULK, flag_text, path_part, without_none
 from blobforge.client.types import (
     AuditPage,
     BackupReport,
@@ -27,9 +27,10 @@ from blobforge.client.types import (
     WorkerInfo,
     WorkerSecret,
 )
+from blobforge.client.webhooks import WebhookEndpoints
 
 
-class AdminEndpoints(ClientConnection):
+class AdminEndpoints(WebhookEndpoints):
     """What administrators ask for; workers may be listed with the scope `read`, too."""
 
     # Canaries

@@ -41,6 +41,8 @@ from blobforge.client.types import (
     Comparison,
     ComparisonPage,
     Database,
+    Deliveries,
+    DeliveryBegun,
     DownloadUrl,
     DrillsPage,
     FileLink,
@@ -57,6 +59,7 @@ from blobforge.client.types import (
     OrphanSearch,
     OutputPage,
     PathPage,
+    Redelivered,
     Scale,
     Servers,
     Stats,
@@ -69,6 +72,8 @@ from blobforge.client.types import (
     TypesPage,
     UploadUrl,
     UserInfo,
+    WebhookInfo,
+    WebhookSecret,
     WhoAmI,
     WorkerAttempts,
     WorkerInfo,
@@ -791,4 +796,100 @@ class Client(BlockingClient):
                 since=since,
                 until=until,
             )
+        )
+
+    def list_webhooks(self) -> list[WebhookInfo]:
+        """All webhooks, without their secrets."""
+        return self._run(partial(self._client.list_webhooks))
+
+    def get_webhook(self, webhook_id: int) -> WebhookInfo:
+        """One webhook."""
+        return self._run(partial(self._client.get_webhook, webhook_id))
+
+    def create_webhook(
+        self,
+        url: str,
+        events: Sequence[str],
+        *,
+        types: Sequence[str] = (),
+        tags: Sequence[str] = (),
+        group: str | None = None,
+        batch: int | None = None,
+        results: bool = False,
+    ) -> WebhookSecret:
+        """Have an endpoint be told of these events, where they are about one of these types, one of these tags, this
+        group and this batch, as far as those are given. `results`: with URLs to download what a job came to."""
+        return self._run(
+            partial(
+                self._client.create_webhook,
+                url,
+                events,
+                types=types,
+                tags=tags,
+                group=group,
+                batch=batch,
+                results=results,
+            )
+        )
+
+    def change_webhook(
+        self,
+        webhook_id: int,
+        *,
+        url: str | None = None,
+        events: Sequence[str] | None = None,
+        types: Sequence[str] | None = None,
+        tags: Sequence[str] | None = None,
+        group: str | None = None,
+        batch: int | None = None,
+        results: bool | None = None,
+        enabled: bool | None = None,
+        unset: Sequence[str] = (),
+    ) -> WebhookInfo:
+        """Change what it is sent, disable or enable it. `unset` names the filters that it is to have no longer."""
+        return self._run(
+            partial(
+                self._client.change_webhook,
+                webhook_id,
+                url=url,
+                events=events,
+                types=types,
+                tags=tags,
+                group=group,
+                batch=batch,
+                results=results,
+                enabled=enabled,
+                unset=unset,
+            )
+        )
+
+    def delete_webhook(self, webhook_id: int) -> StatusAnswer:
+        """Tell an endpoint nothing more."""
+        return self._run(partial(self._client.delete_webhook, webhook_id))
+
+    def rotate_webhook_secret(self, webhook_id: int, *, overlap: float | None = None) -> WebhookSecret:
+        """Give it another secret, and sign with both for `overlap` seconds (a day, if absent)."""
+        return self._run(partial(self._client.rotate_webhook_secret, webhook_id, overlap=overlap))
+
+    def test_webhook(self, webhook_id: int) -> DeliveryBegun:
+        """Send it something, to try it; `webhook_deliveries` has what came of it."""
+        return self._run(partial(self._client.test_webhook, webhook_id))
+
+    def webhook_deliveries(
+        self, webhook_id: int, *, limit: int | None = None, cursor: int | None = None
+    ) -> Deliveries:
+        """A page of what it was sent, the newest first."""
+        return self._run(partial(self._client.webhook_deliveries, webhook_id, limit=limit, cursor=cursor))
+
+    def redeliver(self, webhook_id: int, delivery_id: int) -> DeliveryBegun:
+        """Send something once more, with the id that it had."""
+        return self._run(partial(self._client.redeliver, webhook_id, delivery_id))
+
+    def redeliver_range(
+        self, webhook_id: int, *, since: datetime, until: datetime, all: bool = False, cursor: int | None = None
+    ) -> Redelivered:
+        """Send once more what happened within this time and was given up; with `all`, what was delivered, too. Where
+        the answer has a `next_cursor`, there is more."""
+        return self._run(
+            partial(self._client.redeliver_range, webhook_id, since=since, until=until, all=all, cursor=cursor)
         )

@@ -398,13 +398,24 @@ class QuarantinedWorker(msgspec.Struct, frozen=True, kw_only=True):
     trial_at: datetime | None = None
 
 
+class UnheardWebhook(msgspec.Struct, frozen=True, kw_only=True):
+    """A webhook that nothing has reached since then; `disabled`: the server sends it nothing more, and why."""
+
+    id: int
+    host: str
+    since: datetime
+    disabled: str | None = None
+
+
 class Attention(msgspec.Struct, frozen=True, kw_only=True):
     """What a person should look at. `store`: whose the object store may be beside the server's; `unmatched`: ready
-    jobs that require what no worker has; `quarantined`: workers whose failures stand out."""
+    jobs that require what no worker has; `quarantined`: workers whose failures stand out; `webhooks`: those that
+    nothing reaches."""
 
     store: list[str] = []
     unmatched: list[UnmatchedJobs] = []
     quarantined: list[QuarantinedWorker] = []
+    webhooks: list[UnheardWebhook] = []
 
 
 class KnownServer(msgspec.Struct, frozen=True, kw_only=True):
@@ -958,6 +969,71 @@ class TypeInfo(msgspec.Struct, frozen=True, kw_only=True):
 class TypesPage(msgspec.Struct, frozen=True, kw_only=True):
     types: list[TypeInfo]
     next_cursor: str | None = None
+
+
+class WebhookInfo(msgspec.Struct, frozen=True, kw_only=True):
+    """A webhook as the server lists it, without its secret. `waiting` deliveries are still to be made (1,000 stands
+    for any more); `failing_since`: since then none has succeeded."""
+
+    id: int
+    url: str
+    events: list[str]
+    enabled: bool = True
+    waiting: int = 0
+    created_at: datetime | None = None
+    updated_at: datetime | None = None
+    types: list[str] = []
+    tags: list[str] = []
+    group: str | None = None
+    batch: int | None = None
+    results: bool = False
+    waiting_since: datetime | None = None
+    failing_since: datetime | None = None
+    disabled_at: datetime | None = None
+    disabled_why: str | None = None
+    former_until: datetime | None = None
+
+
+class WebhookSecret(msgspec.Struct, frozen=True, kw_only=True):
+    """A webhook just made, or its new secret, which the server shows this once. `former_until`: up to then deliveries
+    are signed with the former one, too."""
+
+    id: int
+    secret: str
+    former_until: datetime | None = None
+
+
+class WebhookDelivery(msgspec.Struct, frozen=True, kw_only=True):
+    """What a webhook was sent, or is to be: `waiting`, `delivered` or `failed` (given up). `webhook_id` is what the
+    receiver knows it by; of the latest try, the `status` and the beginning of the answer, or the `error`."""
+
+    id: int
+    webhook_id: str
+    event: str
+    at: datetime
+    state: str
+    tries: int = 0
+    data: dict[str, Any] = {}
+    due_at: datetime | None = None
+    tried_at: datetime | None = None
+    status: int | None = None
+    error: str | None = None
+    answer: str | None = None
+    ended_at: datetime | None = None
+
+
+class Deliveries(msgspec.Struct, frozen=True, kw_only=True):
+    deliveries: list[WebhookDelivery]
+    next_cursor: int | None = None
+
+
+class DeliveryBegun(msgspec.Struct, frozen=True, kw_only=True):
+    delivery: int
+
+
+class Redelivered(msgspec.Struct, frozen=True, kw_only=True):
+    redelivered: int
+    next_cursor: int | None = None
 
 
 class TokenInfo(msgspec.Struct, frozen=True, kw_only=True):

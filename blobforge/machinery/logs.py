@@ -23,6 +23,7 @@ from structlog.typing import EventDict, Processor
 GONE = "[redacted]"
 _SECRETS = re.compile(
     r"(?P<token>bfw?_[A-Za-z0-9_-]{12,}={0,2})"
+    r"|(?P<webhook>whsec_[A-Za-z0-9+/]{12,}={0,2})"
     # 256 random bits in base64url, in both cases: what a session's cookie and the first-start code are.
     r"|(?P<random>(?<![A-Za-z0-9_-])(?=[a-z0-9_-]*[A-Z])(?=[A-Z0-9_-]*[a-z])[A-Za-z0-9_-]{43}(?![A-Za-z0-9_-]))"
     r"|(?P<bearer>(?i:bearer)\s+(?!bf_\.\.\.)\S+)"  # our own texts say how a token is sent: `Bearer bf_...`

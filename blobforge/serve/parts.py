@@ -14,6 +14,7 @@ from urllib.parse import urlsplit
 import trio
 
 from actors.broadcaster import Broadcaster
+from actors.courier import Courier
 from actors.effects.transaction import Rules
 from actors.follower import Follower
 from actors.intake import Intake
@@ -34,6 +35,8 @@ from blobforge.machinery.tracing import Tracer
 from blobforge.objects import ObjectStore
 from blobforge.objects.local import LocalStore
 from blobforge.objects.s3 import S3Store
+from blobforge.outward.addresses import allowed
+from blobforge.outward.calling import Outward
 from blobforge.serve import openfiles
 from blobforge.serve.others import OtherServers
 from blobforge.store.commons import ServerState
@@ -48,6 +51,7 @@ from web.auth.throttle import Throttle
 from web.backups import Backups
 from web.checkup import Checkup
 from web.connection.places import KnownAddresses
+from web.letters import Letters
 from web.limits import LARGE_BODIES, Bounded, Limit, Unread, Watch
 from web.metrics.counting import Counting
 from web.metrics.exposition import Metrics
@@ -118,6 +122,9 @@ class Parts:
         async def find_miscounts() -> Miscounts | None:
             return await reads.run(lambda reader: reader.miscounts(most=MOST_FOUND))
 
+        async def endpoints() -> list[int]:
+            return await reads.run(lambda reader: [each.id for each in reader.webhooks.all() if each.is_enabled])
+
         def is_fresh() -> bool:
             return self.follower is None or self.follower.is_fresh
 
@@ -150,6 +157,7 @@ class Parts:
                 objects=settings.retention_objects,
                 superseded=settings.retention_superseded,
                 superseded_count=settings.superseded_kept,
+                deliveries=settings.retention_deliveries,
             ),
             now=now,
             place=None if shared.alone else place,
@@ -164,6 +172,14 @@ class Parts:
             verify_limit=settings.verify_limit,
             epoch=lambda: self.janitor.epoch,
             others=None if shared.alone else OtherServers(self.presence, shared, self.writer.sequencer),
+        )
+        self.courier = Courier(
+            self.writer.mailbox,
+            write=Letters(lambda: self.services, lambda: settings.public_url.rstrip("/") or self.url).write,
+            post=Outward(allowed(settings.webhook_allow)).post,
+            endpoints=endpoints,
+            now=now,
+            rank=rank,
         )
         self.first_link = FirstLink(shared)
         sealer = Sealer(secret)
@@ -209,6 +225,7 @@ class Parts:
                 intake=self.intake,
                 janitor=self.janitor,
                 operator=self.operator,
+                courier=self.courier,
                 broadcaster=self.broadcaster,
                 mailboxes={
                     "writer": self.writer.mailbox,
@@ -230,7 +247,7 @@ class Parts:
             now=now,
         )
         self.writer.sequencer.listeners += [self.scheduler, self.reaper, self.intake, self.janitor]
-        self.writer.sequencer.listeners.append(self.operator)
+        self.writer.sequencer.listeners += [self.operator, self.courier]
         self.writer.sequencer.listeners += [keyring, sessions, self.broadcaster, metrics.attempts]
         self.writer.sequencer.listeners.append(self.presence)
         self.services = Services(

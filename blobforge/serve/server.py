@@ -186,6 +186,7 @@ async def running(
                 parts.intake,
                 parts.janitor,
                 parts.operator,
+                parts.courier,
             ):
                 actors.start_soon(actor.run)
             actors.start_soon(parts.presence.run)

@@ -16,6 +16,7 @@ from blobforge.requirements import RequirementSets
 from blobforge.store.following import InHistory
 from blobforge.store.needs import Found, Needs
 from blobforge.store.tallies import Tallies
+from blobforge.webhook import Webhook
 from blobforge.worker import Worker
 
 
@@ -85,6 +86,7 @@ class Changes(msgspec.Struct):
     how many): so many turns of groups up to that one may go.
     `batches_started` are (batch, when the first of its jobs that were started now was); `batches_joined` and
     `batches_left` (batch, job) of jobs that are among `moved`; `batches` (batch, closed at, ended at, endings).
+    `deliveries` (webhook, event, at, data, due at).
     """
 
     made: Sequence[Job] = ()
@@ -122,6 +124,7 @@ class Changes(msgspec.Struct):
     turns: Sequence[tuple[str, int, str, int]] = ()
     turns_past: Sequence[tuple[str, int, int, int]] = ()
     audit: Sequence[AuditEntry] = ()
+    deliveries: Sequence[tuple[int, str, int, str, int]] = ()
 
 
 class BulkAccess(InHistory, Protocol):
@@ -165,6 +168,12 @@ class BulkAccess(InHistory, Protocol):
 
     def type_settings_changed(self) -> None:
         """It has been changed in this transaction."""
+
+    def webhooks(self) -> Sequence[Webhook]:
+        """The endpoints that are told of what happens, and those that are deleted but for their deliveries."""
+
+    def webhooks_changed(self) -> None:
+        """They have been changed in this transaction."""
 
     @property
     def known_sets(self) -> RequirementSets:

@@ -11,7 +11,7 @@ from itertools import islice
 
 from msgspec.structs import replace
 
-from blobforge.batch import JobBatch, is_unfinished
+from blobforge.batch import ENDED, JobBatch, is_unfinished
 from blobforge.breaker import HOUR_MS, RowOfFailures
 from blobforge.canary import ordinary
 from blobforge.fairness import STEP, GroupClock
@@ -268,6 +268,8 @@ class JobRows(OpenTransaction):
             self._count_running(current, after)
         if current.batches or after.batches:
             self._count_unfinished(current, after)
+        if after.status in ENDED and after.status is not current.status:
+            journal.add(self.ended, after)
         if after.status is JobStatus.PENDING:
             self._line_up(after)
 

@@ -55,6 +55,7 @@ class OpenTransaction:
         self._journal = Journal()
         self._rows = KnownRows(bulk)
         self._pending = Pending()
+        self.ended: list[Job] = []  # jobs, as they were saved then
 
     @contextmanager
     def transaction(self, needs: Needs | None = None, now: int = 0) -> Iterator[None]:
@@ -195,6 +196,7 @@ class OpenTransaction:
         self._rows.clear()
         self._pending.clear()
         self._journal.clear()
+        self.ended.clear()
         self._settled = self._settled_at = 0
         self._read_outside = False
 

@@ -56,13 +56,14 @@ class Pending:
         self.batches: dict[int, JobBatch] = {}
         self.undos: list[tuple[str, int, str, str, int]] = []
         self.audit: list[AuditEntry] = []
+        self.deliveries: list[tuple[int, str, int, str, int]] = []
         self.arrived: list[Job] = []
         # What neither a claim nor a completion changes.
         self._rare = (
             self.paths_new, self.results_dropped, self.results_but, self.results, self.files_forgotten,
             self.files_seen, self.files_kept, self.types_forgotten, self.types_asked, self.causes_seen,
             self.causes_new, self.claims_kept, self.answers_kept, self.undos, self.owed, self.in_a_row,
-            self.clocks, self.turns, self.past, self.batches, self.audit,
+            self.clocks, self.turns, self.past, self.batches, self.audit, self.deliveries,
         )  # fmt: skip
         self._all = (
             self.jobs_were, self.workers_were, self.made, self.started, self.endings, self.ended,
@@ -130,6 +131,7 @@ class Pending:
         changes.turns = [(*place, turn) for place, turn in sorted(self.turns.items())]
         changes.turns_past = [(*of, turn, MOST_FORGOTTEN) for of, turn in sorted(self.past.items())]
         changes.audit = self.audit
+        changes.deliveries = self.deliveries
 
     def _sorted_jobs(self, jobs: Mapping[int, Job | None]) -> tuple[list[Job], list[tuple[Job, Job]], list[Job]]:
         """Those that were made, as they were made; those that have moved on, also since then; those that are gone."""

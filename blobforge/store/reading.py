@@ -52,6 +52,7 @@ from blobforge.store.lists import (
 )
 from blobforge.store.miscounts import Miscounts
 from blobforge.waiting import Surroundings
+from blobforge.webhook import Delivery, Webhook
 from blobforge.worker import Worker, WorkerFilter
 
 MOST_RUNNING = 5000  # running jobs that are looked through for those that stand still
@@ -218,6 +219,20 @@ class SearchLookups(Protocol):
         """The first keys that it has found, `MOST_NAMED` at most."""
 
 
+class WebhookLookups(Protocol):
+    """Endpoints that are told of what happens, but for those that are deleted."""
+
+    def all(self) -> list[Webhook]:
+        """By id."""
+
+    def get(self, webhook_id: int) -> Webhook | None: ...
+    def deliveries(self, webhook_id: int, *, before: int, limit: int) -> list[Delivery]:
+        """Those with ids below `before`, the newest first."""
+
+    def waiting(self, webhook_id: int, *, most: int) -> tuple[int, int | None]:
+        """How many are still to be delivered, `most` at most; and the earliest time (ms) of what these tell of."""
+
+
 class Roster(Protocol):
     """The workers as they are listed: by a filter, page by page, each with the ids of the first jobs that it runs."""
 
@@ -272,6 +287,8 @@ class Reader(Lookups, Protocol):
     def batches(self) -> BatchLookups: ...
     @property
     def canaries(self) -> CanaryLookups: ...
+    @property
+    def webhooks(self) -> WebhookLookups: ...
     def outages_told(self) -> AbstractContextManager[None]:
         """Around what is asked: raises DatabaseError where the engine cannot answer."""
 

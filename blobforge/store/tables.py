@@ -64,9 +64,14 @@ TABLES: Final[Mapping[str, tuple[str, ...]]] = {
     "breakers": ("type",),
     "group_clocks": ("type", "priority"),
     "group_turns": ("type", "priority", "of_group"),
+    "webhooks": ("id",),
+    "deliveries": ("id",),
 }
 # Those whose numbers are never given twice.
-NUMBERED: Final = ("jobs", "tokens", "users", "audit", "backup_drills", "operations", "batches", "canaries")
+NUMBERED: Final = (
+    "jobs", "tokens", "users", "audit", "backup_drills", "operations", "batches", "canaries", "webhooks",
+    "deliveries",
+)  # fmt: skip
 
 
 class Tables(Protocol):

@@ -242,6 +242,10 @@ class WorkingSet(JobRows, WorkerRows):
         """Append to the audit log (`id` is ignored)."""
         self._journal.add(self._pending.audit, entry)
 
+    def note_delivery(self, webhook: int, event: str, at: int, data: str) -> None:
+        """A row of the outbox, due at once."""
+        self._journal.add(self._pending.deliveries, (webhook, event, at, data, at))
+
     def arrived(self, job: Job) -> None:
         """A job was stored as it is, by the engine: it counts."""
         self._journal.add(self._pending.arrived, job)

@@ -37,6 +37,7 @@ from blobforge.store.opentransaction import Mark
 from blobforge.store.reading import Lookups
 from blobforge.store.tallies import Tallies
 from blobforge.store.whole import Whole
+from blobforge.webhook import Delivery, Occasion, Webhook
 from blobforge.worker import Worker
 
 
@@ -311,6 +312,39 @@ class Canaries(Protocol):
         """How many workers with this converter are online for any of these types."""
 
 
+class Webhooks(Protocol):
+    """Endpoints that are told of what happens, and the outbox of what they are told."""
+
+    def all(self) -> Sequence[Webhook]:
+        """By id; also those that are deleted but for their deliveries. It costs no question, as a rule."""
+
+    def add(self, webhook: Webhook) -> int:
+        """A new one (its `id` is ignored); returns its number."""
+
+    def save(self, webhook: Webhook) -> None: ...
+    def tell(self, webhook_id: int, occasion: Occasion, *, at: int) -> None:
+        """Put it into the outbox, with what else the transaction changes."""
+
+    def told(self, webhook_id: int, occasion: Occasion, *, at: int) -> int:
+        """The same, at once; returns the number of the delivery."""
+
+    def delivery(self, delivery_id: int) -> Delivery | None: ...
+    def save_delivery(self, delivery: Delivery) -> None:
+        """Change what has become of it."""
+
+    def due(self, webhook_id: int, *, now: int, limit: int) -> list[Delivery]:
+        """Those that are to be sent, the earliest first."""
+
+    def next_due(self, webhook_id: int) -> int | None:
+        """When (ms) the next one is; None: all have ended."""
+
+    def between(self, webhook_id: int, since: int, until: int, *, after: int, limit: int) -> list[Delivery]:
+        """Those of this time (ms) that have ended, by id, behind `after`."""
+
+    def prune(self, before: int, *, limit: int) -> bool:
+        """Forget so many older ones, and those of deleted endpoints. Whether there may be more."""
+
+
 class Store(Lookups, InHistory, Protocol):
     """Used by one thread at a time: the writer's."""
 
@@ -340,6 +374,11 @@ class Store(Lookups, InHistory, Protocol):
     def requirements(self) -> Requirements: ...
     @property
     def canaries(self) -> Canaries: ...
+    @property
+    def webhooks(self) -> Webhooks: ...
+    @property
+    def ended(self) -> Sequence[Job]:
+        """The jobs that have ended in this transaction, each as it was saved then."""
 
     # --- transactions
 

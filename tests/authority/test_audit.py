@@ -24,6 +24,7 @@ from actors.messages import (
 )
 from blobforge.access import Caller, Scope
 from blobforge.canary import CanaryPlan
+from blobforge.outward.calling import CallAnswer
 from blobforge.store.errors import StoreUnavailable
 from tests.authority.callers import SAME_ORIGIN, cookie, oidc_local, session
 from tests.fixtures.local import LocalServer
@@ -60,6 +61,25 @@ ACTIONS: list[tuple[str, dict[str, Any], str, str, str | None]] = [
     ("PATCH /api/types/pdf", {"max_attempts": 5}, "type.set", "pdf", '{"max_attempts":5}'),
     ("POST /api/types/pdf/pause", {"reason": "broken"}, "type.pause", "pdf", "broken"),
     ("POST /api/types/pdf/resume", {}, "type.resume", "pdf", None),
+    (
+        "POST /api/admin/webhooks",
+        {"url": "https://x.example/secret", "events": ["job.dead"]},
+        "webhook.create",
+        "x.example",
+        None,
+    ),
+    ("PATCH /api/admin/webhooks/1", {"enabled": False}, "webhook.change", "1", None),
+    ("POST /api/admin/webhooks/1/rotate", {}, "webhook.rotate", "1", None),
+    ("POST /api/admin/webhooks/1/test", {}, "webhook.test", "1", None),
+    ("POST /api/admin/webhooks/1/deliveries/1/redeliver", {}, "webhook.redeliver", "1 1", None),
+    (
+        "POST /api/admin/webhooks/1/redeliver",
+        {"since": "2026-01-01T00:00:00Z", "until": "2027-01-01T00:00:00Z"},
+        "webhook.redeliver",
+        "1",
+        None,
+    ),
+    ("DELETE /api/admin/webhooks/1", {}, "webhook.delete", "1", None),
     ("POST /api/workers/remove", {"ids": ["w", "x"]}, "workers.remove", "", "1 of 2"),
     ("POST /api/jobs/1/cancel", {}, "job.cancel", "1", None),
     ("POST /api/jobs/1/priority", {"priority": 1}, "job.priority", "1", None),
@@ -118,7 +138,16 @@ async def prepare(local: LocalServer) -> int:
     await local.ask(Claim(CALLER, "z", ("doc",)))
     await local.ask(Complete(CALLER, "z", 3))
     await local.ask(BeginCanary(CanaryPlan(("doc",), "m 1"), (3,), "token:1"))
+    # A webhook, and a delivery to it that has ended.
+    local.parts.courier.call = _taken
+    await local.call("POST", "/api/admin/webhooks", {"url": "https://x.example/", "events": ["job.dead"]})
+    await local.call("POST", "/api/admin/webhooks/1/test")
+    await trio.sleep(1)
     return len(await records(local))
+
+
+async def _taken(*_: Any) -> CallAnswer:
+    return CallAnswer(204, "")
 
 
 async def call(local: LocalServer, name: str, body: dict[str, Any], headers: dict[str, str] | None = None) -> int:

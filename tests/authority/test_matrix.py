@@ -211,7 +211,8 @@ async def _as(local: LocalServer, who: Caller, name: str, me: str, *, own: bool 
     method, _, path = name.partition(" ")
     for parameter, value in {
         "job_id": "1", "operation_id": "999", "failure_id": "999", "canary_id": "999", "token_id": "999",
-        "user_id": "999", "worker_id": me, "batch_id": "999", "type": "pdf", "kind": "source", "name": "site.css",
+        "user_id": "999", "webhook_id": "999", "delivery_id": "999", "worker_id": me, "batch_id": "999",
+        "type": "pdf", "kind": "source", "name": "site.css",
     }.items():  # fmt: skip
         path = path.replace(f"{{{parameter}}}", value)
     if path == "/login" and method == "POST":

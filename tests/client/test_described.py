@@ -34,6 +34,7 @@ SENT = {
     "named_upload_urls": {"outputs": [{"name": "a.md", "checksum": "ab" * 32}]},
     "complete": {"outputs": "all"},
     "output_urls": {"outputs": [(1, "a.md")]},
+    "change_webhook": {"unset": ["group"]},
     "change_type": {"unset": ["max_attempts"], "rate": (10, 60.0)},
     "submit_jobs": {"jobs": [{"type": "pdf", "source_hash": "ab" * 32}]},
 }
@@ -83,7 +84,7 @@ def sample(name: str, type_: Any) -> Any:
         return {"a": "b"}
     if origin is not None and issubclass(origin, Sequence):
         return [sample("", inner[0])]
-    return {int: 1, str: "x", float: 1.0, bool: True}[type_]
+    return {int: 1, str: "x", float: 1.0, bool: True, datetime: datetime(2026, 12, 1, tzinfo=UTC)}[type_]
 
 
 async def asked_by(name: str) -> Asked:

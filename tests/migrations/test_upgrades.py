@@ -61,6 +61,7 @@ COMMITTED = {
     "0034_breakers.sql": "014c7358e01a5889",
     "0035_batches.sql": "89c4169326f19d94",
     "0036_canaries.sql": "979662e5981645eb",
+    "0037_webhooks.sql": "b8e7fa5346e64a0a",
 }
 NUMBERS = {
     "<type:type>": "pdf",

@@ -10,6 +10,7 @@ from blobforge.job import LARGEST_RESULT
 from tests.fixtures.probe import Probe
 from tests.model.world import World
 from tests.model.world.things import Job, Worker
+from tests.model.world.webhooks import about
 
 Row = tuple[Any, ...]
 
@@ -92,6 +93,18 @@ def held(probe: Probe) -> dict[str, Any]:
         "kept answers": set(probe.rows("idempotency", "subject", "key", "fingerprint", "created_at")),
         "audit": probe.rows("audit", "at", "actor", "action", "subject", order="id"),
         "outputs": set(probe.rows("outputs", "job_id", "attempt", "name", "size", "chosen")),
+        "webhooks": {
+            (number, tuple(json.loads(events)), disabled_at is None, failing_since, deleted_at is not None)
+            for number, events, disabled_at, failing_since, deleted_at in probe.rows(
+                "webhooks", "id", "events", "disabled_at", "failing_since", "deleted_at"
+            )
+        },
+        "deliveries": Counter(
+            (webhook, event, about(event, data), state, tries, courier)
+            for webhook, event, data, state, tries, courier in probe.rows(
+                "deliveries", "webhook", "event", "data", "state", "tries", "courier"
+            )
+        ),
         "drills": probe.rows("backup_drills", "started_at", "ok", order="id"),
         "searches": set(probe.rows(
             "searches", "name", "searcher", "state", "doom", "started_at", "heard_at", "folder", "cursor", "ended_at",
@@ -209,6 +222,14 @@ def should_hold(world: World) -> dict[str, Any]:
             (*attempt, name, size, int(chosen))
             for attempt, named in world.outputs.items() for name, (size, chosen) in named.items()
         },
+        "webhooks": {
+            (number, tuple(hook["events"]), hook["enabled"], hook["failing"], hook["deleted"])
+            for number, hook in world.hooks.items()
+        },
+        "deliveries": Counter(
+            (row["hook"], row["event"], row["about"], row["state"], row["tries"], row["courier"])
+            for row in world.outbox
+        ),
         "drills": world.drills,
         "searches": {search.row(name) for name, search in world.searches.items()},
         "named by searches": {(name, key) for name, search in world.searches.items() for key, _ in search.found},
@@ -255,6 +276,10 @@ def differences(probe: Probe, world: World) -> list[str]:
         return []
     found = []
     for table, rows in are.items():
+        if isinstance(rows, Counter):
+            found += [f"{table}: the database has {n} times {row}" for row, n in (rows - should[table]).items()]
+            found += [f"{table}: the model has {n} times {row}" for row, n in (should[table] - rows).items()]
+            continue
         found += [f"{table}: the database has {row}" for row in rows if row not in should[table]]
         found += [f"{table}: the model has {row}" for row in should[table] if row not in rows]
     return found or ["the logs are in another order"]

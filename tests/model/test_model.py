@@ -53,12 +53,14 @@ def test_so_it_is_on_each_other_engine(tmp_path: Path, name: str) -> None:
 
 def test_every_message_of_the_writer_is_in_the_plans() -> None:
     """All but those that fill in what older releases have not kept, which tests/migrations and tests/store/postgres
-    have, and those of operations, which tests/actors/test_operations.py has."""
+    have, those of operations, which tests/actors/test_operations.py has, and what people do to single deliveries and
+    secrets, which tests/actors/test_courier.py has."""
     plans = "".join(path.read_text() for path in (Path(__file__).parent / "plans").glob("*.py"))
     named = set(re.findall(r"\bm\.(\w+)", plans))
     assert {message.__name__ for message in get_args(Command)} - named == {
         "AdvanceOperation", "Backfill", "BeginOperation", "EndOperation", "PruneOperations", "SelectJobs",
-        "SettleFork", "BeginRecount", "CorrectCounts", "UndoOperation",
+        "SettleFork", "BeginRecount", "CorrectCounts", "UndoOperation", "PingWebhook", "DeliverAgain",
+        "DeliverRangeAgain", "RotateSecret",
     }  # fmt: skip
 
 

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import trio
 
+from blobforge.outward.calling import CallAnswer
 from tests.fixtures.local import LocalServer
 from tests.web.calls import HEX, assert_problem, put_output, state, token, without_signatures, worker
 from web.api import ROUTES
@@ -17,6 +18,7 @@ Prepare = Callable[[LocalServer], Awaitable[tuple[str, Any]]]  # -> (path, body)
 
 EMPTY = hashlib.sha256(b"").hexdigest()
 JOB = {"type": "pdf", "source_hash": HEX}
+WEBHOOK = {"url": "https://example.com/hook", "events": ["job.completed"]}
 CLAIM = {"worker_id": "w1", "job_type": "pdf"}
 
 
@@ -97,6 +99,22 @@ def batch(verb: str) -> Prepare:
     return prepare
 
 
+def webhook(verb: str, body: Any = None) -> Prepare:
+    """One that has had a delivery."""
+
+    async def prepare(local: LocalServer) -> tuple[str, Any]:
+        async def post(*_: Any) -> CallAnswer:
+            return CallAnswer(204, "")
+
+        local.parts.courier.call = post
+        await local.call("POST", "/api/admin/webhooks", WEBHOOK)
+        await local.call("POST", "/api/admin/webhooks/1/test")
+        await trio.sleep(1)
+        return f"/api/admin/webhooks/1/{verb}", body
+
+    return prepare
+
+
 CASES: dict[str, Prepare] = {
     "/api/jobs": plain("/api/jobs", JOB),
     "/api/jobs/batch": plain("/api/jobs/batch", {"jobs": [JOB, JOB | {"type": "png"}]}),
@@ -171,6 +189,13 @@ CASES: dict[str, Prepare] = {
         {"source_hash": HEX, "upload_id": "x", "parts": [{"number": 1, "etag": "x"}]},
     ),
     "/api/files/multipart/abort": plain("/api/files/multipart/abort", {"source_hash": HEX, "upload_id": "x"}),
+    "/api/admin/webhooks": plain("/api/admin/webhooks", WEBHOOK),
+    "/api/admin/webhooks/<id:webhook_id>/rotate": webhook("rotate"),
+    "/api/admin/webhooks/<id:webhook_id>/test": webhook("test"),
+    "/api/admin/webhooks/<id:webhook_id>/deliveries/<id:delivery_id>/redeliver": webhook("deliveries/1/redeliver"),
+    "/api/admin/webhooks/<id:webhook_id>/redeliver": webhook(
+        "redeliver", {"since": "2026-01-01T00:00:00Z", "until": "2027-01-01T00:00:00Z", "all": True}
+    ),
     "/api/admin/tokens": plain("/api/admin/tokens", {"name": "t"}),
     "/api/tokens": plain("/api/tokens", {"name": "t"}),
 }  # fmt: skip

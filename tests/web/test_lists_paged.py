@@ -40,6 +40,7 @@ BOUNDED = {
     "/api/auth/me": "the scopes that there are",
     "/api/canaries/<id:canary_id>/report": "the worst, 200 at most; all at /jobs",
     "/api/auth/info": "one caller",
+    "/api/admin/webhooks/<id:webhook_id>": "what it asks for: 50 of each kind",
     "/api/installation": "the keys that were lost with a signing secret",
 }
 

@@ -18,6 +18,7 @@ from blobforge.failures import WORKER_SILENT
 from blobforge.forecast import Outlook, outlook, still_for
 from blobforge.job import JobStatus, Outcome
 from blobforge.jobtype import NOTHING_SET
+from blobforge.outward.addresses import host_of
 from blobforge.refusals import Refusal, RefusalCode
 from blobforge.store.figures import Failure, TypeQueue, WorkerRates
 from blobforge.store.lists import MOST_IDS
@@ -136,6 +137,7 @@ async def reading_attention(services: Services) -> Callable[[Reader], wire_insig
             paused=_paused(reader),
             unmatched=_unmatched(reader),
             quarantined=_quarantined(reader),
+            webhooks=_unheard(reader, now=now),
             store=store,
         )
 
@@ -209,6 +211,16 @@ def _quarantined(reader: Reader) -> list[wire_insights.QuarantinedWorker]:
         for worker, each in held
         if each is not None
     ]  # fmt: skip
+
+
+def _unheard(reader: Reader, *, now: int) -> list[wire_insights.UnheardWebhook]:
+    found = [each for each in reader.webhooks.all() if each.is_unheard(now=now)][:MOST_SHOWN]
+    return [
+        wire_insights.UnheardWebhook(
+            each.id, host_of(each.url), encode.rfc3339(each.failing_since or now), each.disabled_why
+        )
+        for each in found
+    ]
 
 
 def _standing_still(reader: Reader, *, now: int) -> list[wire_insights.StillJob]:

@@ -186,6 +186,16 @@ class UnmatchedWire(msgspec.Struct, frozen=True):
     lacking: tuple[str, ...]
 
 
+class UnheardWebhook(msgspec.Struct, frozen=True):
+    """A webhook that nothing has reached since then; `disabled`: the server sends it nothing more, and why. Its
+    `host` alone: the rest of its URL is for administrators."""
+
+    id: int
+    host: str
+    since: str
+    disabled: str | None
+
+
 class AttentionWire(msgspec.Struct, frozen=True):
     """What a person should look at, the worst of each kind first; empty lists are good news.
 
@@ -204,6 +214,7 @@ class AttentionWire(msgspec.Struct, frozen=True):
     paused: list[PausedType] = msgspec.field(default_factory=list)
     unmatched: list[UnmatchedWire] = msgspec.field(default_factory=list)
     quarantined: list[QuarantinedWorker] = msgspec.field(default_factory=list)
+    webhooks: list[UnheardWebhook] = msgspec.field(default_factory=list)
     store: list[str] = msgspec.field(default_factory=list)  # what is odd about the object store, in words
 
 

@@ -12,6 +12,7 @@ from prometheus_client.core import Metric
 from prometheus_client.process_collector import ProcessCollector
 
 from actors.broadcaster import Broadcaster
+from actors.courier import Courier
 from actors.intake import Intake
 from actors.janitor import Janitor
 from actors.mailbox import Mailbox
@@ -55,6 +56,7 @@ class PartsMetrics:
     intake: Intake
     janitor: Janitor
     operator: Operator
+    courier: Courier
     broadcaster: Broadcaster
     mailboxes: Mapping[str, Mailbox[Any]]
     objects: ObjectStore
@@ -148,6 +150,15 @@ class PartsMetrics:
             "blobforge_operations_running", "Operations carried out by this server now", len(self.operator.running)
         )
         yield counter("blobforge_operation_jobs", "Jobs that operations have treated", self.operator.treated)
+        courier = self.courier
+        yield counter(
+            "blobforge_webhook_deliveries",
+            "Tries to deliver to webhooks",
+            {("delivered",): courier.delivered, ("failed",): courier.failed},
+            ("result",),
+        )
+        yield gauge("blobforge_webhook_deliveries_running", "Deliveries under way", courier.in_hand)
+        yield histogram("blobforge_webhook_delivery_seconds", "One try", [((), courier.seconds)])
         yield gauge(
             "blobforge_outputs_unchecked",
             "Outputs accepted while the object store was silent, and not seen yet",

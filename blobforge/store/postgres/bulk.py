@@ -3,8 +3,8 @@ all to write with the COMMIT.
 
 State owned here: what is remembered of the last transactions: which types of jobs there are and workers ask for, and
 the floor of attempts. Where another server has written since, it is forgotten before any effect decides. What is set
-for types, and the sets of requirements that jobs have, are remembered with the turn that changed them last, which
-each turn tells.
+for types, the sets of requirements that jobs have, and the webhooks are remembered with the turn that changed them
+last, which each turn tells.
 """
 
 from __future__ import annotations
@@ -61,9 +61,12 @@ from blobforge.store.sql.sql import (
     REQUIREMENT_SETS,
     TYPE_SETTINGS,
     TYPES,
+    WEBHOOKS,
     WORKER_TYPES,
 )
 from blobforge.store.sql.typesettings import all_settings
+from blobforge.store.sql.webhooks import webhook
+from blobforge.webhook import Webhook
 
 _decode_names = msgspec.json.Decoder(list[str]).decode
 MOST_MISSED: Final = 64  # entries of others that come with a turn; where there are more, the follower reads them
@@ -102,6 +105,7 @@ class PostgresBulk:
         self._floor: int | None = None
         self._type_settings: tuple[int, SettingsByType] | None = None  # as of which change
         self._sets: tuple[int, RequirementSets] | None = None  # as of which change of what is remembered of types
+        self._webhooks: tuple[int, Sequence[Webhook]] | None = None  # the same
         self._alone = False  # whether no other server has written of late
         self._ready = ReadyLines(turns)
         self._since = 0  # the last turn that was known before this one
@@ -182,7 +186,7 @@ class PostgresBulk:
 
     def rollback(self) -> None:
         self.doubt()
-        self._type_settings = self._sets = None
+        self._type_settings = self._sets = self._webhooks = None
         self._turns.rollback()
 
     def ensure(self) -> None:
@@ -301,6 +305,8 @@ class PostgresBulk:
             self._turns.queue(TYPE_SETTINGS, (), self._take_type_settings)
         if self._sets is None and self._turns.begun:
             self._turns.queue(REQUIREMENT_SETS, (), self._take_sets)
+        if self._webhooks is None and self._turns.begun:
+            self._turns.queue(WEBHOOKS, (), self._take_webhooks)
         if needs.new_jobs:
             if self._next_id is None:
                 self._turns.queue(sql.HIGHEST_JOB, (), self._take_sequence)
@@ -349,6 +355,9 @@ class PostgresBulk:
     def _take_sets(self, told: SqlAnswer) -> None:
         self._sets = (self._turns.type_settings, all_sets(told.rows))
 
+    def _take_webhooks(self, told: SqlAnswer) -> None:
+        self._webhooks = (self._turns.type_settings, [webhook(row) for row in told.rows])
+
     def _take_floor(self, told: SqlAnswer) -> None:
         self._floor = told.rows[0][0]
 
@@ -382,6 +391,18 @@ class PostgresBulk:
     def type_settings_changed(self) -> None:
         self._queue(CHANGE_TYPE_SETTINGS, ())
         self._type_settings = None
+
+    def webhooks(self) -> Sequence[Webhook]:
+        if not self._turns.begun:
+            return [webhook(row) for row in self._do.rows(WEBHOOKS)]
+        as_of = self._turns.type_settings
+        if self._webhooks is None or self._webhooks[0] != as_of:
+            self._webhooks = (as_of, [webhook(row) for row in self._do.rows(WEBHOOKS)])
+        return self._webhooks[1]
+
+    def webhooks_changed(self) -> None:
+        self._queue(CHANGE_TYPE_SETTINGS, ())
+        self._webhooks = None
 
     @property
     def known_sets(self) -> RequirementSets:
@@ -491,6 +512,7 @@ class PostgresBulk:
         for past in changes.turns_past:
             self._queue(sql.FORGET_TURNS, past)
         write(sql.INSERT_AUDIT, [astuple(entry)[1:] for entry in changes.audit])
+        write(sql.INSERT_DELIVERIES, changes.deliveries)
 
     def _queue(self, statement: str, values: Sequence[Any]) -> None:
         self._turns.queue(statement, values)

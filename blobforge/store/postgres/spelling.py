@@ -159,7 +159,8 @@ OTHERWISE: Final = {
         WITH moved AS (UPDATE turn SET job = job + $1::bigint)
         SELECT setval(name, nextval(name) + $1::bigint)
           FROM unnest(ARRAY['tokens_id_seq', 'users_id_seq', 'audit_id_seq', 'backup_drills_id_seq',
-                            'operations_id_seq', 'batches_id_seq', 'canaries_id_seq']) AS name""",
+                            'operations_id_seq', 'batches_id_seq', 'canaries_id_seq', 'webhooks_id_seq',
+                            'deliveries_id_seq']) AS name""",
     sql.INSERT_WHOLE_JOB: f"""
         WITH made AS (
             INSERT INTO jobs ({WHOLE_JOB_COLUMNS})

@@ -37,6 +37,7 @@ from blobforge.store.sql.running import Queries, Row
 from blobforge.store.sql.searches import SearchLookups
 from blobforge.store.sql.superseded import SupersededLookups
 from blobforge.store.sql.typesettings import TypeLookups
+from blobforge.store.sql.webhooks import WebhookLookups
 from blobforge.worker import WorkerStatus
 
 RATE_MINUTES = 10
@@ -55,6 +56,7 @@ class SqlReader(JobLists):
         self.searches = SearchLookups(ask)
         self.batches = BatchLookups(ask)
         self.canaries = CanaryLookups(ask)
+        self.webhooks = WebhookLookups(ask)
 
     def outages_told(self) -> AbstractContextManager[None]:
         return self._ask.outages_told()

@@ -691,6 +691,39 @@ ADD_SEARCH_NAMES: Final = "INSERT INTO search_names (search, n, keys) VALUES (?,
 SEARCH_NAMES: Final = "SELECT keys FROM search_names WHERE search = ? ORDER BY n"
 FORGET_SEARCH_NAMES: Final = "DELETE FROM search_names WHERE search = ?"
 
+# --- webhooks and their deliveries
+_WEBHOOK: Final = (
+    "url, events, types, tags, of_group, batch, results, sealed, former, former_until, created_at, updated_at,"
+    " failing_since, disabled_at, disabled_why, deleted_at"
+)
+WEBHOOKS: Final = f"SELECT id, {_WEBHOOK} FROM webhooks ORDER BY id"
+INSERT_WEBHOOK: Final = f"INSERT INTO webhooks ({_WEBHOOK}) VALUES ({', '.join('?' * len(_WEBHOOK.split(',')))})"
+SAVE_WEBHOOK: Final = f"UPDATE webhooks SET {', '.join(f'{each} = ?' for each in _WEBHOOK.split(', '))} WHERE id = ?"
+DROP_WEBHOOK: Final = "DELETE FROM webhooks WHERE id = ?"
+_TRIED: Final = "state, due_at, tries, courier, tried_at, status, error, answer, ended_at"
+DELIVERY_COLUMNS: Final = f"id, webhook, event, at, data, {_TRIED}"
+INSERT_DELIVERY: Final = "INSERT INTO deliveries (webhook, event, at, data, due_at) VALUES (?, ?, ?, ?, ?)"
+DELIVERY: Final = f"SELECT {DELIVERY_COLUMNS} FROM deliveries WHERE id = ?"
+SAVE_DELIVERY: Final = f"UPDATE deliveries SET {', '.join(f'{each} = ?' for each in _TRIED.split(', '))} WHERE id = ?"
+DUE_DELIVERIES: Final = f"""
+    SELECT {DELIVERY_COLUMNS} FROM deliveries INDEXED BY deliveries_due
+     WHERE webhook = ? AND state = 'waiting' AND due_at <= ? ORDER BY due_at, id LIMIT ?"""
+NEXT_DELIVERY: Final = """
+    SELECT due_at FROM deliveries INDEXED BY deliveries_due
+     WHERE webhook = ? AND state = 'waiting' ORDER BY due_at, id LIMIT 1"""
+DELIVERIES: Final = f"""
+    SELECT {DELIVERY_COLUMNS} FROM deliveries INDEXED BY deliveries_of_webhook
+     WHERE webhook = ? AND id < ? ORDER BY id DESC LIMIT ?"""
+DELIVERIES_BETWEEN: Final = f"""
+    SELECT {DELIVERY_COLUMNS} FROM deliveries INDEXED BY deliveries_of_webhook
+     WHERE webhook = ? AND id > ? AND at >= ? AND at < ? AND state <> 'waiting' ORDER BY id LIMIT ?"""
+# How many wait, up to so many, and since when the first of these.
+WAITING_DELIVERIES: Final = """
+    SELECT count(*), min(at) FROM (SELECT at FROM deliveries INDEXED BY deliveries_due
+                                    WHERE webhook = ? AND state = 'waiting' ORDER BY due_at, id LIMIT ?) AS first"""
+PRUNE_DELIVERIES: Final = _delete_page("deliveries", "id", "at < ? ORDER BY at, id")
+DROP_DELIVERIES: Final = _delete_page("deliveries", "id", "webhook = ?")
+
 # --- turns of groups
 TYPES_WITH_GROUPS: Final = "SELECT DISTINCT type FROM group_clocks"
 FORGET_TURNS: Final = """

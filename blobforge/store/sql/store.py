@@ -30,6 +30,7 @@ from blobforge.store.sql.running import Statements
 from blobforge.store.sql.searches import Searches
 from blobforge.store.sql.superseded import Superseded
 from blobforge.store.sql.typesettings import Types
+from blobforge.store.sql.webhooks import Webhooks
 from blobforge.store.workingset import WorkingSet
 from blobforge.worker import Worker
 
@@ -54,6 +55,7 @@ class SqlStore(CredentialLookups, WorkingSet):
         self.types = Types(self._do, bulk, self)
         self.searches = Searches(self._do)
         self.canaries = Canaries(self._do, self)
+        self.webhooks = Webhooks(self._do, bulk, self)
         self._installation = ""  # read when needed; it never changes
 
     @property

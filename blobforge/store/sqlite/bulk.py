@@ -2,8 +2,8 @@
 write.
 
 State owned here: the numbers that are given next, which types of jobs there are and workers ask for, what is set for
-types, the floor of attempts, and whether any job is kept from some workers, as long as nothing that was written is
-undone.
+types, the webhooks, the floor of attempts, and whether any job is kept from some workers, as long as nothing that was
+written is undone.
 """
 
 from __future__ import annotations
@@ -40,9 +40,11 @@ from blobforge.store.sql.sql import (
     REQUIREMENT_SETS,
     TYPE_SETTINGS,
     TYPES,
+    WEBHOOKS,
     WORKER_TYPES,
 )
 from blobforge.store.sql.typesettings import all_settings
+from blobforge.store.sql.webhooks import webhook
 from blobforge.store.sqlite import sql
 from blobforge.store.sqlite.loading import (
     NAMED,
@@ -56,6 +58,7 @@ from blobforge.store.sqlite.loading import (
 )
 from blobforge.store.sqlite.sets import as_json, columns_of, spell, spell_one
 from blobforge.store.sqlite.statements import Statements
+from blobforge.webhook import Webhook
 
 _COUNTERS: Final = {
     "jobs": sql.MOVE_JOB_COUNTS,
@@ -111,6 +114,7 @@ class Bulk:
         self._any_kept: bool | None = None
         self._type_settings: SettingsByType | None = None
         self._sets: RequirementSets | None = None
+        self._webhooks: Sequence[Webhook] | None = None
         self._alone = FEW  # sets of so many rows are written row by row
 
     # --- transactions
@@ -124,6 +128,7 @@ class Bulk:
         self._next_id = self._next_cause = None
         try:
             self._do.rows("BEGIN IMMEDIATE")
+            self.webhooks()  # by the first one, so that none that ends jobs has to ask
         except StoreUnavailable:
             raise
         except Exception as error:
@@ -144,7 +149,7 @@ class Bulk:
     def rollback(self) -> None:
         self.doubt()
         self.type_settings_changed()
-        self._sets = None
+        self._sets = self._webhooks = None
         if self._do.in_transaction:  # SQLite has rolled back by itself after some errors
             self._do.rows("ROLLBACK")
 
@@ -236,6 +241,14 @@ class Bulk:
 
     def type_settings_changed(self) -> None:
         self._type_settings = None
+
+    def webhooks(self) -> Sequence[Webhook]:
+        if self._webhooks is None:
+            self._webhooks = [webhook(row) for row in self._do.rows(WEBHOOKS)]
+        return self._webhooks
+
+    def webhooks_changed(self) -> None:
+        self._webhooks = None
 
     @property
     def known_sets(self) -> RequirementSets:
@@ -331,6 +344,7 @@ class Bulk:
         for past in changes.turns_past:
             self._do.rows(FORGET_TURNS, past)
         write(sql.INSERT_AUDIT, [astuple(entry)[1:] for entry in changes.audit])
+        write(sql.INSERT_DELIVERIES, changes.deliveries)
 
     def _write(self, statement: str, rows: Sequence[Sequence[Any]]) -> None:
         if len(rows) > self._alone:

@@ -7,9 +7,10 @@ from __future__ import annotations
 
 from tests.model.plans.canaries import Canaries
 from tests.model.plans.people import People
+from tests.model.plans.webhooks import Webhooks
 
 __all__ = ["Coordinator"]
 
 
-class Coordinator(Canaries, People):
+class Coordinator(Canaries, People, Webhooks):
     """All of it."""

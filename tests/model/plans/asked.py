@@ -86,6 +86,10 @@ def plain(answer: Any) -> Any:
             return ("ToDelete", set(answer.keys))
         case m.SearchStands():
             return ("SearchStands", astuple(answer.search) if answer.search is not None else None)
+        case m.WebhookStands():
+            return ("WebhookStands", answer.webhook.id, answer.webhook.is_enabled)
+        case m.DeliveriesTaken():
+            return ("DeliveriesTaken", tuple(each.id for each in answer.deliveries))
         case m.Sampled() | m.PagesFreed():  # as the clock and the file have it
             return (type(answer).__name__,)
         case m.Success():

@@ -108,6 +108,7 @@ class Base(RuleBasedStateMachine):
                 raise answer
             assert plain(answer) == self.expected(letter, answer)
             ended += self.world.judge_batches(self.now)
+            self.world.tell_webhooks(self.now)
         assert [(each.batch_id, each.ending) for each in done.events if isinstance(each, BatchEnded)] == ended
         return done.answers
 

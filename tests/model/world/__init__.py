@@ -16,16 +16,20 @@ from tests.model.world.canaries import Canaries
 from tests.model.world.fleet import Fleet
 from tests.model.world.repeats import Repeats
 from tests.model.world.sources import Sources
+from tests.model.world.things import ended
+from tests.model.world.webhooks import Webhooks
 
 __all__ = ["World"]
 
 
-class World(Fleet, Sources, Canaries, Repeats):
+class World(Fleet, Sources, Canaries, Repeats, Webhooks):
     """All of it."""
 
     def restore(self, backup: dict[str, Any], now: int) -> None:
         """The database is as it was; what was given away since stays given away. Nobody holds anything."""
         self.put_back(backup)
+        self.happened.clear()
+        ended.clear()
         self.restored = True
         for job in self.jobs.values():
             if job.status == "running":

@@ -126,5 +126,7 @@ class Access(State):
         self.audits.append(Audited(now, actor, action, subject))
 
     def record_drill(self, started_at: int, ok: bool) -> Any:
+        if not ok:
+            self.happened.append(("backup.drill_failed", None, None, ()))
         self.drills = [*self.drills, (started_at, ok)][-DRILLS_KEPT:]
         return ("Done",)

@@ -48,6 +48,7 @@ class Batches(State):
             if over and batch.ended_at is None:
                 batch.ended_at, batch.endings = now, batch.endings + 1
                 ended.append((number, batch.endings))
+                self.happened.append(("batch.ended", number, None, ()))
             elif not over:
                 batch.ended_at = None
         return ended

@@ -49,6 +49,7 @@ class Breakers(Decisions):
             " none was completed in between"
         )
         self.set_for[type_] = (now, "server", why, *self.set_for[type_][3:])
+        self.happened.append(("type.paused", type_, type_, ()))
         self.on_record(now, "server", "type.pause", type_)
         failures, row.failures = row.failures, []
         row.probe_at = now + FIRST_MS

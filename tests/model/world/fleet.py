@@ -112,6 +112,7 @@ class Fleet(Attempts):
         why = reason or "put there by hand"
         if worker.held is None or worker.held[1:] != (why, by):
             worker.held = (now, why, by)
+            self.happened.append(("worker.quarantined", worker.id, worker.type, ()))
         return self.changed(worker, 0)
 
     def readmit(self, worker_id: str, now: int) -> Any:
@@ -167,6 +168,7 @@ class Fleet(Attempts):
             worker = self.workers.get(worker_id)
             if worker is not None and worker.seen == beat and worker.status != "offline":
                 worker.status = "offline"
+                self.happened.append(("worker.lost", worker.id, worker.type, ()))
                 count += 1
         return ("Expired", count)
 

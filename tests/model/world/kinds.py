@@ -39,6 +39,10 @@ class Kinds(State):
             known = type_ in self.set_for or type_ in self.types
             if not known and len(self.set_for) >= self.rules.max_types:
                 return No("invalid")
+            if since is not None and (whose, reason) != was[1:3]:
+                self.happened.append(("type.paused", type_, type_, ()))
+            elif since is None and was[0] is not None:
+                self.happened.append(("type.resumed", type_, type_, ()))
             self.set_for[type_] = is_now
             if not any(value is not None for value in is_now):
                 del self.set_for[type_]

@@ -32,7 +32,7 @@ DURABLE: Final = (
     "times_before",
     "tokens", "people", "sessions", "audits", "kept", "drills", "outputs", "set_for",
     "buckets", "rows", "searches", "sets", "required", "clocks", "turns",
-    "batches", "canaries",
+    "batches", "canaries", "hooks", "outbox",
 )  # fmt: skip
 
 
@@ -71,6 +71,9 @@ class State:
         self.batches: dict[int, Batch] = {}
         self.drills: list[tuple[int, bool]] = []
         self.searches: dict[str, Search] = {}
+        self.hooks: dict[int, dict[str, Any]] = {}  # endpoints by number
+        self.outbox: list[dict[str, Any]] = []  # what they are to be told, and what became of it
+        self.happened: list[tuple[str, Any, str | None, tuple[str, ...]]] = []  # by one message, beside ends of jobs
         self.restored = False
         # Out there for ever, whatever is restored: ids, leases and attempt numbers by job.
         self.given_ids: set[int] = set()

@@ -13,6 +13,10 @@ DOUBT_MS = 600_000
 URL_MS = 3_600_000
 FIRST_PAUSE_MS, LONGEST_PAUSE_MS = 30_000, 300_000
 DRILLS_KEPT = 100
+TAKEN_MS = 60_000  # so long a server has to deliver what it took
+DAYS_MS = 3 * 86_400_000  # of nothing but failures, and an endpoint is told nothing more
+# (status, job, type, tags) of those that have ended, each as it was then; until endpoints are told.
+ended: list[tuple[str, int, str, tuple[str, ...]]] = []
 
 
 MOST_CANARIES = 10  # that have not ended
@@ -111,6 +115,12 @@ class Job:
     expired: bool = False
     batches: tuple[int, ...] = ()
     history: dict[int, Attempt] = field(default_factory=dict)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        before = vars(self).get(name)
+        if name == "status" and value in ("completed", "dead", "cancelled") and before not in (None, value):
+            ended.append((value, self.id, self.type, tuple(self.tags)))
+        vars(self)[name] = value
 
     @property
     def last(self) -> Attempt | None:

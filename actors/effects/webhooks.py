@@ -1,0 +1,213 @@
+"""Webhooks: endpoints, and what becomes of their deliveries.
+
+What they are told of is put into the outbox by the effect that it happens in (`Transaction.tell_webhooks`). The
+courier (`actors/courier.py`) takes deliveries and says what became of them. What one server has taken no other one
+takes before its time is over.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from msgspec import UNSET
+from msgspec.structs import replace
+
+from actors.effects.transaction import Transaction
+from actors.messages import (
+    ChangeWebhook,
+    CreateWebhook,
+    DeleteWebhook,
+    DeliverAgain,
+    DeliveriesAgain,
+    DeliveriesTaken,
+    DeliverRangeAgain,
+    DeliveryWaits,
+    Done,
+    PingWebhook,
+    RotateSecret,
+    TakeDeliveries,
+    WebhookStands,
+)
+from blobforge.events import DeliveriesWait
+from blobforge.people import AuditEntry
+from blobforge.refusals import Refusal, RefusalCode
+from blobforge.webhook import (
+    MOST_WEBHOOKS,
+    TAKEN_FOR,
+    Delivery,
+    DeliveryState,
+    Tried,
+    Webhook,
+    about_ping,
+    is_to_be_disabled,
+    no_such_webhook,
+    wait_after,
+)
+
+SERVER = "server"
+
+
+def create(tx: Transaction, message: CreateWebhook) -> WebhookStands | Refusal:
+    there = sum(each.deleted_at is None for each in tx.store.webhooks.all())
+    if there >= MOST_WEBHOOKS:
+        return Refusal(RefusalCode.INVALID, f"There are {there} webhooks already; delete one that is not needed.")
+    made = replace(message.webhook, created_at=tx.now, updated_at=tx.now)
+    return WebhookStands(replace(made, id=tx.store.webhooks.add(made)), message.salt)
+
+
+def change(tx: Transaction, message: ChangeWebhook) -> WebhookStands | Refusal:
+    webhook = _known(tx, message.webhook_id)
+    if webhook is None:
+        return no_such_webhook(message.webhook_id)
+    given = message.changes
+    names = ("url", "events", "types", "tags", "group", "batch", "results")
+    said = {name: value for name in names if (value := getattr(given, name)) is not UNSET}
+    after = replace(webhook, **said)
+    if given.enabled is False and after.disabled_at is None:
+        after = replace(after, disabled_at=tx.now, disabled_why=f"by {message.by}", failing_since=None)
+    elif given.enabled is True and after.disabled_at is not None:
+        # What has waited since is due; so that it is not disabled again by the first failure, it begins anew.
+        after = replace(after, disabled_at=None, disabled_why=None, failing_since=None)
+        tx.facts.append(DeliveriesWait((webhook.id,)))
+    if after != webhook:
+        after = replace(after, updated_at=tx.now)
+        tx.store.webhooks.save(after)
+    return WebhookStands(after)
+
+
+def rotate(tx: Transaction, message: RotateSecret) -> WebhookStands | Refusal:
+    webhook = _known(tx, message.webhook_id)
+    if webhook is None:
+        return no_such_webhook(message.webhook_id)
+    former = webhook.sealed if message.overlap else None
+    until = tx.now + message.overlap if message.overlap else None
+    after = replace(webhook, sealed=message.sealed, former=former, former_until=until, updated_at=tx.now)
+    tx.store.webhooks.save(after)
+    return WebhookStands(after, message.salt)
+
+
+def delete(tx: Transaction, message: DeleteWebhook) -> Done | Refusal:
+    """It is told nothing more. Its deliveries go a page at a time (`retention.prune`), and then itself."""
+    webhook = _known(tx, message.webhook_id)
+    if webhook is None:
+        return no_such_webhook(message.webhook_id)
+    tx.store.webhooks.save(replace(webhook, sealed=b"", former=None, former_until=None, deleted_at=tx.now))
+    return Done()
+
+
+def ping(tx: Transaction, message: PingWebhook) -> DeliveryWaits | Refusal:
+    webhook = _known(tx, message.webhook_id)
+    if webhook is None:
+        return no_such_webhook(message.webhook_id)
+    if not webhook.is_enabled:
+        return _disabled(webhook)
+    number = tx.store.webhooks.told(webhook.id, about_ping(webhook), at=tx.now)
+    tx.facts.append(DeliveriesWait((webhook.id,)))
+    return DeliveryWaits(number)
+
+
+def deliver_again(tx: Transaction, message: DeliverAgain) -> DeliveryWaits | Refusal:
+    webhook = _known(tx, message.webhook_id)
+    if webhook is None:
+        return no_such_webhook(message.webhook_id)
+    delivery = tx.store.webhooks.delivery(message.delivery_id)
+    if delivery is None or delivery.webhook != webhook.id:
+        detail = f"Webhook {webhook.id} has no delivery {message.delivery_id} (any more)."
+        return Refusal(RefusalCode.NO_SUCH_DELIVERY, detail)
+    if not webhook.is_enabled:
+        return _disabled(webhook)
+    if delivery.state is DeliveryState.WAITING and (delivery.courier is not None or delivery.due_at <= tx.now):
+        detail = f"Delivery {delivery.id} is about to be sent; wait until that has ended."
+        return Refusal(RefusalCode.DELIVERY_WAITS, detail)
+    _send_again(tx, webhook, [delivery])
+    return DeliveryWaits(delivery.id)
+
+
+def deliver_range_again(tx: Transaction, message: DeliverRangeAgain) -> DeliveriesAgain | Refusal:
+    webhook = _known(tx, message.webhook_id)
+    if webhook is None:
+        return no_such_webhook(message.webhook_id)
+    if not webhook.is_enabled:
+        return _disabled(webhook)
+    found = tx.store.webhooks.between(
+        webhook.id, message.since, message.until, after=message.after, limit=message.limit
+    )
+    meant = [each for each in found if not message.only_failed or each.state is DeliveryState.FAILED]
+    _send_again(tx, webhook, meant)
+    return DeliveriesAgain(len(meant), found[-1].id if len(found) == message.limit else None)
+
+
+def _send_again(tx: Transaction, webhook: Webhook, deliveries: Iterable[Delivery]) -> None:
+    for each in deliveries:
+        tx.store.webhooks.save_delivery(
+            replace(each, state=DeliveryState.WAITING, due_at=tx.now, tries=0, courier=None, ended_at=None)
+        )
+    tx.facts.append(DeliveriesWait((webhook.id,)))
+
+
+# --- the courier's
+
+
+def take(tx: Transaction, message: TakeDeliveries) -> DeliveriesTaken:
+    webhook = next((each for each in tx.store.webhooks.all() if each.id == message.webhook_id), None)
+    if webhook is None:
+        return DeliveriesTaken()
+    for tried in message.tried:
+        webhook = _tried(tx, webhook, tried, message.courier)
+    if not webhook.is_enabled:
+        return DeliveriesTaken()
+    taken = [
+        replace(each, courier=message.courier, due_at=tx.now + TAKEN_FOR)
+        for each in tx.store.webhooks.due(webhook.id, now=tx.now, limit=message.limit)
+    ]
+    for delivery in taken:
+        tx.store.webhooks.save_delivery(delivery)
+    return DeliveriesTaken(webhook, tuple(taken), tx.store.webhooks.next_due(webhook.id))
+
+
+def _tried(tx: Transaction, webhook: Webhook, tried: Tried, courier: str) -> Webhook:
+    """What became of a delivery; the endpoint as it is then. What another server has taken meanwhile is left to that,
+    but where it was delivered."""
+    delivery = tx.store.webhooks.delivery(tried.delivery)
+    if delivery is None or delivery.state is not DeliveryState.WAITING:
+        return webhook
+    if delivery.courier != courier and tried.error is not None:
+        return webhook
+    delivery = replace(
+        delivery, tries=delivery.tries + 1, courier=None, tried_at=tried.at, status=tried.status, error=tried.error,
+        answer=tried.answer,
+    )  # fmt: skip
+    if tried.error is None:
+        delivery = replace(delivery, state=DeliveryState.DELIVERED, ended_at=tx.now)
+    elif (wait := wait_after(delivery.tries, tx.dice)) is not None:
+        delivery = replace(delivery, due_at=tx.now + wait)
+    else:
+        delivery = replace(delivery, state=DeliveryState.FAILED, ended_at=tx.now)
+    tx.store.webhooks.save_delivery(delivery)
+    return _heard(tx, webhook, tried)
+
+
+def _heard(tx: Transaction, webhook: Webhook, tried: Tried) -> Webhook:
+    """Whether the endpoint answers; one that has not for days, or that wants nothing more, is disabled."""
+    after = webhook
+    if tried.error is None:
+        after = replace(webhook, failing_since=None)
+    elif webhook.is_enabled:
+        since = webhook.failing_since
+        after = replace(webhook, failing_since=tried.at if since is None else since)
+        if (why := is_to_be_disabled(after, tried)) is not None:
+            after = replace(after, disabled_at=tx.now, disabled_why=why)
+            entry = AuditEntry(0, tx.now, SERVER, SERVER, "", "webhook.disabled", str(webhook.id), why)
+            tx.store.insert_audit(entry)
+    if after != webhook:
+        tx.store.webhooks.save(after)
+    return after
+
+
+def _known(tx: Transaction, webhook_id: int) -> Webhook | None:
+    return next((each for each in tx.store.webhooks.all() if each.id == webhook_id and not each.deleted_at), None)
+
+
+def _disabled(webhook: Webhook) -> Refusal:
+    detail = f"Webhook {webhook.id} is disabled: {webhook.disabled_why}. Enable it first."
+    return Refusal(RefusalCode.WEBHOOK_DISABLED, detail)

@@ -1,0 +1,234 @@
+"""Webhooks: other systems are told of what has happened, by a POST to a URL of theirs. What an endpoint asks for,
+what it is sent, and when a delivery is tried again.
+
+Pure: the time is an argument. Times are milliseconds since the epoch. Signatures and headers are those of Standard
+Webhooks (https://www.standardwebhooks.com).
+"""
+
+from __future__ import annotations
+
+import random
+from enum import StrEnum
+from typing import Any, Final
+
+import msgspec
+
+from blobforge.batch import JobBatch
+from blobforge.job import Job, JobStatus
+from blobforge.refusals import Refusal, RefusalCode
+
+# After each failure it waits longer: three days of tries in all, then the delivery is given up.
+BACKOFF: Final = (5, 30, 120, 600, 1800, 3600, 7200, 14_400, 28_800, 43_200, 86_400, 86_400)  # seconds
+JITTER: Final = 0.1  # of the wait, at most: endpoints that came back are not met by all at once
+DISABLE_AFTER: Final = 3 * 86_400_000  # ms of nothing but failures, and an endpoint is sent nothing more
+UNHEARD_AFTER: Final = 3_600_000  # ms of nothing but failures, and people are told
+TAKEN_FOR: Final = 60_000  # ms that a server has to deliver what it took; then another one may
+MOST_WEBHOOKS: Final = 100  # each commit that ends a job looks at all of them
+LONGEST_ERROR: Final = 500  # characters of a job's error in what is sent
+LONGEST_PATH: Final = 500
+GONE: Final = 410  # the status of an endpoint that wants nothing more, by the specification
+
+
+class WebhookEvent(StrEnum):
+    """What an endpoint may ask for."""
+
+    JOB_COMPLETED = "job.completed"
+    JOB_DEAD = "job.dead"
+    JOB_CANCELLED = "job.cancelled"
+    BATCH_ENDED = "batch.ended"
+    TYPE_PAUSED = "type.paused"
+    TYPE_RESUMED = "type.resumed"
+    WORKER_LOST = "worker.lost"
+    WORKER_QUARANTINED = "worker.quarantined"
+    DRILL_FAILED = "backup.drill_failed"
+
+
+TEST: Final = "webhook.test"  # sent when it is asked for, to any endpoint
+_OF_STATUS: Final = {
+    JobStatus.COMPLETED: WebhookEvent.JOB_COMPLETED,
+    JobStatus.DEAD: WebhookEvent.JOB_DEAD,
+    JobStatus.CANCELLED: WebhookEvent.JOB_CANCELLED,
+}
+
+
+class Occasion(msgspec.Struct, frozen=True):
+    """Something that endpoints may want to hear of: what happened, what it is about, and what is sent of it."""
+
+    event: str
+    data: dict[str, Any]
+    type: str | None = None
+    tags: tuple[str, ...] = ()
+    group: str | None = None
+    batches: tuple[int, ...] = ()
+
+
+class Webhook(msgspec.Struct, frozen=True):
+    """An endpoint. It is sent the events that it names, where they are about one of its `types`, one of its `tags`,
+    its `group` and its `batch`, as far as these are set: what has no such thing is not sent then. `results`: with
+    URLs to download what a job came to.
+
+    `sealed` is its secret, `former` the one before it, with which deliveries are signed, too, up to `former_until`.
+    `failing_since`: no delivery has succeeded since then, and one has failed. `deleted_at`: it is gone, but for its
+    deliveries.
+    """
+
+    id: int
+    url: str
+    events: tuple[str, ...]
+    types: tuple[str, ...] = ()
+    tags: tuple[str, ...] = ()
+    group: str | None = None
+    batch: int | None = None
+    results: bool = False
+    sealed: bytes = b""
+    former: bytes | None = None
+    former_until: int | None = None
+    created_at: int = 0
+    updated_at: int = 0
+    failing_since: int | None = None
+    disabled_at: int | None = None
+    disabled_why: str | None = None
+    deleted_at: int | None = None
+
+    @property
+    def is_enabled(self) -> bool:
+        return self.disabled_at is None and self.deleted_at is None
+
+    def is_unheard(self, *, now: int) -> bool:
+        """Whether a person should look at it: nothing has reached it for a while, or it was disabled for that."""
+        if self.failing_since is None:
+            return False
+        return self.disabled_at is not None or now - self.failing_since >= UNHEARD_AFTER
+
+    def wants(self, occasion: Occasion) -> bool:
+        return (
+            self.is_enabled
+            and occasion.event in self.events
+            and (not self.types or occasion.type in self.types)
+            and (not self.tags or not set(self.tags).isdisjoint(occasion.tags))
+            and self.group in (None, occasion.group)
+            and (self.batch is None or self.batch in occasion.batches)
+        )
+
+
+class DeliveryState(StrEnum):
+    WAITING = "waiting"  # to be sent, or sent again
+    DELIVERED = "delivered"
+    FAILED = "failed"  # given up
+
+
+class Delivery(msgspec.Struct, frozen=True):
+    """One message to one endpoint. `at` is when it happened, `data` what is sent of it, as JSON.
+
+    It is due at `due_at`; the server `courier` has taken it up to then. Of the latest try: when, what the endpoint
+    answered (`status`, and the beginning of its answer), or else why there was no answer.
+    """
+
+    id: int
+    webhook: int
+    event: str
+    at: int
+    data: str
+    state: DeliveryState
+    due_at: int
+    tries: int = 0
+    courier: str | None = None
+    tried_at: int | None = None
+    status: int | None = None
+    error: str | None = None
+    answer: str | None = None
+    ended_at: int | None = None
+
+
+class Tried(msgspec.Struct, frozen=True):
+    """What one try came to. `error`: why it failed; None: the endpoint has it."""
+
+    delivery: int
+    at: int
+    status: int | None = None
+    error: str | None = None
+    answer: str | None = None
+
+
+def no_such_webhook(webhook_id: int) -> Refusal:
+    return Refusal(RefusalCode.NO_SUCH_WEBHOOK, f"There is no webhook {webhook_id}.")
+
+
+def message_id(installation: str, delivery: int) -> str:
+    """The same for each try, so that a receiver knows what it has had."""
+    return f"msg_{installation}_{delivery}"
+
+
+def wait_after(tries: int, dice: random.Random) -> int | None:
+    """How long (ms) a delivery waits that has failed so often; None: it is given up."""
+    if tries > len(BACKOFF):
+        return None
+    return round(BACKOFF[tries - 1] * 1000 * (1 + JITTER * dice.random()))
+
+
+def is_to_be_disabled(webhook: Webhook, tried: Tried) -> str | None:
+    """Why an endpoint is sent nothing more after this failure, in words; None: it goes on."""
+    if tried.status == GONE:
+        return "it answered 410 Gone"
+    if webhook.failing_since is not None and tried.at - webhook.failing_since >= DISABLE_AFTER:
+        return f"nothing was delivered for {DISABLE_AFTER // 86_400_000} days: {tried.error}"
+    return None
+
+
+# --- occasions
+
+
+def job_ended(job: Job) -> Occasion:
+    data: dict[str, Any] = {
+        "job_id": job.id,
+        "type": job.type,
+        "status": job.status.value,
+        "priority": job.priority,
+        "attempts": job.attempts,
+        "source_hash": job.source_hash,
+    }
+    if job.source_path is not None:
+        data["source_path"] = job.source_path[-LONGEST_PATH:]
+    if job.tags:
+        data["tags"] = list(job.tags)
+    if job.of_group is not None:
+        data["group"] = job.of_group
+    if job.batches:
+        data["batches"] = list(job.batches)
+    if job.status is JobStatus.COMPLETED and job.made_by is not None:
+        data["made_by"] = job.made_by
+    if job.status is not JobStatus.COMPLETED and job.last_error:
+        data["error"] = job.last_error[:LONGEST_ERROR]
+    return Occasion(_OF_STATUS[job.status], data, job.type, job.tags, job.of_group, job.batches)
+
+
+def batch_ended(batch: JobBatch) -> Occasion:
+    data = {"batch": batch.id, "name": batch.name, "ending": batch.endings}
+    return Occasion(WebhookEvent.BATCH_ENDED, data, batches=(batch.id,))
+
+
+def type_paused(type_: str, *, by: str, reason: str | None) -> Occasion:
+    data = {"type": type_, "by": by} | ({"reason": reason} if reason else {})
+    return Occasion(WebhookEvent.TYPE_PAUSED, data, type_)
+
+
+def type_resumed(type_: str, *, by: str) -> Occasion:
+    return Occasion(WebhookEvent.TYPE_RESUMED, {"type": type_, "by": by}, type_)
+
+
+def worker_lost(worker_id: str, type_: str) -> Occasion:
+    """It was silent for too long."""
+    return Occasion(WebhookEvent.WORKER_LOST, {"worker_id": worker_id, "type": type_}, type_)
+
+
+def worker_quarantined(worker_id: str, type_: str, *, by: str, evidence: str) -> Occasion:
+    data = {"worker_id": worker_id, "type": type_, "by": by, "evidence": evidence}
+    return Occasion(WebhookEvent.WORKER_QUARANTINED, data, type_)
+
+
+def drill_failed(detail: str) -> Occasion:
+    return Occasion(WebhookEvent.DRILL_FAILED, {"detail": detail[:LONGEST_ERROR]})
+
+
+def about_ping(webhook: Webhook) -> Occasion:
+    return Occasion(TEST, {"webhook": webhook.id})

@@ -1,0 +1,138 @@
+"""What webhooks are sent: the body, its links, and the signatures of Standard Webhooks.
+
+Links to results are signed when they are sent, so that each try has fresh ones.
+"""
+
+from __future__ import annotations
+
+import base64
+import hmac
+from collections.abc import Callable
+from datetime import UTC, datetime
+from importlib.metadata import version
+from typing import Any
+
+import msgspec
+import standardwebhooks
+
+from actors.courier import Letter
+from blobforge.job import Job
+from blobforge.objects.keys import named_output_key, prefix_of
+from blobforge.outputs import Output
+from blobforge.refusals import Refusal
+from blobforge.store.reading import Reader
+from blobforge.webhook import Delivery, Webhook, WebhookEvent, message_id
+from web.api.encode import rfc3339
+from web.api.grants import last_part, output_name
+from web.api.outputs import place
+from web.auth.sessions import Sealer
+from web.served import served
+from web.services import Services
+
+PREFIX = "whsec_"
+MOST_OUTPUTS = 10  # of a job with several, whose URLs are sent along
+
+
+class Sealed(msgspec.Struct, frozen=True):
+    """A secret as it rests in the database, encrypted."""
+
+    webhook: bytes
+
+
+def secret_of(services: Services, salt: str) -> bytes:
+    """256 bits that the salt stands for, by a secret of the servers: a request that is repeated shows them again."""
+    return hmac.digest(services.signing_secret, f"{PREFIX}\n{salt}".encode(), "sha256")
+
+
+def shown(secret: bytes) -> str:
+    return PREFIX + base64.b64encode(secret).decode()
+
+
+def seal(sealer: Sealer, secret: bytes) -> bytes:
+    return sealer.seal(Sealed(secret))
+
+
+class Letters:
+    def __init__(self, services: Callable[[], Services], base: Callable[[], str]) -> None:
+        """`base`: our own address, without a slash at the end."""
+        self._services = services
+        self._base = base
+
+    async def write(self, webhook: Webhook, delivery: Delivery) -> Letter | str:
+        """The letter, or why there is none. Raises DatabaseError."""
+        services = self._services()
+        now = services.now()
+        former = webhook.former if webhook.former_until is not None and now < webhook.former_until else None
+        secret, *others = [
+            services.sealer.open(each, Sealed) for each in (webhook.sealed, former) if each is not None
+        ]
+        if secret is None:
+            return "its secret was sealed by another server, with another data folder: rotate it"
+        body = msgspec.json.encode(await self._body(services, webhook, delivery))
+        id_, at = message_id(services.installation, delivery.id), datetime.fromtimestamp(now // 1000, UTC)
+        signed = [
+            standardwebhooks.Webhook(each.webhook).sign(id_, at, body.decode())
+            for each in (secret, *others)
+            if each is not None
+        ]
+        headers = {
+            "Content-Type": "application/json",
+            "User-Agent": f"BlobForge/{version('blobforge-server')}",
+            "webhook-id": id_,
+            "webhook-timestamp": str(now // 1000),
+            "webhook-signature": " ".join(signed),
+        }
+        return Letter(webhook.url, body, headers)
+
+    async def _body(self, services: Services, webhook: Webhook, delivery: Delivery) -> dict[str, Any]:
+        data: dict[str, Any] = msgspec.json.decode(delivery.data)
+        base = self._base()
+        links = {}
+        if (job_id := data.get("job_id")) is not None:
+            links = {"job": f"{base}/api/jobs/{job_id}", "page": f"{base}/jobs/{job_id}"}
+            if webhook.results and delivery.event == WebhookEvent.JOB_COMPLETED:
+                data["outputs"] = await self._outputs(services, job_id, base)
+        elif (batch := data.get("batch")) is not None:
+            links = {"batch": f"{base}/api/batches/{batch}"}
+        elif (worker_id := data.get("worker_id")) is not None:
+            links = {"worker": f"{base}/api/workers/{worker_id}"}
+        elif (type_ := data.get("type")) is not None:
+            links = {"type": f"{base}/api/types/{type_}"}
+        if links:
+            data["links"] = links
+        return {"type": delivery.event, "timestamp": rfc3339(delivery.at), "data": data}
+
+    async def _outputs(self, services: Services, job_id: int, base: str) -> list[dict[str, Any]]:
+        """The outputs that the job has now, the first of several, with URLs to download them; none where the object
+        store does not answer."""
+
+        def look(reader: Reader) -> tuple[Job | None, list[Output]]:
+            with reader.snapshot():
+                job = reader.job_to_name(job_id)
+                if job is None or place(job, "output", None) is None:
+                    return job, []
+                assert job.result_attempt is not None
+                return job, reader.outputs.page(job.id, job.result_attempt, after="", limit=MOST_OUTPUTS)
+
+        job, several = await services.reads.run(look)
+        if job is None:
+            return []
+
+        def signed(key: str, filename: str, version: str | None = None) -> str:
+            lifetime = round(services.settings.url_lifetime)
+            url = services.objects.sign_download(key, expires_in=lifetime, filename=filename, version=version)
+            return base + url if url.startswith("/") else url
+
+        if several:
+            prefix = prefix_of(job.output_key or "")
+            return [
+                {"name": each.name, "size": each.size,
+                 "url": signed(named_output_key(prefix, each.name), last_part(each.name))}
+                for each in several
+            ]  # fmt: skip
+        found = await served(services, job, "output")
+        if isinstance(found, Refusal):
+            return []
+        name = output_name(job)
+        size = found.info.size if found.info is not None else None
+        return [{"name": name, "size": size, "url": signed(found.key, name, found.version)}]
