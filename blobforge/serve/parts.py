@@ -64,6 +64,8 @@ from web.services import Services
 from web.shared import Shared
 from web.site import Site
 
+VERSION = version("blobforge-server")  # a millisecond each time that it is asked for
+
 
 class Parts:
     """The running parts, for the composition root that starts and stops them."""
@@ -291,7 +293,7 @@ class Parts:
         return ServerState(
             id=self._id,
             name=self._name or f"{socket.gethostname()}:{urlsplit(self.url).port or ''}".rstrip(":"),
-            version=version("blobforge-server"),
+            version=VERSION,
             objects=self.objects_place,
             admin=hash_secret(self.admin_token) if self.admin_token else "",
             url=self.url,
