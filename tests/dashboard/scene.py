@@ -97,7 +97,9 @@ def furnish(scene: Scene) -> dict[str, int]:
     scene.worker("asterix", labels={"zone": "armorica"}, version="1.4.0")
     scene.worker("dogmatix", "epub", version="1.3.9")
     ids: dict[str, int] = {}
-    ids["completed"] = scene.submit("books/comics/banquet.pdf", tags=["books", "comics"], metadata={"isbn": "978-2"})
+    batch = scene.call("POST", "/api/batches", {"name": "letters of November", "metadata": {"for": "caesar"}})["id"]
+    banquet = {"tags": ["books", "comics"], "metadata": {"isbn": "978-2"}, "batch": batch}
+    ids["completed"] = scene.submit("books/comics/banquet.pdf", **banquet)
     scene.complete("obelix", scene.claim("obelix"))
     for n in range(3):
         ids[f"dead{n}"] = scene.submit(f"scans/broken-{n}.pdf", max_attempts=1, tags=["scans"])
@@ -110,7 +112,7 @@ def furnish(scene: Scene) -> dict[str, int]:
     ids["running2"] = scene.submit("books/caesar.pdf", priority=2)
     scene.beat("asterix", scene.claim("asterix"), stage="ocr", percent=12.5)
     for n in range(12):
-        ids[f"pending{n}"] = scene.submit(f"letters/{n:03}.pdf", priority=3 + n % 3)
+        ids[f"pending{n}"] = scene.submit(f"letters/{n:03}.pdf", priority=3 + n % 3, batch=batch)
     ids["waiting"] = scene.submit("maps/gaul.svg", type="svg")
     ids["uploading"] = scene.submit("huge/library.pdf", content=b"not sent yet", upload=False)
     ids["cancelled"] = scene.submit("letters/draft.pdf")
@@ -134,6 +136,8 @@ def furnish_hostile(scene: Scene) -> tuple[list[int], list[str]]:
         worker, type_ = workers[n], f"type-{n}"
         scene.worker(worker, type_, metadata={"host": evil, evil: evil}, labels={evil: evil}, version=evil * 9)
         scene.call("POST", "/api/admin/tokens", {"name": evil})
+        if "/" not in evil:
+            scene.call("POST", "/api/batches", {"name": evil, "metadata": {evil: evil}})
         for kind in ("fail", "complete", "run"):
             fields = {"max_attempts": 1, "tags": [evil[:100], "t" * 100], "metadata": {evil: evil}}
             ids.append(scene.submit(f"{evil}/{kind}", type=type_, **fields))

@@ -32,6 +32,8 @@ def pages(ids: dict[str, int]) -> dict[str, str]:
         "job-completed": f"/jobs/{ids['completed']}",
         "job-waiting": f"/jobs/{ids['waiting']}",
         "failures": "/failures",
+        "batches": "/batches",
+        "batch": "/batches/1",
         "operations": "/operations",
         "operation": "/operations/1",
         "canaries": "/canaries",

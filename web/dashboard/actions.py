@@ -77,6 +77,10 @@ SAID = {
     "POST /api/jobs/<id:job_id>/tags": "The tags of job {job_id} are changed.",
     "POST /api/operations/<id:operation_id>/cancel": "Operation {operation_id} was stopped.",
     "POST /api/operations/<id:operation_id>/undo": "Operation {operation_id} is taken back by operation {operation}.",
+    "POST /api/batches/<id:batch_id>/close": "Batch {batch_id} takes no further jobs.",
+    "POST /api/batches/<id:batch_id>/cancel": "Batch {batch_id} is closed; operation {operation} cancels its jobs.",
+    "POST /api/batches/<id:batch_id>/retry": "Operation {operation} brings jobs of batch {batch_id} back.",
+    "DELETE /api/batches/<id:batch_id>": "Operation {operation} deletes batch {batch_id}.",
     "POST /api/jobs/undo": "Undone: {changed} of {matched} jobs are as before.",
 }
 # These answer with a secret, which is shown once, on a page of its own.
@@ -86,10 +90,11 @@ MADE = {
     "POST /api/admin/workers/<worker:worker_id>/regenerate": "made_worker.html",
 }
 # Where the forms stand, by the beginnings of their addresses below `/do/`.
-PAGES_OF = {"jobs": "/jobs", "workers": "/workers", "admin/workers": "/workers", "operations": "/operations",
-            "admin": "/admin"}  # fmt: skip
+PAGES_OF = {"jobs": "/jobs", "batches": "/batches", "workers": "/workers", "admin/workers": "/workers",
+            "operations": "/operations", "admin": "/admin"}  # fmt: skip
 # Where to go when the thing that the page was about is gone.
 GONE = {
+    "DELETE /api/batches/<id:batch_id>": "/batches",
     "DELETE /api/jobs/<id:job_id>": "/jobs",
     "DELETE /api/workers/<worker:worker_id>": "/workers",
 }

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from web.dashboard import admin, canaries, comparison, jobs, operations, overview, workers
+from web.dashboard import admin, batches, canaries, comparison, jobs, operations, overview, workers
 from web.dashboard.actions import action_routes
 from web.routing import Route
 
@@ -15,6 +15,7 @@ def page_routes(api: Iterable[Route]) -> list[Route]:
         *overview.ROUTES,
         *jobs.ROUTES,
         *comparison.ROUTES,
+        *batches.ROUTES,
         *operations.ROUTES,
         *canaries.ROUTES,
         *workers.ROUTES,
