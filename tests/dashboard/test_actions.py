@@ -387,3 +387,23 @@ def test_everything_works_without_script(stage: Stage) -> None:
     page.get_by_role("button", name="Delete 1 job for good").click()
     assert stage.count("jobs", id=job) == 0
     page.context.close()
+
+
+def test_a_batch_as_a_whole(stage: Stage, page: Page) -> None:
+    scene = stage.scene()
+    number = scene.call("POST", "/api/batches", {"name": "a whole"})["id"]
+    for each in range(2):
+        scene.submit(f"whole/{each}.pdf", type="whole", batch=number)
+    page.on("dialog", lambda dialog: dialog.accept())
+    page.goto("/batches")
+    page.get_by_role("link", name="a whole").click()
+    page.get_by_role("button", name="Cancel all").click()
+    said(page, f"Batch {number} is closed; operation ")
+    expect(page.get_by_text("2 of 2 jobs ended.")).to_be_visible(timeout=20_000)
+    page.goto(f"/batches/{number}")
+    page.get_by_role("button", name="Retry what is dead or cancelled").click()
+    said(page, f"brings jobs of batch {number} back.")
+    expect(page.get_by_text("0 of 2 jobs ended.")).to_be_visible(timeout=20_000)
+    page.get_by_role("link", name="2", exact=True).click()
+    expect(page.locator("tbody tr")).to_have_count(2)
+    assert stage.count("jobs", type="whole", status="pending") == 2
