@@ -173,6 +173,37 @@ def test_limits_of_the_type_hold_for_both_together(made: Book) -> None:
     assert [job.id for job in made.do(Claim(ADMIN, "new", ("pdf",), 5)).jobs] == [5, 6]
 
 
+def test_what_is_set_for_a_type_holds_for_its_comparisons(made: Book) -> None:
+    begin(made)
+    made.do(ChangeType("pdf", "token:1", TypeChanges(worker_timeout=3_600_000)))
+    given = made.do(Claim(ADMIN, "new", ("pdf",)))
+    assert {type_: each.lease for type_, each in given.patience.items()} == {type_for("pdf", 1): 3_600_000}
+    (job,) = given.jobs
+    made.do(ExpireLeases((Silent(job.id, job.attempt, job.heartbeat_at, 180_000),)))
+    with made.reader() as reader:
+        still = reader.job(job.id)
+    assert still is not None
+    assert still.status is JobStatus.RUNNING
+
+
+def test_a_version_that_fails_everything_pauses_no_type(made: Book) -> None:
+    """A row of failures of comparisons says nothing of the type; and of a broken type none is let through."""
+    made.do(ChangeType("pdf", "token:1", TypeChanges(breaker=2)))
+    begin(made)
+    for job in made.do(Claim(ADMIN, "new", ("pdf",), 3)).jobs:
+        made.do(Fail(ADMIN, "new", job.id, "broken", job.lease))
+    with made.reader() as reader:
+        assert not reader.types.settings()["pdf"].paused
+    begin(made)
+    made.do(submission("a"), submission("b"))
+    for job in [*made.do(Claim(ADMIN, "old", ("pdf",))).jobs, *made.do(Claim(ADMIN, "new", ("pdf",))).jobs]:
+        made.do(Fail(ADMIN, job.worker_id, job.id, "broken", job.lease))
+    with made.reader() as reader:
+        assert reader.types.settings()["pdf"].paused, "ordinary jobs do"
+    made.now += 60_000
+    assert [job.type for job in made.do(Claim(ADMIN, "new", ("pdf",), 9)).jobs] in ([], ["pdf"])
+
+
 def test_a_lost_comparison_is_tried_again_and_says_nothing_of_the_worker(made: Book) -> None:
     begin(made)
     (job,) = made.do(Claim(ADMIN, "new", ("pdf",))).jobs
