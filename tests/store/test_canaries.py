@@ -16,6 +16,7 @@ from actors.messages import (
     ChangeType,
     Claim,
     Complete,
+    CreateWebhook,
     DeleteJob,
     ExpireLeases,
     Fail,
@@ -43,6 +44,7 @@ from blobforge.jobtype import TypeChanges
 from blobforge.refusals import Refusal, RefusalCode
 from blobforge.store.filters import JobFilter
 from blobforge.store.lists import NEWEST, Cursor
+from blobforge.webhook import Webhook
 from tests.store.making import ADMIN, Book, hash_of, submission
 from web.api.canaries import looked_at
 
@@ -202,6 +204,19 @@ def test_a_version_that_fails_everything_pauses_no_type(made: Book) -> None:
         assert reader.types.settings()["pdf"].paused, "ordinary jobs do"
     made.now += 60_000
     assert [job.type for job in made.do(Claim(ADMIN, "new", ("pdf",), 9)).jobs] in ([], ["pdf"])
+
+
+def test_webhooks_are_told_of_no_comparison(made: Book) -> None:
+    events = ("job.completed", "job.dead", "job.cancelled")
+    made.do(CreateWebhook(Webhook(0, "https://x.example/", events, sealed=b"sealed"), "salt"))
+    begin(made)
+    first, second, third = made.do(Claim(ADMIN, "new", ("pdf",), 3)).jobs
+    made.do(Complete(ADMIN, "new", first.id, first.lease), Fail(ADMIN, "new", second.id, "x", second.lease))
+    made.do(Cancel(third.id))
+    assert made.probe.rows("deliveries", "id") == []
+    made.do(submission("ordinary"))
+    assert convert(made, "new") == [7]
+    assert len(made.probe.rows("deliveries", "id")) == 1
 
 
 def test_a_lost_comparison_is_tried_again_and_says_nothing_of_the_worker(made: Book) -> None:
