@@ -1236,10 +1236,12 @@ class UndoJobs(msgspec.Struct, frozen=True, tag="undo", tag_field="verb"):
 
 
 class TakeBackJobs(msgspec.Struct, frozen=True, tag="take-back", tag_field="verb"):
-    """What these workers ran when they left goes back to the queue, at no cost."""
+    """What these workers ran when they left goes back to the queue, at no cost; where their processes have `died`,
+    that is so only some times in a row."""
 
     workers: tuple[str, ...]
     reason: str
+    died: bool = False
 
 
 ChangeJobs = RetryJobs | CancelJobs | PrioritiseJobs | RetypeJobs | RequireJobs | TagJobs

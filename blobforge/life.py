@@ -336,16 +336,33 @@ def release(
     error = f"attempt {job.attempt} was given back by worker {worker_id}: {reason}"
     wait = policy.delay(releases, dice)
     waiting = replace(returned, releases=releases, last_error=error, not_before=now + round(wait * 1000))
-    if free or releases <= policy.max_releases:
-        return waiting
+    return _once_more(job, waiting, policy=policy, now=now, free=free)
+
+
+def left_behind(job: Job, *, policy: RetryPolicy, now: int, free: bool = False) -> Job | Refusal:
+    """The process of its worker has ended without a word, and the worker's next one is there: the job is ready again
+    at once. As with trouble, that is free `max_releases` times in a row: what ends its worker's process must end.
+    """
+    if not allowed(Verb.RELEASE, job.status):
+        return lease_lost(job)
+    error = f"attempt {job.attempt} ended with its process: another one has taken over as worker {job.worker_id}"
+    returned = replace(_give_back(job, now=now), releases=max(1, job.releases + (not free)), last_error=error)
+    return _once_more(job, returned, policy=policy, now=now, free=free)
+
+
+def _once_more(job: Job, returned: Job, *, policy: RetryPolicy, now: int, free: bool) -> Job:
+    """The job as it has returned, with the charge for that where it was too often in a row."""
+    if free or returned.releases <= policy.max_releases:
+        return returned
     losses = job.losses + 1
     error = (
-        f"{error}; given back {releases} times in a row, which counts as a lost worker beyond {policy.max_releases}"
+        f"{returned.last_error}; given back {returned.releases} times in a row, which counts as a lost worker beyond "
+        f"{policy.max_releases}"
     )
     if losses < policy.max_losses:
-        return replace(waiting, losses=losses, last_error=error)
+        return replace(returned, losses=losses, last_error=error)
     return replace(
-        waiting,
+        returned,
         status=JobStatus.DEAD,
         losses=losses,
         last_error=f"{error}; {losses} such losses are the most that is allowed",

@@ -5,6 +5,7 @@ from __future__ import annotations
 from msgspec import Raw
 from msgspec.structs import replace
 
+from actors.effects import quarantine
 from actors.effects.acting import acting
 from actors.effects.converters import one_too_many
 from actors.effects.returns import take_back_all
@@ -76,7 +77,7 @@ def register(tx: Transaction, message: Register) -> WorkerRegistered | Refusal:
             heard = tx.now - (worker.last_heartbeat or 0)
             return WorkerRegistered(worker.id, alive=max(1.0, (patience - heard) / 1000))
         case Succession.SUCCESSOR:
-            take_back_all(tx, [worker.id], "another process of this worker has taken over")
+            worker = _replaced(tx, worker)
         case Succession.SAME:
             pass
     online = replace(
@@ -103,6 +104,17 @@ def register(tx: Transaction, message: Register) -> WorkerRegistered | Refusal:
     if worker.registered and worker.labels != online.labels:
         tx.facts.append(WorkerLabelled(online.id))
     return WorkerRegistered(online.id)
+
+
+def _replaced(tx: Transaction, worker: Worker) -> Worker:
+    """Another process of the worker takes over: what the former one ran goes back. Had it been a trial, it failed."""
+    trials = tx.store.jobs_of_worker(worker.id) if worker.quarantine is not None else []
+    take_back_all(tx, [worker.id], "another process of this worker has taken over", died=True)
+    for job in trials:
+        quarantine.gave_back(tx, worker.id, job)
+    now = tx.store.worker(worker.id)
+    assert now is not None
+    return now
 
 
 def _starting(tx: Transaction, message: Register) -> Worker | Refusal:

@@ -132,7 +132,7 @@ def _take_back(tx: Transaction, operation: Operation, work: TakeBackJobs) -> Ope
         job = tx.store.job(job_id)
         if job is None or not ran_then(work, job, operation.created_at):
             return False
-        returns.take_back(tx, job, work.reason)
+        returns.take_back(tx, job, work.reason, died=work.died)
         return True
 
     changed = tx.each(ids, treat)

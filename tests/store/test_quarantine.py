@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from actors.effects.transaction import Rules
 from actors.messages import (
@@ -135,6 +136,24 @@ def test_a_trial_that_is_given_back_for_trouble_has_failed(shop: Shop) -> None:
         held = shop.held()
         assert held is not None
         assert held.failed == failed
+
+
+def test_so_has_one_in_which_its_process_ended(shop: Shop) -> None:
+    """A machine that falls over at each job, and is started again, gets no trial after the other."""
+    measured(shop).fail(BAD, 4)
+    shop.do(Register(ADMIN, BAD, "pdf", instance="1"))
+    shop.now += FIRST_PAUSE_MS
+    shop.do(submission(next(shop.numbers)))
+    claim = Claim(ADMIN, BAD, ("pdf",), instance="2")
+    (job,) = shop.do(replace(claim, instance="1")).jobs
+    shop.do(Register(ADMIN, BAD, "pdf", instance="2", replaces="1"))
+    held = shop.held()
+    assert held is not None
+    assert (held.failed, shop.do(claim).jobs) == (1, ())
+    with shop.store.transaction():
+        back = shop.store.job(job.id)
+    assert back is not None
+    assert (back.status, back.attempts, back.losses, back.releases) == (JobStatus.PENDING, 0, 0, 1)
 
 
 def test_what_ran_beside_when_the_quarantine_began_is_no_trial(shop: Shop) -> None:

@@ -43,6 +43,20 @@ async def test_a_restarted_worker_takes_over_at_once_at_no_cost(autojump_clock: 
     assert again["lease"] != grant["lease"]
 
 
+async def test_a_job_that_ends_its_workers_process_each_time_ends(autojump_clock: Any, local: LocalServer) -> None:
+    """The system ends the whole service for want of memory, and starts it again: it would get this job for ever."""
+    await holding(local, "0")
+    policy = local.parts.writer._rules.retry
+    most = policy.max_releases + policy.max_losses
+    for number in range(1, most + 1):
+        assert (await local.job(1))["status"] == "running"
+        assert (await register(local, str(number), replaces=str(number - 1)))[0] == 200
+        await local.claim(instance=str(number))
+    job = await local.job(1)
+    assert (job["status"], job["attempts"], job["losses"]) == ("dead", 0, policy.max_losses)
+    assert "ended with its process" in job["last_error"]
+
+
 @pytest.mark.parametrize("verb", ["heartbeat", "claim", "complete", "fail", "release", "unregister"])
 async def test_what_the_replaced_process_says_is_refused(autojump_clock: Any, local: LocalServer, verb: str) -> None:
     grant = await holding(local)

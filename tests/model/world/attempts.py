@@ -299,9 +299,9 @@ class Attempts(Access, Comparisons):
             self.trouble(job, now, free=free)
         return ("Released", job.id)
 
-    def trouble(self, job: Job, now: int, *, free: bool) -> None:
+    def trouble(self, job: Job, now: int, *, free: bool, waits: bool = True) -> None:
         job.releases, job.error = max(1, job.releases + (not free)), True
-        job.not_before = now + self.back_off(job.type, job.releases)
+        job.not_before = now + self.back_off(job.type, job.releases) if waits else None
         if job.releases > self.rules.max_releases and not free:
             job.losses, job.blamed = job.losses + 1, True
             if job.losses >= self.rules.max_losses:
@@ -312,10 +312,14 @@ class Attempts(Access, Comparisons):
         job.worker = job.lease = job.progress = None
         job.end(outcome, now)
 
-    def take_back(self, worker_id: str, now: int) -> int:
+    def take_back(self, worker_id: str, now: int, *, died: bool = False) -> int:
+        free = self.workers[worker_id].held is not None
         held = [job for job in self.jobs.values() if job.status == "running" and job.worker == worker_id]
         for job in held:
             self.give_back(job, "released", now)
+            if died:
+                job.history[job.attempt].kind, job.history[job.attempt].free = "trouble", free
+                self.trouble(job, now, free=free, waits=False)
         return len(held)
 
     def expire_leases(self, leases: Sequence[tuple[int, int, int]], now: int) -> Any:

@@ -45,7 +45,7 @@ class Fleet(Attempts):
             if worker.registered and heard < 2 * self.rules.beat_ms and replaces != worker.instance:
                 worker.contested_at = now
                 return ("WorkerRegistered", worker_id, max(1.0, (2 * self.rules.beat_ms - heard) / 1000))
-            self.take_back(worker_id, now)
+            self.take_back(worker_id, now, died=True)
         worker.instance, worker.contested_at = who.instance or worker.instance, None
         worker.type, worker.status, worker.drain, worker.registered, worker.seen = type_, "online", False, True, now
         worker.asks = set()
