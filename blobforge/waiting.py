@@ -189,8 +189,12 @@ def _full(job: Job, around: Surroundings, now: int) -> Waiting | None:
     if most == 0:
         text = f"No job of type {job.type} may run (its max_running is 0)."
     else:
-        runs = f"{around.running:,} {'job' if around.running == 1 else 'jobs'} of type {job.type}"
-        text = f"{runs} run now, and at most {most:,} may. It may be started when one has ended."
+        runs = (
+            f"1 job of type {job.type} runs"
+            if around.running == 1
+            else f"{around.running:,} jobs of type {job.type} run"
+        )
+        text = f"{runs} now, and at most {most:,} may. It may be started when one has ended."
     type_ = _quoted(job.type)
     more = (f"blobforge types set {type_} --max-running {around.running + 1}",)
     return Waiting(

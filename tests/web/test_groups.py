@@ -27,6 +27,10 @@ async def test_from_submissions_of_groups_to_their_claims(local: LocalServer, au
     waiting = (await local.job(4))["waiting"]
     assert (waiting["code"], waiting["ahead"]) == ("turn", 4)
     assert "3 of them of its own group acme" in waiting["text"]
+    waiting = (await local.job(5))["waiting"]
+    assert (waiting["code"], waiting["ahead"]) == ("turn", 1), (
+        "the first of each group have one turn, the older is first"
+    )
     waiting = (await local.job(6))["waiting"]
     assert (waiting["code"], "in turns with jobs that have a group" in waiting["text"]) == ("next", True)
     assert [(await local.claim())["job"]["id"] for _ in range(6)] == [1, 5, 6, 2, 3, 4]

@@ -148,8 +148,8 @@ OTHERWISE: Final = {
         SELECT count(*), count(CASE WHEN of_group = $1 THEN 1 END) FROM (
             SELECT of_group FROM jobs
              WHERE status = 'pending' AND not_before IS NULL AND avoid IS NULL AND turn > 0
-               AND type = $2 AND lane = $3 AND {only("priority", "$4")} AND turn < $5
-             ORDER BY priority, turn, id LIMIT $6) AS ahead""",
+               AND type = $2 AND lane = $3 AND {only("priority", "$4")} AND (turn, id) < ($5, $6)
+             ORDER BY priority, turn, id LIMIT $7) AS ahead""",
     # Numbers of jobs come from the turn; those of other tables from sequences.
     sql.HAD_JOBS: "SELECT 1 FROM turn WHERE job > 0",
     sql.JOB_SEQUENCE: "SELECT job FROM turn",

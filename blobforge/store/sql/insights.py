@@ -268,7 +268,7 @@ class Insights:
         if job.of_group is None:
             row = self._ask.row(sql.AHEAD, (job.type, job.lane, job.priority, job.id, MOST_AHEAD + 1))
             return (row[0] if row else 0), 0
-        asked = (job.of_group, job.type, job.lane, job.priority, job.turn, MOST_AHEAD + 1)
+        asked = (job.of_group, job.type, job.lane, job.priority, job.turn, job.id, MOST_AHEAD + 1)
         row = self._ask.row(sql.AHEAD_IN_TURN, asked)
         return (row[0], row[1]) if row else (0, 0)
 

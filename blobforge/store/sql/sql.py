@@ -456,7 +456,8 @@ AHEAD_IN_TURN: Final = """
     SELECT count(*), count(CASE WHEN of_group = ? THEN 1 END)
       FROM (SELECT of_group FROM jobs INDEXED BY jobs_in_turn
              WHERE status = 'pending' AND not_before IS NULL AND avoid IS NULL AND turn > 0
-               AND type = ? AND lane = ? AND priority = ? AND turn < ? ORDER BY turn LIMIT ?) AS ahead"""
+               AND type = ? AND lane = ? AND priority = ? AND (turn, id) < (?, ?)
+             ORDER BY turn, id LIMIT ?) AS ahead"""
 ANY_IN_TURN: Final = """
     SELECT 1 FROM jobs INDEXED BY jobs_in_turn
      WHERE status = 'pending' AND not_before IS NULL AND avoid IS NULL AND turn > 0 AND type = ? LIMIT 1"""
