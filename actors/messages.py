@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from enum import StrEnum
-from typing import Final, Generic, TypeVar
+from typing import Generic, TypeVar
 
 import msgspec
 from msgspec import UNSET, UnsetType
@@ -17,7 +17,7 @@ from msgspec import UNSET, UnsetType
 from blobforge.access import Caller, Scope
 from blobforge.batch import JobBatch
 from blobforge.canary import ONLY_COMPARISONS, CanaryPlan
-from blobforge.job import Job, JobStatus, ReleaseCause
+from blobforge.job import DEFAULT_PRIORITY, Job, JobStatus, ReleaseCause
 from blobforge.jobtype import Patience, TypeChanges, TypeRoom, TypeSettings
 from blobforge.objects import ObjectInfo
 from blobforge.operation import Operation
@@ -50,9 +50,6 @@ class Repeatable(msgspec.Struct, frozen=True):
 
 
 # ------------------------------------------------------------------ submission: web, intake, reaper -> writer
-
-
-DEFAULT_PRIORITY: Final = 3
 
 
 class NewJob(msgspec.Struct, frozen=True):

@@ -18,6 +18,7 @@ from blobforge.refusals import Refusal, RefusalCode
 
 PRIORITIES = range(1, 6)  # 1 is urgent
 LARGEST_RESULT = 64 * 1024  # bytes of JSON that stand in the job itself; a larger result is kept aside
+DEFAULT_PRIORITY = 3  # of a submission that says none
 MOST_PATHS = 1000  # of a job's source, the first one included
 MOST_BATCHES = 400  # that a job is in
 MOST_TAGS = 100  # that a job gets by being tagged; one that was submitted with more keeps them

@@ -16,7 +16,6 @@ from actors.effects.requirements import lane_for
 from actors.effects.times import ready_or_waits, tell_expiry
 from actors.effects.transaction import Transaction
 from actors.messages import (
-    DEFAULT_PRIORITY,
     ExpireUploads,
     NewJob,
     ObjectSeen,
@@ -30,7 +29,7 @@ from actors.messages import (
 from actors.works import A_TURN
 from blobforge import life
 from blobforge.events import JobCreated, JobFailed, JobUpdated, SourceAwaited, SourceSettled
-from blobforge.job import MOST_PATHS, Job, JobStatus, tagged
+from blobforge.job import DEFAULT_PRIORITY, MOST_PATHS, Job, JobStatus, tagged
 from blobforge.objects.keys import source_key
 from blobforge.options import Lane
 from blobforge.refusals import Refusal, RefusalCode

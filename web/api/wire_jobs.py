@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import msgspec
 from msgspec import Meta
 
-from blobforge.job import JobStatus, Outcome
+from blobforge.job import DEFAULT_PRIORITY, JobStatus, Outcome
 from blobforge.requirements import MOST_REQUIREMENTS
 from web.api.wire_common import (
     BatchId,
@@ -47,7 +47,7 @@ class SubmitBody(msgspec.Struct, frozen=True):
     source_hash: Sha256
     source_path: SourcePath | None = None
     source_size: Size | None = None
-    priority: Priority = 3
+    priority: Priority = DEFAULT_PRIORITY
     max_attempts: MaxAttempts | None = None
     tags: Annotated[list[GivenTag | None], Meta(max_length=100)] | None = None
     metadata: Json | None = None
