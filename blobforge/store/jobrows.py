@@ -169,8 +169,16 @@ class JobRows(OpenTransaction):
     def last_turn(self, place: GroupPlace) -> int | None:
         """The turn of the last job of the group that entered the queue; None: it is long past."""
         if not self._open or place not in self._rows.turns:
-            self._ask(Needs(clocks={place.type}, turns={place}))
+            places = self._places_beside(place)
+            self._ask(Needs(clocks={each.type for each in places}, turns=places))
         return self._rows.turns[place]
+
+    def _places_beside(self, place: GroupPlace) -> set[GroupPlace]:
+        """With those of the other jobs that were read, there and where they are: it is most often asked for all."""
+        known = [job for job in self._rows.jobs.values() if job is not None and job.of_group is not None]
+        places = {GroupPlace(job.type, job.priority, job.of_group) for job in known if job.of_group is not None}
+        places |= {place._replace(group=job.of_group) for job in known if job.of_group is not None}
+        return {place, *(each for each in places if each not in self._rows.turns)}
 
     def save_clock(self, type_: str, priority: int, clock: GroupClock) -> None:
         self._journal.put(self._rows.clocks, (type_, priority), clock)

@@ -27,8 +27,10 @@ from actors.messages import (
 )
 from blobforge.job import ReleaseCause
 from blobforge.jobtype import TypeChanges
+from blobforge.refusals import Refusal
 from tests.fixtures.engines import ENGINES
 from tests.store.making import ADMIN, Book, submission
+from tests.store.sqlite.test_statements import counted
 
 
 @pytest.fixture(params=["memory", "postgres"])
@@ -124,6 +126,24 @@ def test_each_priority_has_turns_of_its_own(book: Book) -> None:
     book.do(SetPriority(max(of), 3))  # the last one of its group, then
     of |= low
     assert given(book, of, times=7) == "aaabcbc"
+
+
+MANY: dict[str, Callable[[int], Any]] = {
+    "cancel": Cancel,
+    "retry": Retry,
+    "priority": lambda job_id: SetPriority(job_id, 2),
+    "retype": lambda job_id: Retype(job_id, "other"),
+}
+
+
+def test_turns_of_many_groups_are_read_at_once(tmp_path: Path) -> None:
+    book = Book(tmp_path / "x.db")
+    ids = [book.do(submission(n, group=f"group {n}")).job_id for n in range(60)]
+    for made in MANY.values():
+        with counted(book) as said:
+            assert not any(isinstance(each, Refusal) for each in book.do(*map(made, ids)))
+        assert sum("group_turns" in each for each in said) < 10, "a few each way, however many groups"
+    book.close()
 
 
 LEAVE: dict[str, Callable[[int], Any]] = {
