@@ -306,9 +306,9 @@ class Oracle:
             self._broken(
                 "every attempt keeps its own record", f"job {job.id} went from #{was.attempt} to #{job.attempt}"
             )
-        if job.losses > self.limits.max_losses:
+        retried = self._history.asked("retry", job.id)  # which gives it one try more, or one loss
+        if job.losses > self.limits.max_losses and not retried:
             self._broken("budgets are finite", f"job {job.id} lost {job.losses} workers")
-        retried = self._history.asked("retry", job.id)
         if job.attempts > job.max_attempts and not retried:
             self._broken("budgets are finite", f"job {job.id} was charged {job.attempts} of {job.max_attempts}")
         if was is not None and was.deferred:
@@ -361,12 +361,15 @@ class Oracle:
             self._broken("budgets go by cause", f"job {job.id} is charged {job.attempts}+{job.losses}: {ends}")
 
     def _given_back_too_often(self, now: Look, job: Job) -> int:
-        """How often it was given back for trouble beyond what is free in a row."""
+        """How often it was given back for trouble, or left behind by its worker's process, beyond what is free in a
+        row. A worker in quarantine costs nothing."""
         count = in_a_row = 0
         for _, attempt in sorted(
             (number, each) for (job_id, number), each in now.attempts.items() if job_id == job.id
         ):
-            if attempt.outcome == "released":
+            if attempt.outcome == "released" and attempt.given_back is not None:
+                in_a_row = max(1, in_a_row)
+            elif attempt.outcome == "released":
                 in_a_row += attempt.kind == "trouble"
                 count += attempt.kind == "trouble" and in_a_row > self.limits.max_releases
             elif attempt.outcome is not None:
