@@ -252,7 +252,7 @@ def time_ahead(_ctx: click.Context, _param: click.Parameter, said: str | None) -
     if said is None:
         return None
     try:
-        if said.startswith("+") and said[-1] in _AHEAD:
+        if said.startswith("+") and said[-1] in _AHEAD and said[1:-1].isdecimal():
             return datetime.now(UTC) + timedelta(**{_AHEAD[said[-1]]: int(said[1:-1])})
         return datetime.fromisoformat(said).astimezone()
     except (ValueError, OverflowError, OSError):

@@ -28,7 +28,7 @@ def test_a_time_is_said_as_a_moment_or_as_how_far_ahead_it_is(running: Running) 
     assert "expires" in running.ok("jobs", "why", str(job))
     done = running.blobforge("work", "--type", "pdf", "--exec", "cp {source} {output}", "--once")
     assert "1 completed" not in done.stderr
-    for wrong in ("later", "+h", "+2y"):
+    for wrong in ("later", "+h", "+2y", "+-5h"):
         failed = running.blobforge("submit", "a.pdf", "--not-before", wrong)
         assert failed.returncode == 2
         assert "is no time" in failed.stderr
