@@ -43,7 +43,7 @@ build: $(VENV)/.dev   ## Make the wheel and the source archive, into dist/
 	@$(BIN)/python -m build --no-isolation --outdir dist $(ARGS)
 
 test: $(VENV)/.check  ## Run the whole suite, real parts included (ARGS=... are pytest's)
-	@.ci/debian-packages buildah chromium curl debootstrap etcd-server git git-lfs haproxy jq patroni poppler-utils postgresql-15
+	@.ci/debian-packages buildah chromium curl debootstrap etcd-server git git-lfs haproxy jq nodejs openssl patroni poppler-utils postgresql-15
 	@$(BIN)/python -m pytest -n $(TESTERS) --dist loadfile --no-loadscope-reorder $(ARGS)
 
 check: $(VENV)/.check ## Lint, types, import direction

@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import base64
 import hmac
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from importlib.metadata import version
 from typing import Any
+from urllib.parse import quote
 
 import msgspec
 import standardwebhooks
@@ -52,6 +53,18 @@ def seal(sealer: Sealer, secret: bytes) -> bytes:
     return sealer.seal(Sealed(secret))
 
 
+def headers(id_: str, body: bytes, keys: Sequence[bytes], *, now: int) -> dict[str, str]:
+    """Those of a message, signed with each of the secrets; `now` is in ms."""
+    at = datetime.fromtimestamp(now // 1000, UTC)
+    return {
+        "Content-Type": "application/json",
+        "User-Agent": f"BlobForge/{version('blobforge-server')}",
+        "webhook-id": id_,
+        "webhook-timestamp": str(now // 1000),
+        "webhook-signature": " ".join(standardwebhooks.Webhook(key).sign(id_, at, body.decode()) for key in keys),
+    }
+
+
 class Letters:
     def __init__(self, services: Callable[[], Services], base: Callable[[], str]) -> None:
         """`base`: our own address, without a slash at the end."""
@@ -69,20 +82,9 @@ class Letters:
         if secret is None:
             return "its secret was sealed by another server, with another data folder: rotate it"
         body = msgspec.json.encode(await self._body(services, webhook, delivery))
-        id_, at = message_id(services.installation, delivery.id), datetime.fromtimestamp(now // 1000, UTC)
-        signed = [
-            standardwebhooks.Webhook(each.webhook).sign(id_, at, body.decode())
-            for each in (secret, *others)
-            if each is not None
-        ]
-        headers = {
-            "Content-Type": "application/json",
-            "User-Agent": f"BlobForge/{version('blobforge-server')}",
-            "webhook-id": id_,
-            "webhook-timestamp": str(now // 1000),
-            "webhook-signature": " ".join(signed),
-        }
-        return Letter(webhook.url, body, headers)
+        keys = [each.webhook for each in (secret, *others) if each is not None]
+        signed = headers(message_id(services.installation, delivery.id), body, keys, now=now)
+        return Letter(webhook.url, body, signed)
 
     async def _body(self, services: Services, webhook: Webhook, delivery: Delivery) -> dict[str, Any]:
         data: dict[str, Any] = msgspec.json.decode(delivery.data)
@@ -95,9 +97,9 @@ class Letters:
         elif (batch := data.get("batch")) is not None:
             links = {"batch": f"{base}/api/batches/{batch}"}
         elif (worker_id := data.get("worker_id")) is not None:
-            links = {"worker": f"{base}/api/workers/{worker_id}"}
+            links = {"worker": f"{base}/api/workers/{quote(worker_id, safe='')}"}
         elif (type_ := data.get("type")) is not None:
-            links = {"type": f"{base}/api/types/{type_}"}
+            links = {"type": f"{base}/api/types/{quote(type_, safe='')}"}
         if links:
             data["links"] = links
         return {"type": delivery.event, "timestamp": rfc3339(delivery.at), "data": data}
