@@ -405,7 +405,7 @@ class Oracle:
             now = trio.current_time()
             least = self.limits.upload_timeout if run == self.restarts else self.limits.worker_timeout
             waited = now - (since if run == self.restarts else self._started_since(since))
-            whole = self._beside_others and now - since >= self.limits.upload_timeout
+            whole = self._beside_others and now - since >= self.limits.upload_timeout - SLACK
             if waited < least - SLACK and not whole:
                 self._broken(
                     "clock jumps expire nothing", f"the source of job {job.id} was given up after {waited:.3f} s"
