@@ -24,6 +24,7 @@ from actors.messages import (
     Backfill,
     DeletionsTried,
     FreePages,
+    HurryJobs,
     Message,
     Prune,
     SearchStands,
@@ -46,6 +47,7 @@ log = structlog.get_logger("blobforge.janitor")
 O = TypeVar("O")  # noqa: E741 - the outcome
 
 MAILBOX = 8  # people ask for a search, and nothing else is asked
+HURRY_EVERY = 60.0  # seconds between two looks for what has waited for too long
 PRUNE_EVERY = 60.0  # seconds between two looks for what has been kept long enough
 VACUUM_EVERY = 3600.0
 LONGEST_SLEEP = 3600.0
@@ -128,7 +130,7 @@ class Janitor:
         self._recounter = None if find_miscounts is None else Recounter(self._ask, find_miscounts, leads=leads)
         self._sweeper = Sweeper(self._searcher(sweeper.PLAN), self._ask)
         self._orphans = self._searcher(orphans.PLAN)
-        self._take_up_at = 0.0
+        self._take_up_at = self._hurry_at = 0.0
 
     def _searcher(self, plan: SearchPlan) -> StoreSearcher:
         return StoreSearcher(
@@ -186,9 +188,11 @@ class Janitor:
     async def _keep_house(self) -> None:
         self._prune_at = self._delete_at = self._vacuum_at = self._fill_at = trio.current_time()
         self._take_up_at = trio.current_time() + orphans.TAKE_UP_EACH
+        self._hurry_at = trio.current_time() + HURRY_EVERY
         while True:
             wake = min(
                 self._prune_at, self._delete_at, self._vacuum_at, self._fill_at, self._take_up_at, self._orphans.at,
+                self._hurry_at,
             )  # fmt: skip
             envelope = await self.mailbox.take(until=wake)
             doomed, self._doomed = self._doomed, False
@@ -211,11 +215,13 @@ class Janitor:
                 await self._orphans.look()
             if now >= self._fill_at:
                 await self._fill()
+            if now >= self._hurry_at:
+                await self._hurry()
 
     def _leave_it_to_another(self, until: float) -> None:
         self._prune_at, self._delete_at = max(self._prune_at, until), max(self._delete_at, until)
         self._vacuum_at, self._fill_at = max(self._vacuum_at, until), max(self._fill_at, until)
-        self._take_up_at = max(self._take_up_at, until)
+        self._take_up_at, self._hurry_at = max(self._take_up_at, until), max(self._hurry_at, until)
 
     def post(self, _facts: Sequence[Fact]) -> None:
         self._doomed = True
@@ -383,6 +389,14 @@ class Janitor:
         freed = await self._ask(FreePages(PAGES_AT_ONCE))
         more = freed is not None and freed.more
         self._vacuum_at = rested(began) if more else trio.current_time() + VACUUM_EVERY
+
+    # --- what has waited for too long
+
+    async def _hurry(self) -> None:
+        began = trio.current_time()
+        hurried = await self._ask(HurryJobs(JOBS_AT_ONCE))
+        more = hurried is not None and hurried.more
+        self._hurry_at = rested(began) if more else trio.current_time() + HURRY_EVERY
 
     # --- what an older database has not kept
 

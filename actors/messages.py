@@ -702,6 +702,19 @@ class Purge(Message[Purged], frozen=True):
     idle: float = 86_400.0
 
 
+class Hurried(Success, frozen=True):
+    """So many jobs are urgent now. `more`: there may be more; ask again."""
+
+    jobs: int
+    more: bool
+
+
+class HurryJobs(Message[Hurried], frozen=True):
+    """Make up to so many jobs urgent that have been ready for longer than their types promise."""
+
+    limit: int
+
+
 class Sampled(Success, frozen=True):
     """`wait`: seconds until the next minute begins."""
 
@@ -1345,6 +1358,7 @@ Command = (
     | Register | Heartbeat | Unregister | Drain | RemoveWorker | CreateWorker | ReplaceSecret
     | EnableWorker | DisableWorker | QuarantineWorker | ReadmitWorker | ExpireWorkers | ChangeType
     | Retry | Cancel | SetPriority | Retype | SetRequirements | ChangeTags | Undo | WakeJobs | HeedTimes | Sample
+    | HurryJobs
     | SignIn | RenewSession | TouchSession | EndSession | EndSessions | Note
     | CreateToken | EnsureAdminToken | DeleteToken | TouchTokens | AddSigningKey
     | Purge | Ping | SettleFork | BeginRecount | CorrectCounts | Batch | RecordBulk
@@ -1365,7 +1379,8 @@ Answer = (
     | BulkDone
     | JobDeleted | Pruned | ToDelete | SearchStands | PagesFreed | Backfilled | RecountBegun
     | CountsCorrected
-    | TimesHeeded | Undone | Purged | Sampled | OperationBegun | OperationStands | CanaryBegun | CanaryEnded
+    | Hurried | TimesHeeded | Undone | Purged | Sampled | OperationBegun | OperationStands
+    | CanaryBegun | CanaryEnded
     | SignedIn | SessionRenewed | SessionsEnded | Refusal
     | TimesHeeded | Undone | Purged | Sampled | OperationBegun | OperationStands
     | SignedIn | SessionRenewed | SessionsEnded

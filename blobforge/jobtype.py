@@ -26,8 +26,9 @@ class TypeSettings(msgspec.Struct, frozen=True):
     taken out of a bucket of `rate_count` that fills evenly within `rate_ms`. `worker_timeout`: how long a lease lasts
     that no heartbeat renews. `group_weights`: how much of the turns groups get (`fairness.py`), as JSON. So many
     failures in a row pause the type (`breaker`; 0: none do). `own_fault`: a document that two sound workers have
-    failed the same way is dead at once. `quarantine`: whether machines are judged by what they fail of it. `made_by`:
-    these are comparisons of a canary (`canary.py`), for workers of that converter alone."""
+    failed the same way is dead at once. `quarantine`: whether machines are judged by what they fail of it. A job that
+    has been ready for longer than `urgent_after` is urgent. `made_by`: these are comparisons of a canary
+    (`canary.py`), for workers of that converter alone."""
 
     paused_at: int | None = None
     paused_by: str | None = None
@@ -40,6 +41,7 @@ class TypeSettings(msgspec.Struct, frozen=True):
     worker_timeout: int | None = None
     group_weights: str | None = None
     breaker: int | None = None
+    urgent_after: int | None = None
     own_fault: bool | None = None
     quarantine: bool | None = None
     made_by: str | None = None
@@ -76,7 +78,8 @@ def _weighed(before: Weights, changes: Weights | None) -> dict[str, int]:
 NOTHING_SET = TypeSettings()
 # What is set as it is said.
 SIMPLE: Final = (
-    "max_attempts", "retry_backoff", "max_running", "worker_timeout", "breaker", "own_fault", "quarantine",
+    "max_attempts", "retry_backoff", "max_running", "worker_timeout", "breaker", "urgent_after", "own_fault",
+    "quarantine",
 )  # fmt: skip
 
 
@@ -108,6 +111,7 @@ class TypeChanges(msgspec.Struct, frozen=True):
     rate: tuple[int, int] | UnsetType | None = UNSET  # count, ms
     worker_timeout: int | UnsetType | None = UNSET
     breaker: int | UnsetType | None = UNSET
+    urgent_after: int | UnsetType | None = UNSET
     own_fault: bool | UnsetType | None = UNSET
     quarantine: bool | UnsetType | None = UNSET
     weights: dict[str, int] | UnsetType | None = UNSET  # of these groups; the others keep theirs. 1: as if not set

@@ -11,7 +11,7 @@ from msgspec.structs import replace
 
 from blobforge.breaker import is_open
 from blobforge.canary import canary_of
-from blobforge.job import Job, JobStatus
+from blobforge.job import PRIORITIES, Job, JobStatus
 from blobforge.jobtype import NOTHING_SET, TypeLoad, TypeSettings, free_at
 from blobforge.requirements import Requirement, requirements, words
 
@@ -259,7 +259,7 @@ def _its_turn(job: Job, around: Surroundings, now: int) -> Waiting | None:
         Reason.TURN,
         f"Groups take turns, and {ahead} {'job' if ahead == '1' else 'jobs'} of type {job.type} (more urgent, or "
         f"with an earlier turn) come before it, {own} of them of its own group {job.of_group}. Jobs without a group "
-        f"take turns with these, too; {_machines(around)}",
+        f"take turns with these, too; {_machines(around)}{_will_be_urgent(job, around)}",
         change=change,
         ahead=around.ahead,
     )
@@ -285,10 +285,17 @@ def _in_line(job: Job, around: Surroundings, now: int) -> Waiting | None:
     return Waiting(
         Reason.QUEUED,
         f"{ahead} {jobs} before it (more urgent, or older at priority {job.priority}){taking_turns}; "
-        f"{_machines(around)}",
+        f"{_machines(around)}{_will_be_urgent(job, around)}",
         change=(f"blobforge jobs priority {job.id} 1",) if job.priority > 1 else (),
         ahead=around.ahead,
     )
+
+
+def _will_be_urgent(job: Job, around: Surroundings) -> str:
+    after = around.settings.urgent_after
+    if after is None or job.priority == PRIORITIES[0]:
+        return ""
+    return f" It is urgent when it has been ready for {after / 1000:g} s."
 
 
 def _nobody(job: Job, around: Surroundings) -> Waiting:

@@ -13,6 +13,7 @@ from msgspec.structs import replace
 from actors.effects import (
     accepted,
     access,
+    ageing,
     attempts,
     backfill,
     batches,
@@ -83,6 +84,7 @@ from actors.messages import (
     FreePages,
     Heartbeat,
     HeedTimes,
+    HurryJobs,
     Item,
     ItemOutcome,
     LeaveCheckpoints,
@@ -216,6 +218,8 @@ def _apply(tx: Transaction, message: Command) -> Answer:  # noqa: PLR0912, PLR09
             return fleet.expire_workers(tx, message)
         case WakeJobs():
             return jobs.wake(tx, message)
+        case HurryJobs():
+            return ageing.hurry(tx, message)
         case HeedTimes():
             return times.heed(tx, message)
         case Undo():

@@ -186,8 +186,8 @@ def fail(tx: Transaction, message: Fail) -> AttemptFailed | Refusal:
     tx.facts.append(LeaseEnded(job.id))
     if failed.not_before is not None:
         tx.waits(failed)
-    type_broken = breaker.has_failed(tx, job, cause=failed.failure, free=free)
-    quarantine.has_failed(tx, message.worker_id, job, judged=not type_broken)
+    breaker.has_failed(tx, job, cause=failed.failure, free=free)
+    quarantine.has_failed(tx, message.worker_id, job)
     now = tx.store.job(job.id)
     return AttemptFailed(job.id, will_retry=now is not None and now.status is not JobStatus.DEAD)
 

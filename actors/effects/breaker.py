@@ -30,29 +30,28 @@ def is_free(tx: Transaction, job: Job) -> bool:
     return not is_comparison(job.type) and breaker.is_open(tx.store.type_settings(job.type))
 
 
-def has_failed(tx: Transaction, job: Job, *, cause: int | None, free: bool) -> bool:
+def has_failed(tx: Transaction, job: Job, *, cause: int | None, free: bool) -> None:
     """An attempt has failed of a cause (its number); `job` is as it was while it ran. `free`: it cost nothing, for
-    its worker's sake or its type's. Whether it is the type that is broken, as far as is known."""
+    its worker's sake or its type's."""
     if is_comparison(job.type):
-        return False
+        return
     settings = tx.store.type_settings(job.type)
     if breaker.is_open(settings):
         _tried(tx, job)
-        return True
+        return
     most = breaker.limit(settings, tx.rules.breaker)
     if not most or free or settings.paused or cause is None:
-        return False
+        return
     before, completed = tx.store.in_a_row(job.type)
     row = breaker.after_failure(before, job, cause=cause, completed=completed, most=most, now=tx.now)
     if row is before:
-        return False
+        return
     if breaker.may_trip(row, most=most):
         online = len(tx.store.sound_workers(job.type, most))
         if breaker.trips(row, most=most, online=online):
             _trip(tx, job.type, row)
-            return True
+            return
     tx.store.save_in_a_row(job.type, row)
-    return False
 
 
 def has_completed(tx: Transaction, job: Job) -> None:

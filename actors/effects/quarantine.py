@@ -14,7 +14,7 @@ from actors.effects import refunds
 from actors.effects.avoidance import LOOKED_AT as FAILERS_LOOKED_AT
 from actors.effects.transaction import Transaction
 from actors.messages import Claim, QuarantineWorker, ReadmitWorker, WorkerChanged
-from blobforge import breaker, quarantine
+from blobforge import quarantine
 from blobforge.breaker import SERVER
 from blobforge.canary import is_comparison
 from blobforge.events import WorkerQuarantined, WorkerReadmitted, WorkerRetried
@@ -46,9 +46,9 @@ def is_free(tx: Transaction, job: Job, worker_id: str | None) -> bool:
     return worker is not None and worker.quarantine is not None
 
 
-def has_failed(tx: Transaction, worker_id: str, job: Job, *, lost: bool = False, judged: bool = True) -> None:
-    """An attempt of this worker has come to nothing; `job` is as it was while it ran. `judged`: whether that may be
-    the worker's fault. A comparison says nothing of the machine: the converter is on trial."""
+def has_failed(tx: Transaction, worker_id: str, job: Job, *, lost: bool = False) -> None:
+    """An attempt of this worker has come to nothing; `job` is as it was while it ran. A comparison says nothing of
+    the machine: the converter is on trial."""
     if is_comparison(job.type):
         return
     worker = tx.store.worker(worker_id)
@@ -57,8 +57,7 @@ def has_failed(tx: Transaction, worker_id: str, job: Job, *, lost: bool = False,
     if worker.quarantine is None:
         ended = EndedAttempt(job.id, "", started_at=job.started_at or 0, ended_at=tx.now, lost=lost)
         tx.failed.setdefault((worker_id, job.type), []).insert(0, ended)
-        if judged:
-            _judge(tx, worker, job.type)
+        _judge(tx, worker, job.type)
     else:
         tried(tx, worker, job, passed=False)
 
@@ -122,9 +121,8 @@ def _judge(tx: Transaction, worker: Worker, type_: str) -> None:
 
 def _is_judged(tx: Transaction, type_: str) -> bool:
     """Whether machines are quarantined for what they fail of this type."""
-    settings = tx.store.type_settings(type_)
-    own = settings.quarantine
-    return (tx.rules.quarantine if own is None else own) and not breaker.is_open(settings)
+    own = tx.store.type_settings(type_).quarantine
+    return tx.rules.quarantine if own is None else own
 
 
 def _may_stand_out(tx: Transaction, worker: Worker, type_: str, since: int) -> bool:

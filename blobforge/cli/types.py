@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 _TYPE = click.argument("type_", metavar="TYPE", shell_complete=suggest.types)
 SETTINGS = (
     "max-attempts", "retry-backoff", "max-running", "rate", "worker-timeout", "weights", "breaker", "own-fault",
-    "quarantine",
+    "quarantine", "urgent-after",
 )  # fmt: skip
 
 
@@ -104,6 +104,12 @@ def show_type(session: CliSession, type_: str) -> None:
     "--quarantine/--no-quarantine", default=None, help="Whether machines are quarantined for what they fail of it."
 )
 @click.option(
+    "--urgent-after",
+    type=common.duration,
+    metavar="TIME",
+    help="A job that has been ready for so long is urgent (2h).",
+)
+@click.option(
     "--unset", type=click.Choice(SETTINGS), multiple=True, help="As the server's settings say again. Repeatable."
 )
 @session_options
@@ -117,6 +123,7 @@ def set_type(session: CliSession, /, *, type_: str, unset: tuple[str, ...], **gi
       blobforge types set film --worker-timeout 20h
       blobforge types set pdf --weight acme=4 --weight trial=1
       blobforge types set pdf --breaker 10 --own-fault
+      blobforge types set pdf --urgent-after 2h
       blobforge types set pdf --unset max-attempts
     """
     if not unset and all(value is None for value in given.values()):
@@ -181,6 +188,7 @@ def _show(session: CliSession, found: TypeInfo) -> None:
             ("retry backoff", _held(f"{found.in_force.retry_backoff:g} s", own=found.retry_backoff is not None)),
             ("worker timeout", _timeout(found)),
             ("max running", found.max_running),
+            ("urgent after", f"{found.urgent_after:g} s" if found.urgent_after is not None else None),
             ("breaker", _breaker(found)),
             ("own fault", _switch(found.in_force.own_fault, own=found.own_fault is not None)),
             ("quarantine", _switch(found.in_force.quarantine, own=found.quarantine is not None)),

@@ -205,6 +205,7 @@ class AdminEndpoints(WebhookEndpoints):
         worker_timeout: float | None = None,
         weights: Mapping[str, int] | None = None,
         breaker: int | None = None,
+        urgent_after: float | None = None,
         own_fault: bool | None = None,
         quarantine: bool | None = None,
         unset: Sequence[str] = (),
@@ -213,7 +214,8 @@ class AdminEndpoints(WebhookEndpoints):
         jobs may be started in so many seconds; `worker_timeout`: how many a lease lasts that no heartbeat renews;
         `weights`: how much of the turns these groups get, where others have 1 ("": jobs without a group); `breaker`:
         so many failures in a row pause the type (0: none do); `own_fault`: a document that two sound workers have
-        failed the same way is dead at once; `quarantine`: whether machines are for what they fail of the type."""
+        failed the same way is dead at once; `quarantine`: whether machines are for what they fail of the type;
+        `urgent_after`: a job that has been ready for so many seconds is urgent."""
         given = {"count": rate[0], "seconds": rate[1]} if rate is not None else None
         body = without_none(
             max_attempts=max_attempts,
@@ -223,6 +225,7 @@ class AdminEndpoints(WebhookEndpoints):
             worker_timeout=worker_timeout,
             weights=weights,
             breaker=breaker,
+            urgent_after=urgent_after,
             own_fault=own_fault,
             quarantine=quarantine,
         ) | dict.fromkeys(unset)

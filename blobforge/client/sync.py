@@ -696,6 +696,7 @@ class Client(BlockingClient):
         worker_timeout: float | None = None,
         weights: Mapping[str, int] | None = None,
         breaker: int | None = None,
+        urgent_after: float | None = None,
         own_fault: bool | None = None,
         quarantine: bool | None = None,
         unset: Sequence[str] = (),
@@ -704,7 +705,8 @@ class Client(BlockingClient):
         jobs may be started in so many seconds; `worker_timeout`: how many a lease lasts that no heartbeat renews;
         `weights`: how much of the turns these groups get, where others have 1 ("": jobs without a group); `breaker`:
         so many failures in a row pause the type (0: none do); `own_fault`: a document that two sound workers have
-        failed the same way is dead at once; `quarantine`: whether machines are for what they fail of the type."""
+        failed the same way is dead at once; `quarantine`: whether machines are for what they fail of the type;
+        `urgent_after`: a job that has been ready for so many seconds is urgent."""
         return self._run(
             partial(
                 self._client.change_type,
@@ -716,6 +718,7 @@ class Client(BlockingClient):
                 worker_timeout=worker_timeout,
                 weights=weights,
                 breaker=breaker,
+                urgent_after=urgent_after,
                 own_fault=own_fault,
                 quarantine=quarantine,
                 unset=unset,

@@ -962,6 +962,7 @@ class TypeInfo(msgspec.Struct, frozen=True, kw_only=True):
     worker_timeout: float | None = None
     weights: dict[str, int] | None = None
     breaker: int | None = None
+    urgent_after: float | None = None
     own_fault: bool | None = None
     quarantine: bool | None = None
 

@@ -508,6 +508,9 @@ class Store(Lookups, InHistory, Protocol):
     def ended_before(self, status: JobStatus, before: int, *, limit: int) -> list[Job]:
         """Jobs of a status that ended before that time (ms), the oldest first."""
 
+    def ready_longest(self, line: QueueLine, priority: int, *, limit: int) -> list[Job]:
+        """Jobs of a line with this priority that any worker may have, those with the lowest numbers first."""
+
     def compared_until(self, before: int, *, limit: int) -> list[Job]:
         """Jobs whose former result was to be kept until a time (ms) before that, the earliest first."""
 

@@ -24,6 +24,7 @@ def test_a_type_is_set_paused_and_resumed(running: Running) -> None:
     assert "max attempts" in shown
     own = running.json("types", "show", "pdf")
     assert (own["max_attempts"], own["retry_backoff"], own["paused"]) == (5, 120.0, False)
+    assert "urgent after\t7200 s\n" in running.ok("types", "set", "pdf", "--urgent-after", "2h")
     shown = running.ok("types", "set", "pdf", "--breaker", "10", "--own-fault", "--no-quarantine")
     assert "breaker\tafter 10 failures in a row\nown fault\ton\nquarantine\toff\n" in shown
     shown = running.ok("types", "set", "pdf", "--breaker", "0", "--unset", "own-fault", "--unset", "quarantine")

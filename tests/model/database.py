@@ -52,8 +52,8 @@ def held(probe: Probe) -> dict[str, Any]:
         },
         "type settings": set(probe.rows(
             "type_settings", "type", "paused_at", "paused_by", "reason", "max_attempts", "retry_backoff",
-            "max_running", "rate_count", "rate_ms", "worker_timeout", "group_weights", "breaker", "own_fault",
-            "quarantine", "made_by",
+            "max_running", "rate_count", "rate_ms", "worker_timeout", "group_weights", "breaker", "urgent_after",
+            "own_fault", "quarantine", "made_by",
         )),
         "broken types": {
             (type_, row["probe_at"], tuple(row.get("probe") or ()), row.get("failed", 0))
@@ -168,7 +168,7 @@ def should_hold(world: World) -> dict[str, Any]:
             for key, each in world.files.items()
         },
         "type settings": {(type_, *each, None) for type_, each in world.set_for.items()} | {
-            (f"{type_}/canary/{number}", *(None,) * 13, each.made_by)
+            (f"{type_}/canary/{number}", *(None,) * 14, each.made_by)
             for number, each in world.canaries.items()
             if each.closed_at is None
             for type_ in each.types

@@ -73,7 +73,7 @@ class Play:
         self.history = History()
         self._weather = Weather()
         self._clock = WallClock()
-        self._settings = SETTINGS | {"breaker": 2 if dice(seed, "breaker").random() < 0.4 else 0}
+        self._settings = SETTINGS | {"breaker": 2 if dice(seed, "breaker").random() < 0.7 else 0}
         self._build(folder, engine)
         self._cast = dice(seed, "cast")
         self._submitting = 0

@@ -76,6 +76,7 @@ async def test_a_pause_by_the_breaker_is_shown_and_the_first_success_ends_it(
 ) -> None:
     async with open_local(tmp_path / "data") as local:
         await local.register()
+        assert (await local.call("PATCH", "/api/types/pdf", {"urgent_after": 7200}))[1]["urgent_after"] == 7200.0
         body = {"breaker": 2, "own_fault": True, "quarantine": False}
         _, found = await local.call("PATCH", "/api/types/pdf", body)
         assert {name: found[name] for name in body} == {name: found["in_force"][name] for name in body} == body
@@ -155,3 +156,16 @@ async def test_a_pause_outlives_a_restart_and_is_told_to_streams(tmp_path: Path,
         await local.register()
         await local.submit(b"1")
         assert (await local.claim())["job"] is None
+
+
+async def test_what_waits_for_too_long_is_urgent(tmp_path: Path, autojump_clock: Any) -> None:
+    async with open_local(tmp_path / "data") as local:
+        await local.register()
+        await local.call("PATCH", "/api/types/pdf", {"urgent_after": 60})
+        first, second = [await local.submit(source, priority=5) for source in (b"1", b"2")]
+        waiting = (await local.job(second))["waiting"]
+        assert waiting["text"].endswith(" It is urgent when it has been ready for 60 s.")
+        await trio.sleep(130)
+        assert [(await local.job(each))["priority"] for each in (first, second)] == [1, 1]
+        await local.submit(b"3", priority=2)
+        assert (await local.claim())["job"]["id"] == first

@@ -69,6 +69,7 @@ async def change(call: Call, body: wire_types.TypeBody) -> wire_types.TypeWire |
         rate=(rate.count, round(rate.seconds * 1000)) if isinstance(rate, wire_types.RateWire) else rate,
         worker_timeout=_ms(body.worker_timeout),
         breaker=body.breaker,
+        urgent_after=_ms(body.urgent_after),
         own_fault=body.own_fault,
         quarantine=body.quarantine,
         weights=body.weights,
@@ -128,6 +129,7 @@ def _wire(
         worker_timeout=_seconds(settings.worker_timeout),
         weights=dict(settings.weights) or None,
         breaker=settings.breaker,
+        urgent_after=_seconds(settings.urgent_after),
         own_fault=settings.own_fault,
         quarantine=settings.quarantine,
     )

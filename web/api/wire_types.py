@@ -32,7 +32,8 @@ class TypeBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     others have 1; `""` are the jobs without a group. Groups that are not named keep theirs; null: all have 1.
     `breaker`: so many failures in a row, of one cause and on most workers, pause the type; 0: none do. `own_fault`: a
     document that two sound workers have failed the same way is dead at once. `quarantine`: whether machines are
-    quarantined for what they fail of the type."""
+    quarantined for what they fail of the type. A job that has been ready for longer than `urgent_after` gets priority
+    1."""
 
     reason: ShortText | UnsetType | None = UNSET
     paused: bool | UnsetType | None = UNSET
@@ -42,6 +43,7 @@ class TypeBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     rate: RateWire | UnsetType | None = UNSET
     worker_timeout: Timeout | UnsetType | None = UNSET
     breaker: Annotated[int, Meta(ge=0, le=HIGHEST)] | UnsetType | None = UNSET
+    urgent_after: Timeout | UnsetType | None = UNSET
     own_fault: bool | UnsetType | None = UNSET
     quarantine: bool | UnsetType | None = UNSET
     weights: Annotated[dict[Weighed, TurnWeight], Meta(max_length=MOST_WEIGHTS)] | UnsetType | None = UNSET
@@ -83,6 +85,7 @@ class TypeWire(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     worker_timeout: float | None = None
     weights: dict[str, int] | None = None
     breaker: int | None = None
+    urgent_after: float | None = None
     own_fault: bool | None = None
     quarantine: bool | None = None
 

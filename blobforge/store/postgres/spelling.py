@@ -138,6 +138,11 @@ OTHERWISE: Final = {
          WHERE status = 'pending' AND {sql.HELD_UP}
            AND type = $1 AND {only("priority", "$2")}
          ORDER BY priority, id LIMIT 1""",
+    sql.READY_LONGEST: f"""
+        SELECT {JOB_COLUMNS} FROM jobs
+         WHERE status = 'pending' AND not_before IS NULL AND avoid IS NULL
+           AND type = $1 AND lane = $2 AND {only("priority", "$3")}
+         ORDER BY priority, id LIMIT $4""",
     sql.AHEAD: f"""
         SELECT count(*) FROM (
             SELECT 1 FROM jobs

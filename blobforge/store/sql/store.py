@@ -11,6 +11,7 @@ import msgspec
 from blobforge.access import Scope, Token
 from blobforge.installation import SigningKey
 from blobforge.job import Attempt, Job, JobStatus
+from blobforge.options import QueueLine
 from blobforge.people import Session, User
 from blobforge.store.bulk import BulkAccess
 from blobforge.store.keeping import DatabaseFile
@@ -98,6 +99,11 @@ class SqlStore(CredentialLookups, WorkingSet):
     def ended_before(self, status: JobStatus, before: int, *, limit: int) -> list[Job]:
         self.settle()
         return self.known([rows.job(row) for row in self._do.rows(sql.ENDED_BEFORE, (status, before, limit))])
+
+    def ready_longest(self, line: QueueLine, priority: int, *, limit: int) -> list[Job]:
+        self.settle()
+        found = self._do.rows(sql.READY_LONGEST, (*line, priority, limit))
+        return self.known([rows.job(row) for row in found])
 
     def compared_until(self, before: int, *, limit: int) -> list[Job]:
         self.settle()

@@ -128,6 +128,8 @@ class Fleet(Base):
                 "hasty",
                 "fragile",
                 "fragile",
+                "urgent at once",
+                "urgent some day",
             ]
         ),
     )
@@ -146,8 +148,11 @@ class Fleet(Base):
             "patient": {"worker_timeout": 3_600_000},
             "hasty": {"worker_timeout": 6_000},
             "fragile": {"breaker": 2},
+            "urgent at once": {"urgent_after": 1},
+            "urgent some day": {"urgent_after": 10**11},
             "as all": {
                 "breaker": None,
+                "urgent_after": None,
                 "max_attempts": None,
                 "retry_backoff": None,
                 "worker_timeout": None,

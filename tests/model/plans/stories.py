@@ -6,6 +6,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import initialize, rule
 
 from actors import messages as m
+from tests.model.plans.asked import Asked
 from tests.model.plans.choices import (
     CLAIMERS,
     GROUPS,
@@ -14,6 +15,7 @@ from tests.model.plans.choices import (
     SOURCE_IS_THERE,
     SOURCES,
     TOKENS,
+    TYPES,
     seldom,
     when_some,
 )
@@ -98,11 +100,18 @@ class Stories(Many, Fleet, Disasters):
                 self.do(self.failure("last apt"))
 
     @seldom
+    @rule(limit=st.integers(1, 3), type_=TYPES)
+    def what_waits_is_urgent(self, limit: int, type_: str) -> None:
+        self.a_type_is_set(type_, "urgent at once")
+        self.now += 1000
+        self.do(Asked(m.HurryJobs(limit), lambda _: self.world.hurry(limit, self.now)))
+
+    @seldom
     @rule(ending=st.sampled_from(["complete", "fail", "lose", "beside", "resume", "pause", "nothing"]))
     def everybody_fails_a_type(self, ending: str) -> None:
         for job_id in [job.id for job in self.world.jobs.values() if job.type == "pdf"]:
             self.cancel(f"#{job_id}", "")
-            self.delete(f"#{job_id}", False)
+            self.delete(f"#{job_id}", True)
         for what in ("any", "resume", "fragile"):
             self.a_type_is_set("pdf", what)
         jobs = []

@@ -118,6 +118,20 @@ class Decisions(Turns):
         job.changed_at = now
         return ("JobChanged", job_id, job.status, undo)
 
+    def hurry(self, limit: int, now: int) -> Any:
+        """All that is ready of the types that promise it at once: everything was changed before."""
+        at_once = {type_ for type_, each in self.set_for.items() if each[11] == 1}
+        aged = [
+            job
+            for _, job in sorted(self.jobs.items())
+            if job.type in at_once and job.status == "pending" and job.priority > 1 and not job.avoid
+            and job.not_before is None
+        ]  # fmt: skip
+        for job in aged[:limit]:
+            job.priority, job.changed_at = 1, now
+            self.enter(job)
+        return ("Hurried", len(aged[:limit]), len(aged) > limit)
+
     def retype(self, job_id: int, to: str, undo: str, now: int) -> Any:
         job = self.jobs.get(job_id)
         if job is None:

@@ -15,8 +15,8 @@ UNCHANGED = ...
 class Kinds(State):
     def change_type(self, type_: str, by: str, now: int, **wanted: Any) -> Any:
         """What is left out stays, None takes away."""
-        was = self.set_for.get(type_, (None,) * 13)
-        since, whose, reason, tries, backoff, running, *rate, timeout, weights, breaker, own, held = was
+        was = self.set_for.get(type_, (None,) * 14)
+        since, whose, reason, tries, backoff, running, *rate, timeout, weights, breaker, urgent, own, held = was
         paused = wanted.get("paused", since is not None)
         if not paused and wanted.get("reason"):
             return No("invalid")
@@ -33,7 +33,8 @@ class Kinds(State):
             since, whose, reason, wanted.get("max_attempts", tries), wanted.get("retry_backoff", backoff),
             wanted.get("max_running", running), *rate, wanted.get("worker_timeout", timeout),
             self.weighed(weights, wanted["weights"]) if "weights" in wanted else weights,
-            wanted.get("breaker", breaker), wanted.get("own_fault", own), wanted.get("quarantine", held),
+            wanted.get("breaker", breaker), wanted.get("urgent_after", urgent),
+            wanted.get("own_fault", own), wanted.get("quarantine", held),
         )  # fmt: skip
         if is_now != was:
             known = type_ in self.set_for or type_ in self.types
