@@ -129,9 +129,10 @@ class Bulk:
         try:
             self._do.rows("BEGIN IMMEDIATE")
             self.webhooks()  # by the first one, so that none that ends jobs has to ask
-        except StoreUnavailable:
-            raise
         except Exception as error:
+            self.rollback()  # it may have begun, and none begins within it
+            if isinstance(error, StoreUnavailable):
+                raise
             raise StoreUnavailable(str(error)) from error
 
     def begin_recount(self) -> int:
