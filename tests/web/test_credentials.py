@@ -118,6 +118,8 @@ def path_of(route: Route) -> str:
         "batch_id": "999",
         "canary_id": "999",
         "token_id": "999",
+        "webhook_id": "999",
+        "delivery_id": "999",
         "user_id": "999",
         "worker_id": "mine",
         "kind": "source",
