@@ -201,10 +201,10 @@ def test_it_is_set_by_type_and_can_be_turned_off(shop: Broken) -> None:
 
 
 def test_machines_that_were_quarantined_by_the_storm_are_readmitted_and_stay(shop: Broken) -> None:
-    for worker in GOOD:
-        shop.complete(worker, 12)
-    shop.do(QuarantineWorker("b", "token:1"))
     shop.register("d", "e")
+    for worker in ("a", "c", "d", "e"):
+        shop.complete(worker, 8)
+    shop.do(QuarantineWorker("b", "token:1"))
     shop.fail(BAD, 4)
     assert shop.held() is not None
     still = shop.start("c", 6)

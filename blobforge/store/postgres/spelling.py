@@ -102,8 +102,8 @@ OTHERWISE: Final = {
                                 ORDER BY x.worker_id DESC, x.started_at DESC, x.job_id DESC, x.attempt DESC
                                 LIMIT $4) AS a
                          JOIN jobs ON jobs.id = a.job_id
-                        WHERE jobs.type = $3 AND (a.outcome = 'completed'
-                                                  OR (a.outcome IN ('failed', 'lost') AND a.failure IS NOT NULL))
+                        WHERE jobs.type = $3 AND (a.outcome = 'completed' OR (
+                              a.outcome IN ('failed', 'lost') AND a.failure IS NOT NULL AND a.given_back IS NULL))
                         ORDER BY a.started_at DESC, a.job_id DESC, a.attempt DESC LIMIT $5) AS past)
           FROM json_array_elements_text($1::json) AS asked""",
     sql.RUNNING_BY_WORKER: f"""
