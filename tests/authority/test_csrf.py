@@ -50,6 +50,8 @@ def address(route: Route) -> str:
         "batch_id": "1",
         "canary_id": "1",
         "token_id": "1",
+        "webhook_id": "1",
+        "delivery_id": "1",
         "user_id": "1",
         "worker_id": "a",
     }.items():
