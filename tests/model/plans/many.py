@@ -17,7 +17,7 @@ from tests.model.plans.decisions import Decisions
 from tests.model.plans.retention import Retention
 from tests.model.plans.sources import Sources
 from tests.model.world.labels import GPU, LARGE
-from tests.model.world.things import No
+from tests.model.world.things import No, is_compared
 
 ITEMS = st.lists(
     st.tuples(
@@ -73,11 +73,11 @@ class Many(Batches, Sources, Attempts, Decisions, Retention):
                 return self.deletion(job, objects=True)
 
     def one_of_many(self, asked: Asked, answer: object, only: str | None) -> object:
-        """A job that has moved on since it was chosen is left alone."""
+        """A job that has moved on since it was chosen is left alone; a comparison is chosen by no filter."""
         chosen = m.Retry | m.Cancel | m.SetPriority | m.Retype | m.SetRequirements | m.ChangeTags | m.DeleteJob
         if only is not None and isinstance(asked.message, chosen):
             job = self.world.jobs.get(asked.message.job_id)
-            if job is not None and job.status != only:
+            if job is not None and (job.status != only or is_compared(job.type)):
                 return No("job-moved-on")
         return asked.expect(answer)
 
