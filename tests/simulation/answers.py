@@ -70,9 +70,9 @@ class Answers:
             elif since > (LOOK if ask.verb in LOOKS else SLACK) + self._heard_within and calm:
                 self._broken("what waits by a credential ends when it is revoked", f"{ask.verb}, deleted at {at:.3f}")
             return True
-        # A claim that ends without a job, where that is not known yet, gives nothing.
+        # A claim that ends without a job gives nothing, where that is not known yet, or its server stood still.
         empty = ask.verb == "claim" and answer.ok and answer.body.get("job") is None and not answer.body.get("jobs")
-        if late and answer.ok and not (empty and since <= self._heard_within):
+        if late and answer.ok and not (empty and (since <= self._heard_within or (self._heard_within and not calm))):
             self._broken("a revoked credential gets nothing", f"{ask.verb} {ask.body}, deleted at {at:.3f}")
         return False
 
