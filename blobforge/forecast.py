@@ -245,11 +245,11 @@ def batch_outlook(
         first = _of_type(replace(load, waiting=left), durations.get(type_), type_ in online)
         whole = _of_type(load, durations.get(type_), type_ in online) if left else first
         types[type_] = Outlook(first.low_seconds, whole.high_seconds, whole.words)
-    sources = f" {uploading:,} of its jobs wait for their sources, and are not in it." if uploading else ""
+    sources = f" Jobs whose sources are not there yet are not in it: {uploading:,}." if uploading else ""
     unknown = [f"{type_}: {each.words}" for type_, each in types.items() if each.low_seconds is None]
     if unknown or not types:
         why = "; ".join(unknown[:3]) or "nothing of it waits for a worker or runs"
-        return Outlook(None, None, f"Unknown. {why}.{sources}", types)
+        return Outlook(None, None, f"Unknown: {why}.{sources}", types)
     words = f"At the least if its jobs go first, at the most if all that waits now goes before them.{sources}"
     low = max(each.low_seconds or 0.0 for each in types.values())
     return Outlook(low, max(each.high_seconds or 0.0 for each in types.values()), words, types)

@@ -42,7 +42,7 @@ async def test_from_its_making_to_its_manifest(local: LocalServer, autojump_cloc
     await local.submit(b"another's")
     found = await shown(local, batch)
     assert (found["state"], found["total"], found["percent"], found["metadata"]) == ("open", 3, 0.0, {"for": "acme"})
-    assert (found["eta"]["low_seconds"], found["eta"]["words"]) == (None, "Unknown. pdf: jobs wait, and none runs.")
+    assert (found["eta"]["low_seconds"], found["eta"]["words"]) == (None, "Unknown: pdf: jobs wait, and none runs.")
     job = await local.job(1)
     assert (job["batch"], "batches" in job, "batch" in await local.job(4)) == (batch, False, False)
     _, page = await local.call("GET", f"/api/jobs?batch={batch}&status=pending")
