@@ -142,7 +142,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         int,
         Meta(ge=0, le=100),
         _doc("So many failures in a row of one cause, on most workers, pause a type; 0: none do", group="jobs"),
-    ] = 20
+    ] = 50
     retry_backoff: Annotated[
         float, Meta(ge=0, le=86_400), _doc("Wait before the first retry; doubles with each further one", group="jobs")
     ] = 30.0

@@ -45,7 +45,7 @@ async def test_what_is_set_for_a_type(tmp_path: Path, autojump_clock: Any) -> No
         await local.register()
         await local.submit(b"1")
         status, found = await local.call("GET", "/api/types/pdf")
-        more = {"breaker": 20, "own_fault": False, "quarantine": True}
+        more = {"breaker": 50, "own_fault": False, "quarantine": True}
         defaults = {"max_attempts": 3, "retry_backoff": 30.0, "worker_timeout": 180.0, **more}
         assert (status, found) == (
             200, {"type": "pdf", "paused": False, "jobs": {"pending": 1}, "in_force": defaults}
