@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from functools import partial
 
-import msgspec
 from msgspec.structs import replace
 
 from actors.effects.avoidance import kept_from
@@ -29,7 +28,7 @@ from actors.messages import (
 from actors.works import A_TURN
 from blobforge import life
 from blobforge.events import JobCreated, JobFailed, JobUpdated, SourceAwaited, SourceSettled
-from blobforge.job import DEFAULT_PRIORITY, MOST_PATHS, Job, JobStatus, tagged
+from blobforge.job import MOST_PATHS, Job, JobStatus, tagged
 from blobforge.objects.keys import source_key
 from blobforge.options import Lane
 from blobforge.refusals import Refusal, RefusalCode
@@ -86,26 +85,16 @@ def submit(tx: Transaction, message: Submit) -> Submitted | Refusal:
 
 
 def _ignored(job: Job, new: NewJob, *, anew: bool, now: int) -> tuple[str, ...]:
-    """The names of what this submission says, and the job, which was there, has otherwise. `anew`: it was brought
-    back, with the times of this submission."""
+    """The names of what this submission says, and the job, which was there, has otherwise: of what says when, where
+    and in whose turn it is done. `anew`: it was brought back, with the times of this submission."""
     start = life.later(new.not_before, now=now)
     said = {
-        "priority": new.priority not in (DEFAULT_PRIORITY, job.priority),
-        "max_attempts": new.max_attempts not in (None, job.max_attempts),
-        "metadata": _is_other(new.metadata, job.metadata),
         "requires": new.requires not in (None, job.requires),
         "group": new.group not in (None, job.of_group),
         "not_before": not anew and start not in (None, job.start),
         "expires_at": not anew and new.expires_at not in (None, job.expires_at),
     }
     return tuple(name for name, other in said.items() if other)
-
-
-def _is_other(said: str | None, kept: str | None) -> bool:
-    """Whether the JSON that was said, if any was, means something else than what is kept."""
-    if said is None or said == kept:
-        return False
-    return kept is None or msgspec.json.decode(said) != msgspec.json.decode(kept)
 
 
 def _told(new: NewJob, batches: tuple[int, ...]) -> tuple[int, ...]:

@@ -194,7 +194,7 @@ async def test_a_cause_says_at_which_workers(local: LocalServer, autojump_clock:
 async def test_what_needs_attention(local: LocalServer, autojump_clock: Any) -> None:
     assert await get(local, "/api/stats/attention") == {
         "dead_jobs": 0, "dead": [], "workers_lost": [], "workers_contested": [], "queues": [], "standing_still": [],
-        "limits": [], "silent": [], "paused": [], "unmatched": [], "quarantined": [],
+        "limits": [], "silent": [], "paused": [], "unmatched": [], "quarantined": [], "webhooks": [],
         "backup": (await get(local, "/api/health"))["backup"], "store": [],
     }  # fmt: skip
     await local.register()

@@ -546,7 +546,6 @@ IDS_OF_BATCH: Final = "SELECT job_id FROM batch_jobs WHERE batch = ? LIMIT ?"
 JOBS_OF_BATCH: Final = f"""
     SELECT {SHORT_COLUMNS} FROM batch_jobs AS b CROSS JOIN jobs
      WHERE b.batch = ? AND b.job_id > ? AND b.job_id < ? AND jobs.id = b.job_id ORDER BY b.job_id LIMIT ?"""
-JOIN_BATCH: Final = "INSERT INTO batch_jobs (batch, job_id) VALUES (?, ?) ON CONFLICT (batch, job_id) DO NOTHING"
 
 # --- workers' types, and hours of ids
 WORKER_TYPES: Final = "SELECT type FROM worker_types WHERE worker_id = ?"

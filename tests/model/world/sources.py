@@ -84,8 +84,6 @@ class Sources(Decisions, Batches):
     def ignored(self, found: Job, said: Any, anew: bool, now: int) -> tuple[str, ...]:
         start = found.not_before if found.deferred or found.status == "uploading" else None
         others = {
-            "priority": (said.priority if said.priority != 3 else None, found.priority),
-            "max_attempts": (said.max_attempts, found.max_attempts),
             "requires": (said.requires, found.requires),
             "group": (said.group, found.group),
             "not_before": (said.not_before if (said.not_before or 0) > now and not anew else None, start),
