@@ -346,7 +346,11 @@ class Silent(msgspec.Struct, frozen=True):
 
 
 class ExpireLeases(Message[Expired], frozen=True):
+    """`resumed`: how often writes had come back after an outage, as far as its sender had heard; what was sent before
+    they did is refused, for each lease has a fresh period since. None: it is not looked at."""
+
     leases: tuple[Silent, ...]
+    resumed: int | None = None
 
 
 class OutputChecked(Message[Expired], frozen=True):
@@ -527,7 +531,10 @@ class SilentWorker(msgspec.Struct, frozen=True):
 
 
 class ExpireWorkers(Message[Expired], frozen=True):
+    """`resumed` as in ExpireLeases."""
+
     workers: tuple[SilentWorker, ...]
+    resumed: int | None = None
 
 
 # ------------------------------------------------------------------------ jobs: web, scheduler -> writer

@@ -85,6 +85,7 @@ class Reaper:
         self._purge_at = 0.0
         self._sample_at = 0.0
         self._planned = 0.0  # when it wakes
+        self._resumed = 0  # times that writes came back after an outage
         self.expired_leases = 0
 
     def resume(
@@ -170,6 +171,7 @@ class Reaper:
                     self._uploads.drop(job_id)
                 case WritesResumed():
                     # No heartbeat could be committed for a while: that is our silence, not the workers'.
+                    self._resumed += 1
                     self._grant_all(self._worker_timeout)
                 case _:
                     pass  # not heeded
@@ -184,7 +186,7 @@ class Reaper:
         due = self._leases.take_due(trio.current_time(), LARGEST_REAP)
         if not due:
             return
-        outcome = await self._ask(ExpireLeases(tuple(silent for _, silent in due)))
+        outcome = await self._ask(ExpireLeases(tuple(silent for _, silent in due), self._resumed))
         if outcome is None:
             for job_id, silent in due:
                 self._leases.put_back(job_id, trio.current_time() + self._worker_timeout, silent)
@@ -193,7 +195,7 @@ class Reaper:
 
     async def _expire_workers(self) -> None:
         due = self._workers.take_due(trio.current_time(), LARGEST_REAP)
-        if due and await self._ask(ExpireWorkers(tuple(silent for _, silent in due))) is None:
+        if due and await self._ask(ExpireWorkers(tuple(silent for _, silent in due), self._resumed)) is None:
             for worker_id, silent in due:
                 self._workers.put_back(worker_id, trio.current_time() + self._worker_timeout, silent)
 

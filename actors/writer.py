@@ -102,7 +102,7 @@ class Stands(msgspec.Struct, frozen=True):
 class Writer:
     """Takes messages, answers after COMMIT. What has happened goes to its `sequencer`, whose events go to `sink`."""
 
-    heeds: ClassVar[frozenset[type[Fact]]] = frozenset({CredentialsRevoked})
+    heeds: ClassVar[frozenset[type[Fact]]] = frozenset({CredentialsRevoked, WritesResumed})
 
     def __init__(
         self,
@@ -132,6 +132,7 @@ class Writer:
         self.failing = False
         self.outdated = False  # the database belongs to a newer release: nothing can be written any more
         self._revocations = 0  # that were told of in this run
+        self._resumed = 0  # times that writes came back after an outage
         self.turn: int | None = None  # its last one that wrote, in the history of all servers
         self.turn_at: int | None = None  # ms
         self._crowded = False  # whether the last transaction held more than one message
@@ -256,8 +257,10 @@ class Writer:
             self.sequencer.tell(done.facts)
 
     def post(self, facts: Sequence[Fact]) -> None:
-        """Credentials were revoked, by this transaction or another server's."""
-        self._revocations += len(facts)
+        """Credentials were revoked, by this transaction or another server's; or writes have resumed."""
+        resumed = sum(isinstance(fact, WritesResumed) for fact in facts)
+        self._resumed += resumed
+        self._revocations += len(facts) - resumed
 
     def _transact(self, batch: list[Envelope[Any]], now: int, last: int, *, careful: bool = False) -> Committed:
         """Runs in the thread. `last` is the place up to which all has been told."""
@@ -299,7 +302,7 @@ class Writer:
         message = cast(Command, envelope.message)
         if isinstance(message, Claim) and envelope.reply.abandoned:
             return Granted(idle=True)  # the claimant is no longer there to take the jobs
-        if self.failing and isinstance(message, ExpireLeases | ExpireWorkers):
+        if isinstance(message, ExpireLeases | ExpireWorkers) and self._is_of_an_outage(message.resumed):
             # Heartbeats could not be written either: a worker that came meanwhile is not silent. Once something can
             # be written again, the reaper hears of it, and gives every worker a fresh period.
             self._store.pulse(now=tx.now)
@@ -319,6 +322,10 @@ class Writer:
                 repeat.subject, repeat.key, repeat.fingerprint, msgspec.msgpack.encode(answer), now=tx.now
             )
         return Stands(answer)
+
+    def _is_of_an_outage(self, resumed: int | None) -> bool:
+        """Whether nothing could be written when this was sent, after writes had come back so often, or can be now."""
+        return self.failing or resumed not in (None, self._resumed)
 
     def _remembered(self, tx: Transaction, repeat: Repeatable | None) -> Answer | None:
         """The answer that this idempotency key was given before, if any."""

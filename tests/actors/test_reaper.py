@@ -349,6 +349,40 @@ async def test_a_disk_that_takes_nothing_for_a_while_costs_nobody_a_lease(
         assert (await job_of(local)).losses == 0
 
 
+async def test_what_was_to_expire_before_a_slow_first_write_after_an_outage_does_not(
+    tmp_path: Path, autojump_clock: Any
+) -> None:
+    """The reaper asked while that write was under way, and was served behind it, when writes were thought well: the
+    lease of a worker that had spoken five seconds before was lost."""
+    failing = slow = False
+
+    async def hop(call: Callable[[], Any], /) -> Any:
+        nonlocal slow
+        await trio.lowlevel.checkpoint()
+        if "Writer._transact" in repr(call):
+            if failing:
+                raise StoreUnavailable("the disk is full")
+            if slow:
+                slow = False
+                await trio.sleep(10)
+        return call()
+
+    folder = tmp_path / "data"
+    folder.mkdir()
+    async with running(Settings(data_dir=str(folder)), hop=hop, now=virtual_now) as parts:
+        local = LocalServer(parts, folder)
+        job = await running_job(local)
+        failing = True
+        await trio.sleep(TIMEOUT - 5)
+        assert isinstance(await local.ask(Heartbeat(ADMIN, "w1", (JobBeat(job.id, job.lease),))), Refusal)
+        failing, slow = False, True
+        await local.submit(b"the first that is written")
+        await trio.sleep(1)
+        assert (await job_of(local)).losses == 0
+        seen = await local.ask(Heartbeat(ADMIN, "w1", (JobBeat(job.id, job.lease),)))
+        assert seen.abandon == ()
+
+
 async def test_one_odd_row_ends_neither_the_server_nor_the_other_leases(
     local: LocalServer, autojump_clock: Any
 ) -> None:

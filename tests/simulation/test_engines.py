@@ -16,9 +16,7 @@ SEEDS = 1000 if "SOAK" in os.environ else 20
 # In 76 a connection is lost, and to try it again was a matter of the machine's clock: of how fast it plays.
 CHUNKS = [
     *(range(at, min(at + CHUNK, SEEDS)) for at in range(0, SEEDS, CHUNK)),
-    # On PostgreSQL it shows a fault that is not mended: a lease ends in the very transaction with which writes go on
-    # after an outage, and its holder, who was heard meanwhile and told to come again, has had no fresh period.
-    pytest.param(range(76, 77), marks=pytest.mark.xfail(reason="no fresh period after an outage", strict=False)),
+    range(76, 77),
 ]
 
 
