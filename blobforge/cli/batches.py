@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from blobforge.cli import common, output
+from blobforge.cli import common, manifests, output
 from blobforge.cli.common import CliSession, CommandGroup, pass_session, session_options
 from blobforge.cli.following import eta_text, in_vain, sum_up, until_ended
+from blobforge.cli.listing import gathered, print_list
 from blobforge.cli.naming import number_of, one_batch, open_one
 from blobforge.cli.operations import begun, watch
 from blobforge.cli.outage import Outages
@@ -44,33 +44,21 @@ def list_batches(session: CliSession, /, *, name: str | None, going: bool, limit
         raise click.UsageError("--name and --going do not go together.")
 
     async def gather(client: AsyncClient) -> list[BatchInfo]:
-        found: list[BatchInfo] = []
-        cursor: int | None = None
-        while len(found) < limit:
-            page = await client.list_batches(
-                name=name, going=going or None, limit=min(100, limit - len(found)), cursor=cursor
-            )
-            found += page.batches
-            cursor = page.next_cursor
-            if cursor is None:
-                break
-        return found
+        async def read(size: int, cursor: int | None) -> tuple[list[BatchInfo], int | None]:
+            page = await client.list_batches(name=name, going=going or None, limit=size, cursor=cursor)
+            return page.batches, page.next_cursor
 
-    found = session.run(gather)
-    if session.json:
-        output.print_json(found)
-    elif session.quiet:
-        for each in found:
-            click.echo(str(each.id))
-    else:
-        rows = [
-            (
-                each.id, each.state, f"{each.total - each.unfinished}/{each.total}", in_vain(each), each.created_at,
-                output.one_line(each.name),
-            )
-            for each in found
-        ]  # fmt: skip
-        output.print_table(("ID", "STATE", "ENDED", "IN VAIN", "MADE", "NAME"), rows)
+        return await gathered(read, limit=limit)
+
+    print_list(
+        session,
+        session.run(gather),
+        ("ID", "STATE", "ENDED", "IN VAIN", "MADE", "NAME"),
+        lambda each: (
+            each.id, each.state, f"{each.total - each.unfinished}/{each.total}", in_vain(each), each.created_at,
+            output.one_line(each.name),
+        ),
+    )  # fmt: skip
 
 
 @batches.command("make")
@@ -185,13 +173,7 @@ def delete_batch(session: CliSession, /, *, batch: str, results: bool, wait: boo
 
 @batches.command("manifest")
 @one_batch
-@click.option(
-    "--to",
-    "file",
-    type=common.NamedPath(dir_okay=False, path_type=Path),
-    metavar="FILE",
-    help="Write it to this file, whole or not at all, instead of stdout.",
-)
+@manifests.to_file
 @session_options
 @pass_session
 def manifest(session: CliSession, /, *, batch: str, file: Path | None) -> None:
@@ -204,12 +186,7 @@ def manifest(session: CliSession, /, *, batch: str, file: Path | None) -> None:
     async def fetch(client: AsyncClient) -> None:
         number = await number_of(client, batch)
         await client.get_batch(number)
-        if file is not None:
-            await client.save_manifest(file, batch=number)
-            return
-        async for chunk in client.manifest(batch=number):
-            sys.stdout.buffer.write(chunk)
-        sys.stdout.buffer.flush()
+        await manifests.write(client, file, batch=number)
 
     session.run(fetch, on_retry=Outages(session))
     if file is not None:

@@ -8,6 +8,7 @@ import click
 
 from blobforge.cli import common, output, suggest
 from blobforge.cli.common import CliError, CliSession, CommandGroup, pass_session, session_options
+from blobforge.cli.listing import gathered, print_list
 
 if TYPE_CHECKING:
     from blobforge.client import AsyncClient, Canary, CanaryJob, CanaryReport
@@ -178,29 +179,21 @@ def list_canaries(session: CliSession, /, *, limit: int) -> None:
     """List the canaries, newest first. They are kept for a week."""
 
     async def gather(client: AsyncClient) -> list[Canary]:
-        found: list[Canary] = []
-        cursor: int | None = None
-        while len(found) < limit:
-            page = await client.list_canaries(limit=min(100, limit - len(found)), cursor=cursor)
-            found += page.canaries
-            cursor = page.next_cursor
-            if cursor is None:
-                break
-        return found
+        async def read(size: int, cursor: int | None) -> tuple[list[Canary], int | None]:
+            page = await client.list_canaries(limit=size, cursor=cursor)
+            return page.canaries, page.next_cursor
 
-    found = session.run(gather)
-    if session.json:
-        output.print_json(found)
-    elif session.quiet:
-        for each in found:
-            click.echo(str(each.id))
-    else:
-        rows = [
-            (each.id, each.state, each.made_by, ", ".join(each.types), f"{each.taken - each.left}/{each.taken}",
-             each.by, each.created_at)
-            for each in found
-        ]  # fmt: skip
-        output.print_table(("ID", "STATE", "MADE BY", "TYPES", "DONE", "BY", "BEGUN"), rows)
+        return await gathered(read, limit=limit)
+
+    print_list(
+        session,
+        session.run(gather),
+        ("ID", "STATE", "MADE BY", "TYPES", "DONE", "BY", "BEGUN"),
+        lambda each: (
+            each.id, each.state, each.made_by, ", ".join(each.types), f"{each.taken - each.left}/{each.taken}",
+            each.by, each.created_at,
+        ),
+    )  # fmt: skip
 
 
 @canary.command("show")
@@ -225,14 +218,11 @@ def show_canary(session: CliSession, /, *, canary_id: int, worst: int, outcome: 
 
 
 async def _all(client: AsyncClient, canary_id: int, outcome: str) -> list[CanaryJob]:
-    found: list[CanaryJob] = []
-    cursor: int | None = None
-    while True:
-        page = await client.canary_jobs(canary_id, outcome=outcome, limit=100, cursor=cursor)
-        found += page.jobs
-        cursor = page.next_cursor
-        if cursor is None:
-            return found
+    async def read(size: int, cursor: int | None) -> tuple[list[CanaryJob], int | None]:
+        page = await client.canary_jobs(canary_id, outcome=outcome, limit=size, cursor=cursor)
+        return page.jobs, page.next_cursor
+
+    return await gathered(read)
 
 
 @canary.command("cancel")

@@ -20,14 +20,17 @@ if TYPE_CHECKING:
     from blobforge.client import AsyncClient
 
 
-@click.command()
-@click.option(
+to_file = click.option(
     "--to",
     "file",
     type=common.NamedPath(dir_okay=False, path_type=Path),
     metavar="FILE",
     help="Write it to this file, whole or not at all, instead of stdout.",
 )
+
+
+@click.command()
+@to_file
 @click.option(
     "--since",
     callback=moment,
@@ -50,17 +53,19 @@ def manifest(session: CliSession, /, *, file: Path | None, since: datetime | Non
     if since is not None:
         filters["completed_since"] = since.isoformat()
 
-    async def fetch(client: AsyncClient) -> None:
-        if file is not None:
-            await client.save_manifest(file, **chosen(filters))
-            return
-        async for chunk in client.manifest(**chosen(filters)):
-            sys.stdout.buffer.write(chunk)
-        sys.stdout.buffer.flush()
-
-    session.run(fetch, on_retry=Outages(session))
+    session.run(lambda client: write(client, file, **chosen(filters)), on_retry=Outages(session))
     if file is not None:
         session.note(f"Written to {file}.")
+
+
+async def write(client: AsyncClient, file: Path | None, **filters: Any) -> None:
+    """The manifest of the jobs that match, to a file or to stdout."""
+    if file is not None:
+        await client.save_manifest(file, **filters)
+        return
+    async for chunk in client.manifest(**filters):
+        sys.stdout.buffer.write(chunk)
+    sys.stdout.buffer.flush()
 
 
 @click.command()

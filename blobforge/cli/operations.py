@@ -8,6 +8,7 @@ import click
 
 from blobforge.cli import common, output
 from blobforge.cli.common import CliError, CliSession, CommandGroup, pass_session, session_options
+from blobforge.cli.listing import gathered, print_list
 
 if TYPE_CHECKING:
     from blobforge.client import AsyncClient, Operation
@@ -29,28 +30,20 @@ def list_operations(session: CliSession, /, *, limit: int) -> None:
     """List the operations, newest first."""
 
     async def gather(client: AsyncClient) -> list[Operation]:
-        found: list[Operation] = []
-        cursor: int | None = None
-        while len(found) < limit:
-            page = await client.list_operations(limit=min(100, limit - len(found)), cursor=cursor)
-            found += page.operations
-            cursor = page.next_cursor
-            if cursor is None:
-                break
-        return found
+        async def read(size: int, cursor: int | None) -> tuple[list[Operation], int | None]:
+            page = await client.list_operations(limit=size, cursor=cursor)
+            return page.operations, page.next_cursor
 
-    found = session.run(gather)
-    if session.json:
-        output.print_json(found)
-    elif session.quiet:
-        for each in found:
-            click.echo(str(each.id))
-    else:
-        rows = [
-            (each.id, each.verb, each.state, f"{each.done}/{each.total}", each.changed, each.by, each.created_at)
-            for each in found
-        ]
-        output.print_table(("ID", "VERB", "STATE", "DONE", "CHANGED", "BY", "BEGUN"), rows)
+        return await gathered(read, limit=limit)
+
+    print_list(
+        session,
+        session.run(gather),
+        ("ID", "VERB", "STATE", "DONE", "CHANGED", "BY", "BEGUN"),
+        lambda each: (
+            each.id, each.verb, each.state, f"{each.done}/{each.total}", each.changed, each.by, each.created_at,
+        ),
+    )  # fmt: skip
 
 
 @operations.command("show")

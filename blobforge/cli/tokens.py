@@ -6,6 +6,7 @@ import click
 
 from blobforge.cli import output
 from blobforge.cli.common import CliSession, CommandGroup, pass_session, session_options
+from blobforge.cli.listing import print_list
 
 SCOPES = ("read", "submit", "work", "admin")
 
@@ -24,25 +25,20 @@ def tokens() -> None:
 def list_tokens(session: CliSession, q: str | None, scope: str | None, expired: bool | None) -> None:
     """List the API tokens, without their secrets."""
     found = session.run(lambda client: client.list_tokens(q=q, scope=scope, expired=expired))
-    if session.json:
-        output.print_json(found)
-    elif session.quiet:
-        for token in found:
-            click.echo(str(token.id))
-    else:
-        rows = [
-            (
-                token.id,
-                token.name,
-                token.prefix,
-                ", ".join(token.scopes or (["admin"] if token.is_admin else [])),
-                token.created_at,
-                token.last_used_at,
-                token.expires_at,
-            )
-            for token in found
-        ]
-        output.print_table(("ID", "NAME", "PREFIX", "SCOPES", "CREATED", "LAST USED", "EXPIRES"), rows)
+    print_list(
+        session,
+        found,
+        ("ID", "NAME", "PREFIX", "SCOPES", "CREATED", "LAST USED", "EXPIRES"),
+        lambda token: (
+            token.id,
+            token.name,
+            token.prefix,
+            ", ".join(token.scopes or (["admin"] if token.is_admin else [])),
+            token.created_at,
+            token.last_used_at,
+            token.expires_at,
+        ),
+    )
 
 
 @tokens.command("create")

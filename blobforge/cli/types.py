@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from blobforge.cli import common, output, suggest
 from blobforge.cli.common import CliSession, CommandGroup, pass_session, session_options
+from blobforge.cli.listing import print_list
 
 if TYPE_CHECKING:
     from blobforge.client import AsyncClient, TypeInfo
@@ -57,15 +59,13 @@ def types() -> None:
 @pass_session
 def list_types(session: CliSession) -> None:
     """List the types of which there are jobs, or for which something is set."""
-    found = session.run(_all)
-    if session.json:
-        output.print_json(found)
-    elif session.quiet:
-        for each in found:
-            click.echo(each.type)
-    else:
-        rows = [(each.type, _state(each), each.jobs.get("pending", 0), _running(each), each.reason) for each in found]
-        output.print_table(("TYPE", "STATE", "PENDING", "RUNNING", "REASON"), rows)
+    print_list(
+        session,
+        session.run(_all),
+        ("TYPE", "STATE", "PENDING", "RUNNING", "REASON"),
+        lambda each: (each.type, _state(each), each.jobs.get("pending", 0), _running(each), each.reason),
+        name=attrgetter("type"),
+    )
 
 
 @types.command("show")

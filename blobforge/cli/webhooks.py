@@ -10,6 +10,7 @@ import click
 
 from blobforge.cli import common, output
 from blobforge.cli.common import CliError, CliSession, CommandGroup, pass_session, session_options
+from blobforge.cli.listing import print_list
 from blobforge.cli.selection import moment
 
 if TYPE_CHECKING:
@@ -57,15 +58,12 @@ def webhooks() -> None:
 @pass_session
 def list_webhooks(session: CliSession) -> None:
     """List the webhooks, without their secrets."""
-    found = session.run(lambda client: client.list_webhooks())
-    if session.json:
-        output.print_json(found)
-    elif session.quiet:
-        for each in found:
-            click.echo(str(each.id))
-    else:
-        rows = [(each.id, each.url, ", ".join(each.events), _state(each), each.waiting) for each in found]
-        output.print_table(("ID", "URL", "EVENTS", "STATE", "WAITING"), rows)
+    print_list(
+        session,
+        session.run(lambda client: client.list_webhooks()),
+        ("ID", "URL", "EVENTS", "STATE", "WAITING"),
+        lambda each: (each.id, each.url, ", ".join(each.events), _state(each), each.waiting),
+    )
 
 
 @webhooks.command("show")
@@ -170,18 +168,14 @@ def test_webhook(session: CliSession, webhook_id: int) -> None:
 @pass_session
 def list_deliveries(session: CliSession, webhook_id: int, limit: int) -> None:
     """List what a webhook was told, the newest first."""
-    found = session.run(lambda client: client.webhook_deliveries(webhook_id, limit=limit)).deliveries
-    if session.json:
-        output.print_json(found)
-    elif session.quiet:
-        for each in found:
-            click.echo(str(each.id))
-    else:
-        rows = [
-            (each.id, each.event, _about(each), each.at, each.state, each.tries, each.status, each.error)
-            for each in found
-        ]
-        output.print_table(("ID", "EVENT", "ABOUT", "AT", "STATE", "TRIES", "STATUS", "ERROR"), rows)
+    print_list(
+        session,
+        session.run(lambda client: client.webhook_deliveries(webhook_id, limit=limit)).deliveries,
+        ("ID", "EVENT", "ABOUT", "AT", "STATE", "TRIES", "STATUS", "ERROR"),
+        lambda each: (
+            each.id, each.event, _about(each), each.at, each.state, each.tries, each.status, each.error,
+        ),
+    )  # fmt: skip
 
 
 @webhooks.command("redeliver")

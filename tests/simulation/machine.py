@@ -50,6 +50,18 @@ class Told:
         self._tell()
 
 
+async def drain(process: Process, parts: Parts) -> None:
+    """What a server does after a SIGTERM: requests under way are ended, or given up."""
+    parts.broadcaster.close()
+    parts.scheduler.close()
+    with trio.move_on_after(DRAIN):
+        while process.requests:
+            await trio.sleep(0.01)
+    for scope in process.requests:
+        scope.cancel()
+    process.ready = False
+
+
 class Machine:
     def __init__(
         self,
@@ -118,14 +130,7 @@ class Machine:
                 self._watcher.opened(self._database)
                 process.ready = True
                 await self._stop.wait()
-                parts.broadcaster.close()
-                parts.scheduler.close()
-                with trio.move_on_after(DRAIN):
-                    while process.requests:
-                        await trio.sleep(0.01)
-                for scope in process.requests:
-                    scope.cancel()
-                process.ready = False
+                await drain(process, parts)
 
     def bytes_of(self, key: str) -> bytes | None:
         """What the object holds, whatever the store says just now."""

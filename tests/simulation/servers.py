@@ -26,7 +26,7 @@ from tests.simulation.asgi import TOKEN, Answer, Application
 from tests.simulation.clock import WallClock
 from tests.simulation.faults import Process, StoreHop, Weather
 from tests.simulation.history import History
-from tests.simulation.machine import DRAIN, SECRET, Watcher
+from tests.simulation.machine import SECRET, Watcher, drain
 from tests.simulation.shared import SharedDatabase
 from tests.simulation.standstill import Tasks
 
@@ -231,22 +231,12 @@ class Server:
                 self._watcher.opened(self._database.looked_into)
                 process.ready = True
                 await self._stop.wait()
-                await self._drain(process, parts)
+                await drain(process, parts)
         except* (DatabaseError, StartError, StoreUnavailable) as errors:
             if not process.dead:
                 self._history.say(f"{process.name} cannot start: {errors.exceptions[0]}")
         process.ready = False
         process.ended.set()
-
-    async def _drain(self, process: ServerRun, parts: Parts) -> None:
-        parts.broadcaster.close()
-        parts.scheduler.close()
-        with trio.move_on_after(DRAIN):
-            while process.requests:
-                await trio.sleep(0.01)
-        for scope in process.requests:
-            scope.cancel()
-        process.ready = False
 
     def kill(self) -> None:
         if self.process is not None and self.process.ready:
