@@ -9,7 +9,6 @@ import base64
 import hmac
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
-from importlib.metadata import version
 from typing import Any
 from urllib.parse import quote
 
@@ -18,6 +17,7 @@ import standardwebhooks
 
 from actors.courier import Letter
 from blobforge.job import Job
+from blobforge.machinery.release import version
 from blobforge.objects.keys import named_output_key, prefix_of
 from blobforge.outputs import Output
 from blobforge.refusals import Refusal
@@ -58,7 +58,7 @@ def headers(id_: str, body: bytes, keys: Sequence[bytes], *, now: int) -> dict[s
     at = datetime.fromtimestamp(now // 1000, UTC)
     return {
         "Content-Type": "application/json",
-        "User-Agent": f"BlobForge/{version('blobforge-server')}",
+        "User-Agent": f"BlobForge/{version()}",
         "webhook-id": id_,
         "webhook-timestamp": str(now // 1000),
         "webhook-signature": " ".join(standardwebhooks.Webhook(key).sign(id_, at, body.decode()) for key in keys),

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator
 from datetime import UTC, datetime
-from importlib.metadata import version
 from typing import Literal
 from urllib.parse import urlsplit
 
@@ -15,6 +14,7 @@ from blobforge.cli.data_folder import look_at_data_folder
 from blobforge.cli.finding import Finding, Level
 from blobforge.client import ApiError, AsyncClient, ClientError, Glance, ServerUnreachable, WhoAmI
 from blobforge.login import credentials, login_file
+from blobforge.machinery.release import version
 
 SKEW_TOLERATED = 5.0  # seconds; a Date header has whole seconds
 SKEW_FATAL = 300.0  # seconds; signed URLs are refused by clocks that differ by minutes
@@ -122,7 +122,7 @@ async def _who(session: CliSession, client: AsyncClient, found: list[Finding]) -
 
 
 def _versions(who: WhoAmI) -> Finding:
-    ours = version("blobforge-server")
+    ours = version()
     if who.server_version == ours:
         return Finding("version", "ok", f"{ours}, here and there")
     text = f"{ours} here, {who.server_version or 'an unknown one'} on the server"

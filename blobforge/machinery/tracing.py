@@ -17,7 +17,6 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
-from importlib.metadata import version
 from typing import TYPE_CHECKING, cast
 
 import msgspec
@@ -25,6 +24,7 @@ import structlog
 import trio
 
 from blobforge.machinery.datadir import StartError
+from blobforge.machinery.release import version
 
 if TYPE_CHECKING:
     from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
@@ -79,7 +79,7 @@ class Tracer:
         from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
         name = os.environ.get("OTEL_SERVICE_NAME", "blobforge-server")
-        ours = version("blobforge-server")
+        ours = version()
         resource = Resource.create({"service.name": name, "service.version": ours})
         self._api = trace
         self._w3c = TraceContextTextMapPropagator()

@@ -9,7 +9,6 @@ from collections.abc import Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +18,7 @@ from msgspec.structs import replace
 
 from blobforge.canary import ONLY_COMPARISONS
 from blobforge.client import LARGEST_CLAIM, ApiError, AsyncClient, ClaimedJob, ClientError, Registration, ReleaseCause
+from blobforge.machinery.release import version
 from blobforge.runner.attempt import AttemptRun, RunEnd
 from blobforge.runner.conversion import Conversion
 from blobforge.runner.events import say, warn
@@ -257,7 +257,7 @@ class Shift:
                 **({IN_METADATA: recipes} if recipes else {}),
             },
             labels=self._options.labels or None,
-            version=version("blobforge-server"),
+            version=version(),
             replaces=self._instance.replaces,
             converter=next(iter(made_with)) if len(made_with) == 1 else None,
         )

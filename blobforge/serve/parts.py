@@ -8,7 +8,6 @@ from __future__ import annotations
 import secrets
 import socket
 from collections.abc import Callable
-from importlib.metadata import version
 from urllib.parse import urlsplit
 
 import trio
@@ -31,6 +30,7 @@ from blobforge.job import RetryPolicy
 from blobforge.machinery.datadir import StartError
 from blobforge.machinery.hop import Hop
 from blobforge.machinery.lag import LoopLag
+from blobforge.machinery.release import version
 from blobforge.machinery.tracing import Tracer
 from blobforge.objects import ObjectStore
 from blobforge.objects.local import LocalStore
@@ -63,8 +63,6 @@ from web.reads import OperatorReads, ReadPool
 from web.services import Services
 from web.shared import Shared
 from web.site import Site
-
-VERSION = version("blobforge-server")  # a millisecond each time that it is asked for
 
 
 class Parts:
@@ -293,7 +291,7 @@ class Parts:
         return ServerState(
             id=self._id,
             name=self._name or f"{socket.gethostname()}:{urlsplit(self.url).port or ''}".rstrip(":"),
-            version=VERSION,
+            version=version(),
             objects=self.objects_place,
             admin=hash_secret(self.admin_token) if self.admin_token else "",
             url=self.url,

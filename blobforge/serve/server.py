@@ -15,7 +15,6 @@ import sys
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, nullcontext
 from functools import partial
-from importlib.metadata import version
 from types import FrameType
 
 import msgspec
@@ -37,6 +36,7 @@ from blobforge.machinery.clock import wall_ms
 from blobforge.machinery.datadir import StartError
 from blobforge.machinery.groups import leaves
 from blobforge.machinery.hop import Hop, in_thread
+from blobforge.machinery.release import version
 from blobforge.machinery.tracing import open_tracer
 from blobforge.objects import ObjectStore
 from blobforge.serve import openfiles
@@ -336,7 +336,7 @@ def _announce(settings: Settings, parts: Parts) -> None:
     link = f"{base}/auth/first?code={parts.first_code}"
     datadir.write_private(settings.data_path / datadir.LINK_FILE, link + "\n")
     # The last of the files: a program that has waited for it finds the others.
-    ready = {"url": parts.url, "pid": os.getpid(), "version": version("blobforge-server")}
+    ready = {"url": parts.url, "pid": os.getpid(), "version": version()}
     datadir.write_private(settings.data_path / datadir.READY_FILE, msgspec.json.encode(ready).decode())
     if sys.stderr.isatty():
         # To the person at the terminal, and not through the log, which others may read.

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import re
 from functools import cache
-from importlib.metadata import version
 from typing import Any
 
 import msgspec
 from quart import Response, render_template
 
+from blobforge.machinery.release import version
 from blobforge.manifest import MANIFEST_TYPE
 from web import events
 from web.api import ROUTES as API_ROUTES
@@ -60,7 +60,7 @@ def document() -> dict[str, Any]:
         "openapi": "3.1.0",
         "info": {
             "title": "BlobForge Server",
-            "version": version("blobforge-server"),
+            "version": version(),
             "description": "The coordinator of a distributed job queue over files.",
             "license": {"name": "MIT", "identifier": "MIT"},
         },

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from importlib.metadata import version
-
+from blobforge.machinery.release import version
 from web.api import encode, wire_access
 from web.routing import Access, Call, Route
 
@@ -20,7 +19,7 @@ async def whoami(call: Call) -> wire_access.WhoAmI:
         scopes=sorted(caller.scopes),
         is_admin=caller.is_admin,
         expires_at=encode.time_or_none(expires),
-        server_version=version("blobforge-server"),
+        server_version=version(),
     )
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import platform
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from importlib.metadata import version
 from typing import Any, Protocol
 
 from prometheus_client.core import Metric
@@ -20,6 +19,7 @@ from actors.operator import Operator
 from actors.reaper import Reaper
 from actors.scheduler import Scheduler
 from actors.writer import Writer
+from blobforge.machinery.release import version
 from blobforge.machinery.tally import Spread
 from blobforge.objects import ObjectStore
 from web.metrics.counting import Counting
@@ -67,7 +67,7 @@ class PartsMetrics:
         yield gauge(
             "blobforge_build_info",
             "Always 1; what runs here",
-            {(version("blobforge-server"), platform.python_version(), self.objects.name): 1},
+            {(version(), platform.python_version(), self.objects.name): 1},
             ("version", "python", "objects"),
         )
         yield from ProcessCollector(registry=None).collect()
