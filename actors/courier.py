@@ -135,8 +135,7 @@ class Courier:
         while True:
             try:
                 found = await self._endpoints()
-            except DatabaseError as error:
-                log.warning("cannot read the webhooks; tried again", error=str(error))
+            except DatabaseError:  # told by the one that read
                 await trio.sleep(TRY_AGAIN)
                 continue
             self._note([DeliveriesWait(tuple(found))], trio.current_time() + self._rank())

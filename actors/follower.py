@@ -15,6 +15,7 @@ import trio
 from actors.sequencer import Sequencer
 from blobforge.events import WritesResumed
 from blobforge.machinery.hop import Hop, in_thread
+from blobforge.machinery.outage import Outage
 from blobforge.store.errors import DatabaseError, HistoryForked, StoreUnavailable
 from blobforge.store.following import HistoryReader
 
@@ -23,6 +24,7 @@ log = structlog.get_logger("blobforge.follower")
 LOOK_SECONDS = 1.0  # between two looks where nothing was heard
 AT_ONCE = 500  # entries that are read in one go
 TRY_AGAIN_SECONDS = 0.5  # while the database is away
+FOLLOW = "follow what other servers write"
 FRESH_SECONDS = 2.0  # so long what is remembered of the database is good without a word from it
 
 
@@ -37,6 +39,7 @@ class Follower:
         *,
         rebuild: Callable[[bool], Awaitable[None]],
         hop: Hop | None = None,
+        outage: Outage | None = None,
     ) -> None:
         self._source = source
         self._sequencer = sequencer
@@ -44,6 +47,7 @@ class Follower:
         self._hop = hop or in_thread
         self._looks_only = hop is not None  # in virtual time no thread waits
         self._heard_at = trio.current_time()
+        self._outage = outage or Outage()
         self._away = False
         self._astray = False  # everything is to be read anew
         self._rebuilt = sequencer.fork  # after which fork it was
@@ -88,13 +92,13 @@ class Follower:
                 await self._anew()
                 return
             except StoreUnavailable as error:
-                if not self._away:
-                    log.warning("cannot follow what other servers write", error=str(error))
+                self._outage.met(FOLLOW, error)
                 self._away = True
                 await trio.sleep(TRY_AGAIN_SECONDS)
                 return
+            if not self._astray:
+                self._outage.over(FOLLOW)
             if self._away:
-                log.info("can follow again")
                 self._away = False
                 # No sign of life could be committed, whichever server heard it.
                 self._sequencer.tell([WritesResumed()])
@@ -129,5 +133,5 @@ class Follower:
             self._astray = True
             if isinstance(error, HistoryForked):
                 self._sequencer.meet_fork(error.number)
-            log.warning("cannot read everything anew yet", error=str(error))
+            self._outage.met(FOLLOW, error)
             await trio.sleep(TRY_AGAIN_SECONDS)

@@ -102,9 +102,8 @@ class Operator:
     async def _take_up(self, nursery: trio.Nursery) -> None:
         try:
             found = await self._reads.open_operations()
-        except DatabaseError as error:
-            log.warning("cannot read the operations; tried again", reason=str(error))
-            return
+        except DatabaseError:
+            return  # told by the one that read; tried again
         self._unknown &= {operation.id for operation in found}
         for operation in found:
             # What workers that left have run waits for nothing else.
@@ -150,9 +149,8 @@ class Operator:
                 began = trio.current_time()
                 try:
                     stands = await self._turn(operation, plan)
-                except DatabaseError as error:
-                    log.warning("an operation cannot go on; tried again", operation=operation.id, reason=str(error))
-                    stands = None
+                except DatabaseError:
+                    stands = None  # the same
                 except Exception:
                     log.exception("an operation met a bug", operation=operation.id)
                     bugs += 1

@@ -63,9 +63,8 @@ class Recounter:
             return
         try:
             found = await self._find()
-        except DatabaseError as error:
-            log.warning("cannot count anew; tried again", error=str(error))
-            return
+        except DatabaseError:
+            return  # told by the one that read; tried again
         if found is None or found.recount != begun.recount or found.older != begun.older:
             return
         if await self._correct(found) == 0:

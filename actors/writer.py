@@ -45,6 +45,7 @@ from actors.sequencer import EventSink, Sequencer
 from blobforge.events import CredentialsRevoked, Event, Fact, WritesResumed
 from blobforge.machinery.hop import Hop, in_thread_at_once
 from blobforge.machinery.logs import redact
+from blobforge.machinery.outage import Outage
 from blobforge.machinery.tally import Spread
 from blobforge.machinery.tracing import Tracer
 from blobforge.people import AuditEntry
@@ -114,6 +115,7 @@ class Writer:
         hop: Hop | None = None,
         dice: random.Random | None = None,
         tracer: Tracer | None = None,
+        outage: Outage | None = None,
     ) -> None:
         self.mailbox: Mailbox[Envelope[Any]] = Mailbox(MAILBOX)
         self._store = store
@@ -124,6 +126,7 @@ class Writer:
         self._hop = hop or in_thread_at_once
         self._dice = dice or random.Random()
         self._tracer = tracer
+        self._outage = outage or Outage()
         self.commits = 0
         self.committed_messages = 0
         self.failed_commits = 0
@@ -203,8 +206,7 @@ class Writer:
         try:
             done = await self._hop(partial(self._transact, batch, now, last))
         except StoreUnavailable as error:
-            if not self.failing:
-                log.error("cannot commit", error=str(error), messages=len(batch))
+            self._outage.met("commit", error)
             if isinstance(error, HistoryForked):
                 self.sequencer.meet_fork(error.number)
             self.outdated = self.outdated or isinstance(error, SchemaUnknown)
@@ -222,7 +224,7 @@ class Writer:
             return
         if self.failing and done.wrote:
             # Only a transaction that wrote shows it: an empty one succeeds on a full disk, too.
-            log.info("can commit again")
+            self._outage.over("commit")
             self.failing = False
             self.sequencer.tell([WritesResumed()])
         self._note_settled(batch, done)

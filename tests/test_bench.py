@@ -5,7 +5,9 @@ from __future__ import annotations
 import importlib
 import json
 import math
+import os
 import sys
+import tempfile
 from pathlib import Path
 
 import msgspec
@@ -75,6 +77,12 @@ TINY = {
     "ingest": ingest.Ingests(files=3, size=10, runs=1),
     "results": results.Results(results=3, size=10, runs=1, s3="no"),
 }  # fmt: skip
+
+
+@pytest.fixture(autouse=True)
+def where_other_tests_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Their databases lie beside those of other tests: what a disk costs is not asked here."""
+    monkeypatch.setattr(tempfile, "tempdir", os.environ.get("PYTEST_DEBUG_TEMPROOT"))
 
 
 @pytest.mark.parametrize("name", BENCHES)

@@ -12,12 +12,14 @@ from msgspec.structs import replace
 
 from actors.follower import FRESH_SECONDS
 from blobforge.events import CredentialsRevoked, Fact
+from blobforge.machinery.outage import Outage
 from blobforge.store.commons import ServerState
 from blobforge.store.errors import DatabaseError
 from web.shared import Shared
 
 BEAT_SECONDS = 5.0
 ASK_AGAIN_SECONDS = 0.02
+TELL = "tell the other servers how this one is"
 log = structlog.get_logger("blobforge.presence")
 
 
@@ -27,7 +29,12 @@ class Presence:
     heeds: ClassVar[frozenset[type[Fact]]] = frozenset({CredentialsRevoked})
 
     def __init__(
-        self, shared: Shared, state: Callable[[], ServerState], *, is_outdated: Callable[[], bool] = lambda: False
+        self,
+        shared: Shared,
+        state: Callable[[], ServerState],
+        *,
+        is_outdated: Callable[[], bool] = lambda: False,
+        outage: Outage | None = None,
     ) -> None:
         """`is_outdated`: whether this server can write no more, because the database belongs to a newer release."""
         self._is_outdated = is_outdated
@@ -35,7 +42,7 @@ class Presence:
         self._news = trio.Event()
         self._shared = shared
         self._state = state
-        self._unheard = False
+        self._outage = outage or Outage()
         self._left = False
         self._elsewhere: frozenset[str] = frozenset()
         self._heard: list[ServerState] = []
@@ -106,11 +113,9 @@ class Presence:
                 return
             try:
                 await self.tell()
-                self._unheard = False
+                self._outage.over(TELL)
             except DatabaseError as error:
-                if not self._unheard:
-                    log.warning("the other servers do not hear from this one", reason=str(error))
-                self._unheard = True
+                self._outage.met(TELL, error)
 
     async def tell(self) -> list[ServerState]:
         """Say how this server is. Returns the others that are there. Raises DatabaseError."""

@@ -6,20 +6,19 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import TypeVar
 
-import structlog
 import trio
 
 from blobforge.job import Job
 from blobforge.machinery.hop import Hop, in_thread
+from blobforge.machinery.outage import Outage
 from blobforge.operation import MOST_OPEN, Operation
-from blobforge.store.errors import DatabaseError
+from blobforge.store.errors import DatabaseError, StoreUnavailable
 from blobforge.store.filters import JobFilter
 from blobforge.store.lists import Cursor, ListedWorker, Page
 from blobforge.store.reading import Reader
 from blobforge.worker import WorkerFilter
 
 T = TypeVar("T")
-log = structlog.get_logger("blobforge.store")
 
 CONNECTIONS = 4  # reads are short; more threads would only take turns
 
@@ -27,11 +26,12 @@ CONNECTIONS = 4  # reads are short; more threads would only take turns
 class ReadPool:
     """A few readers of the database, each used by one thread at a time. `opened` opens one."""
 
-    def __init__(self, opened: Callable[[], Reader], *, hop: Hop | None = None) -> None:
+    def __init__(self, opened: Callable[[], Reader], *, hop: Hop | None = None, outage: Outage | None = None) -> None:
         self._hop = hop or in_thread
         self._idle = [opened() for _ in range(CONNECTIONS)]
         self._limiter = trio.CapacityLimiter(CONNECTIONS)
-        self._failing = False  # since the last answer; it is told once
+        self._failing = False  # since the last answer
+        self.outage = outage or Outage()
 
     async def run(self, read: Callable[[Reader], T]) -> T:
         """Call `read` with a reader, in a thread. Raises what it raises, and DatabaseError."""
@@ -40,14 +40,13 @@ class ReadPool:
             try:
                 answer = await self._hop(partial(_asked, reader, read))
             except DatabaseError as error:
-                if not self._failing:
-                    log.error("cannot read", exc_info=error)
+                self.outage.met("read", error, whole=not isinstance(error.__cause__, StoreUnavailable))
                 self._failing = True
                 raise
             finally:
                 self._idle.append(reader)
         if self._failing:
-            log.info("can read again")
+            self.outage.over("read")
             self._failing = False
         return answer
 

@@ -57,7 +57,7 @@ def follow(
         await resume(parts)
         parts.scheduler.look_anew()
 
-    parts.follower = Follower(source, parts.writer.sequencer, rebuild=rebuild, hop=hop)
+    parts.follower = Follower(source, parts.writer.sequencer, rebuild=rebuild, hop=hop, outage=parts.reads.outage)
     parts.presence.on_change = lambda: actors.start_soon(inherit, parts)
     actors.start_soon(parts.follower.run)
     actors.start_soon(_look_for_what_is_left, inherit, parts)

@@ -133,8 +133,10 @@ class Parts:
             queue=settings.event_queue,
             stats=lambda: read_stats(self.services),
         )
-        self.writer = Writer(store, self.rules, now=now, sink=self.broadcaster, hop=hop, tracer=tracer)
-        self.presence = Presence(shared, self._state, is_outdated=lambda: self.writer.outdated)
+        self.writer = Writer(
+            store, self.rules, now=now, sink=self.broadcaster, hop=hop, tracer=tracer, outage=reads.outage
+        )
+        self.presence = Presence(shared, self._state, is_outdated=lambda: self.writer.outdated, outage=reads.outage)
         self.scheduler = Scheduler(self.writer.mailbox, rank=rank, holds=not shared.alone)
         self.reaper = Reaper(
             self.writer.mailbox,

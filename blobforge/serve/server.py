@@ -315,8 +315,7 @@ async def _inherit(parts: Parts) -> None:
     while parts.presence.rank() == 0:
         try:
             outputs, to_keep = await _outputs_left(parts)
-        except DatabaseError as error:
-            log.warning("cannot take up what another server left; tried again", reason=str(error))
+        except DatabaseError:  # told by the one that read; tried again
             await trio.sleep(INHERIT_AGAIN)
             continue
         keys = {key for _, _, key in outputs} | {accepted.key for accepted in to_keep}
