@@ -32,7 +32,8 @@ if TYPE_CHECKING:
 BATCH = 100
 CHURNERS = 16
 WORKER = "bench-0"
-CHURN_SECONDS = 5.0  # at a time
+CHURN_SECONDS = 5.0  # at a time, at most
+SLOWEST = 2000  # jobs a second: few are soon done, and what is left after that has another turn
 
 
 class Churn(Plan, frozen=True, kw_only=True):
@@ -134,7 +135,8 @@ async def _churn(server: Server, jobs: int) -> None:
         return await claim.batch(BATCH, connection, number)
 
     while left > 0:
-        tally = await measure(server, turn, clients=CHURNERS, seconds=CHURN_SECONDS)
+        seconds = min(CHURN_SECONDS, left * BATCH / SLOWEST + 0.1)
+        tally = await measure(server, turn, clients=CHURNERS, seconds=seconds)
         if tally.errors:
             raise BenchError(f"{tally.errors} errors while jobs were churned")
 
