@@ -9,18 +9,24 @@ from typing import Any
 import pytest
 
 from actors.messages import (
+    AdvanceOperation,
+    BeginOperation,
     Cancel,
     Claim,
     CloseBatch,
     Complete,
+    DeleteBatch,
     DeleteJob,
     Fail,
     MakeBatch,
+    OperationPlan,
     Prune,
     Register,
     Retry,
+    SelectJobs,
 )
 from blobforge import batch
+from blobforge.access import Caller, Scope
 from blobforge.batch import JobBatch
 from blobforge.events import BatchEnded
 from blobforge.job import JobStatus
@@ -156,6 +162,22 @@ def test_what_is_deleted_is_gone_and_waited_for_no_longer(book: Told) -> None:
     assert (book.counts(number), book.ended) == ({"completed": 1, "gone": 2}, [(number, 1)])
     book.do(Prune(((JobStatus.COMPLETED, book.now),), limit=10))
     assert (book.counts(number), book.ended, book.jobs(number)) == ({"gone": 3}, [], [])
+
+
+@pytest.mark.parametrize("results", [False, True])
+def test_a_batch_is_forgotten_with_the_last_of_its_jobs(book: Told, results: bool) -> None:
+    number, other = made(book), made(book, "other")
+    book.do(*(submission(n, batch=number) for n in range(2)), submission(1, batch=other))
+    end_one(book), end_one(book)
+    plan = OperationPlan(DeleteBatch(number, results), filter=JobFilter(batch=number))
+    root = Caller(frozenset({Scope.ADMIN}), name="root")
+    operation = book.do(BeginOperation(plan, root, number)).operation_id
+    book.do(SelectJobs(operation, 0, ((1, 2),), matched=2))
+    book.do(AdvanceOperation(operation, 0, "delete-batch", (1, 2)))
+    with book.reader() as reader:
+        assert reader.batches.get(number) is None
+        assert [each for each in (1, 2) if reader.job(each)] == ([2] if results else [1, 2])
+    assert (book.counts(number), book.counts(other)) == ({}, {"completed": 1})
 
 
 def test_what_is_refused_changes_nothing(book: Told) -> None:

@@ -11,13 +11,15 @@ from blobforge.store.lists import NEWEST
 from blobforge.store.reading import BatchCounts
 from blobforge.store.sql import rows, sql
 from blobforge.store.sql.running import Queries, Statements
+from blobforge.store.workingset import WorkingSet
 
 
 class BatchRows:
     """Used inside the transaction that the Store has open; changes rows at once."""
 
-    def __init__(self, statements: Statements) -> None:
+    def __init__(self, statements: Statements, working: WorkingSet) -> None:
         self._do = statements
+        self._working = working
 
     def add(self, batch: JobBatch) -> int:
         return self._do.insert(sql.INSERT_BATCH, rows.batch_values(batch))
@@ -27,6 +29,7 @@ class BatchRows:
         return int(row[0]) if row else None
 
     def delete_empty(self, batch_id: int) -> bool:
+        self._working.settle()  # jobs that have left it in this very transaction
         return self._do.change(sql.DELETE_EMPTY_BATCH, (batch_id,)) == 1
 
 

@@ -47,7 +47,7 @@ class SqlStore(CredentialLookups, WorkingSet):
         self.recovery = Recovery(self._do, self)
         self.doomed = Doomed(self._do, self)
         self.operations = Operations(self._do)
-        self.batches = BatchRows(self._do)
+        self.batches = BatchRows(self._do, self)
         self.requirements = Requirements(self._do, bulk, self)
         self.arrivals = Arrivals(self._do, self, self.requirements)
         self.outputs = Outputs(self._do)
