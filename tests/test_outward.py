@@ -70,7 +70,8 @@ def test_over_the_internet_only_usual_ports_and_https() -> None:
     [
         "ftp://x/", "//x/", "x", "https://", "https://u:p@x/", "https://u@x/", "https://x/#a", "https://x:0/",
         "https://x:99999/", "https://a b/", "https://x\\@y/", "https://ü.example/", "https://x/\r\nHost: y",
-        "https://x/" + "a" * 2000,
+        "https://x/" + "a" * 2000, "https://.", "https://a..b/", f"https://{'a' * 64}.example/",
+        f"https://{'a.' * 127}example/",
     ],
 )  # fmt: skip
 def test_what_is_no_url_to_call(url: str) -> None:

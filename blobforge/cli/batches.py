@@ -11,7 +11,7 @@ from blobforge.cli import common, manifests, output
 from blobforge.cli.common import CliSession, CommandGroup, pass_session, session_options
 from blobforge.cli.following import eta_text, in_vain, sum_up, until_ended
 from blobforge.cli.listing import gathered, print_list
-from blobforge.cli.naming import number_of, one_batch, open_one
+from blobforge.cli.naming import is_number, named, number_of, one_batch, open_one
 from blobforge.cli.operations import begun, watch
 from blobforge.cli.outage import Outages
 
@@ -33,7 +33,7 @@ def batches() -> None:
 
 
 @batches.command("list")
-@click.option("--name", metavar="NAME", help="Only batches of this name.")
+@click.option("--name", metavar="NAME", callback=named, help="Only batches of this name.")
 @click.option("--going", is_flag=True, help="Only those that have not ended.")
 @click.option("--limit", type=click.IntRange(1, 10_000), default=20, show_default=True, help="How many, at most.")
 @session_options
@@ -62,11 +62,13 @@ def list_batches(session: CliSession, /, *, name: str | None, going: bool, limit
 
 
 @batches.command("make")
-@click.argument("name", metavar="NAME")
+@click.argument("name", metavar="NAME", callback=named)
 @session_options
 @pass_session
 def make_batch(session: CliSession, name: str) -> None:
     """Make a batch, where none of this name is open; say its number. `submit --batch` makes one by itself."""
+    if is_number(name):
+        raise click.UsageError("A name is not of digits only: that is the number of a batch.")
     number = session.run(lambda client: open_one(client, name))
     if session.json:
         output.print_json({"id": number, "name": name})
@@ -210,7 +212,7 @@ def _as_a_whole(
     found = session.run(lambda client: _found(client, batch))
     about: dict[str, Any] = {"id": found.id, "name": output.one_line(found.name), "total": found.total}
     asked = question.format(**about, unfinished=found.unfinished, **_counts(found))
-    common.confirm(asked, yes=yes)
+    common.confirm(asked, yes=yes, hint="Give --yes to do it; `blobforge batches show` says what is in it.")
     operation = session.run(lambda client: begin(client, found.id))
     if wait:
         watch(session, operation)

@@ -209,12 +209,12 @@ def _scope_hint(detail: str) -> str:
     )
 
 
-def confirm(question: str, *, yes: bool) -> None:
+def confirm(question: str, *, yes: bool, hint: str = "Give --yes to do it, --dry-run to see first.") -> None:
     """Ask on the terminal; without one only `yes` will do. Raises CliError unless the answer is yes."""
     if yes:
         return
     if not (sys.stdin.isatty() and sys.stderr.isatty()):
-        raise CliError(f"{question} Nobody is here to answer.", USAGE, "Give --yes to do it, --dry-run to see first.")
+        raise CliError(f"{question} Nobody is here to answer.", USAGE, hint)
     if not click.confirm(question, err=True):
         raise CliError("Nothing was changed.")
 

@@ -10,7 +10,7 @@ import click
 
 from blobforge.cli import common, comparing, manifests, output, suggest
 from blobforge.cli.common import CliError, CliSession, CommandGroup, pass_session, session_options
-from blobforge.cli.naming import number_of
+from blobforge.cli.naming import named, number_of
 from blobforge.cli.selection import STATUSES, chosen, moment
 
 
@@ -68,7 +68,7 @@ def superseded(session: CliSession, /, *, older_than: float | None, keep: int | 
 @click.option("--job", "job_ids", type=int, multiple=True, metavar="ID", help="Only of this job; may be repeated.")
 @click.option("--type", metavar="TYPE", shell_complete=suggest.types, help="Only results of jobs of this type.")
 @click.option("--tag", metavar="TAG", shell_complete=suggest.tags, help="Only of jobs with this tag.")
-@click.option("--batch", "batch", metavar="BATCH", help="Only of jobs of this batch: its number, or its name.")
+@click.option("--batch", metavar="BATCH", callback=named, help="Only of jobs of this batch: its number, or its name.")
 @click.option("--made-by", metavar="'NAME<VERSION'", help="Only results of these converters, as 'marker<1.3'.")
 @click.option("--search", "q", metavar="TEXT", help="Only of jobs whose source path contains this.")
 @click.option("--since", metavar="TIME", callback=moment, help="Only of jobs completed since this, as in 2026-11-23.")

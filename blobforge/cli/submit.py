@@ -16,6 +16,7 @@ import click
 from blobforge.cli import common, output, suggest
 from blobforge.cli.common import CliError, CliSession, pass_session, required, session_options, time_ahead
 from blobforge.cli.ingest.find import Candidate, RejectedPath, Selection, find, no_tags, tags_of_path
+from blobforge.cli.naming import named
 
 if TYPE_CHECKING:
     from blobforge.client import Job
@@ -127,6 +128,7 @@ def _job_options(command: Any) -> Any:
         click.option(
             "--batch",
             metavar="NAME",
+            callback=named,
             help="The batch that they are for; made if none of that name is open, and closed at the end.",
         ),
         click.option("--group", metavar="NAME", help="Whose jobs they are: those of different groups take turns."),

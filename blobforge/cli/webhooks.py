@@ -156,7 +156,9 @@ def test_webhook(session: CliSession, webhook_id: int) -> None:
         click.echo(str(tried.id) if session.quiet else f"{tried.id}\tdelivered\t{tried.status}")
     if tried.state != "delivered":
         why = tried.error or "it has not been tried yet"
-        raise CliError(f"Webhook {webhook_id} has not taken it: {why}.", hint="It is tried again by itself.")
+        now = session.run(lambda client: client.get_webhook(webhook_id))
+        hint = "It is tried again by itself." if now.enabled else f"The webhook is disabled: {now.disabled_why}."
+        raise CliError(f"Webhook {webhook_id} has not taken it: {why}.", hint=hint)
 
 
 @webhooks.command("deliveries")

@@ -76,11 +76,16 @@ def target(url: str) -> Target | str:
         return "it has a user or a password in it"
     if parts.fragment or url.endswith("#"):
         return "it has a fragment (#), which is never sent"
-    if not parts.hostname or port == 0:
+    host = (parts.hostname or "").rstrip(".")
+    if not host or port == 0:
         return "it has no host, or no port that can be called"
+    if literal(host) is None and (
+        len(host) > 253 or not all(0 < len(part) < 64 for part in host.split("."))
+    ):
+        return "its host is no name that can be looked up"
     https = parts.scheme == "https"
     query = f"?{parts.query}" if parts.query else ""
-    return Target(https, parts.hostname.rstrip("."), port or (443 if https else 80), (parts.path or "/") + query)
+    return Target(https, host, port or (443 if https else 80), (parts.path or "/") + query)
 
 
 def host_of(url: str) -> str:

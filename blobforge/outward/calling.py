@@ -105,7 +105,7 @@ class Outward:
             raise CallError(f"no connection within {CONNECT_SECONDS:g} s") from None
         except (httpcore.NetworkError, httpcore.ProtocolError, ssl.SSLError) as error:
             raise CallError(f"{_said(error)}") from error
-        except (OSError, httpcore.UnsupportedProtocol) as error:
+        except (OSError, UnicodeError, httpcore.UnsupportedProtocol) as error:  # of a name that is none
             raise CallError(f"it cannot be reached: {error}") from error
 
     async def _judged(self, to: Target) -> list[HostAddress]:

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+from typing import cast
 
+from blobforge.cli.naming import open_one
+from blobforge.client import ApiError, AsyncClient, BatchInfo, BatchInfoPage
 from tests.cli.conftest import Running
 
 COPY = ("work", "--type", "pdf", "--exec", "cp {source} {output}", "--once", "--output-suffix", ".txt")
@@ -55,3 +58,23 @@ def test_as_a_whole(running: Running) -> None:
     missing = running.blobforge("submit", "a.pdf", "missing.pdf", "--batch", "scans")
     assert "stays open" in missing.stderr
     assert running.blobforge("submit", "a.pdf", "--open").returncode == 2
+    for unset in (("submit", "a.pdf", "--batch", ""), ("batches", "close", ""), ("batches", "delete", " ", "--yes")):
+        refused = running.blobforge(*unset)
+        assert (refused.returncode, "the name is empty" in refused.stderr) == (2, True), "it is no batch's"
+    assert running.blobforge("batches", "make", "12").returncode == 2
+
+
+async def test_the_open_one_of_a_name_need_not_be_the_latest() -> None:
+    pages = {
+        None: BatchInfoPage(batches=[BatchInfo(id=3, state="ended"), BatchInfo(id=2, state="closed")], next_cursor=2),
+        2: BatchInfoPage(batches=[BatchInfo(id=1, state="open")]),
+    }
+
+    class Server:
+        async def list_batches(self, *, name: str, limit: int, cursor: int | None = None) -> BatchInfoPage:
+            return pages[cursor]
+
+        async def make_batch(self, name: str) -> None:
+            raise ApiError(409, "batch-exists", "Batch 1 is open, and is called scans.")
+
+    assert await open_one(cast(AsyncClient, Server()), "scans") == 1

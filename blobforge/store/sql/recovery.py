@@ -12,6 +12,11 @@ from blobforge.store.sql import rows, sql
 from blobforge.store.sql.running import Statements
 from blobforge.store.workingset import WorkingSet
 
+_NUMBERED = (
+    "jobs", "tokens", "users", "audit", "backup_drills", "operations", "batches", "canaries", "webhooks",
+    "deliveries",
+)  # fmt: skip
+
 
 class Recovery:
     """Used inside the transaction that the Store has open."""
@@ -37,8 +42,8 @@ class Recovery:
             self._do.rows(sql.VOID_LATE_LEASES, (now,))
             highest = max(self._number(sql.HIGHEST_ATTEMPT), self._state()[1])
         self._do.rows(sql.FORGET_INSTANCES)  # the processes that live may have registered since
-        self._do.rows(sql.SEED_IDS, ("jobs", "jobs"))
-        self._do.rows(sql.SEED_IDS, ("batches", "batches"))  # of which there may have been the first since
+        for table in _NUMBERED:  # of which there may have been the first since
+            self._do.rows(sql.SEED_IDS, (table, table))
         self._do.rows(sql.SKIP_IDS, (ids,))
         self._do.rows(sql.END_RECOVERY, (highest + attempts,))
 

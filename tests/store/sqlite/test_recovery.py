@@ -107,6 +107,20 @@ def test_no_number_of_the_lost_time_is_given_again(backup: Path, tmp_path: Path)
         assert attempts[1][job_id] - attempt >= 3600
 
 
+def test_numbers_of_what_the_backup_had_none_of_go_on_higher_too(backup: Path, tmp_path: Path) -> None:
+    """Receivers of webhooks know what they had by its number, and take nothing twice."""
+    store = restored(backup, tmp_path / "copy.db")
+    settled(store, now=NOW)
+    store.close()
+    database = apsw.Connection(str(tmp_path / "copy.db"))
+    numbered = {
+        name for (name,) in database.execute("SELECT name FROM sqlite_master WHERE sql LIKE '%AUTOINCREMENT%'")
+    }
+    given = dict(database.execute("SELECT name, seq FROM sqlite_sequence"))
+    database.close()
+    assert {name for name in numbered if given.get(name, 0) < 1_000_000} == set()
+
+
 def test_a_copy_that_is_not_whole_is_refused(backup: Path, tmp_path: Path) -> None:
     copy = tmp_path / "copy.db"
     copy.write_bytes(b"no database at all, but long enough to be read as one" * 100)
