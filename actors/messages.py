@@ -1134,7 +1134,7 @@ class DeliveriesAgain(Success, frozen=True):
 
 class DeliverRangeAgain(Message[DeliveriesAgain], frozen=True):
     """The same of those of what happened from `since` on and before `until`; `only_failed`: of those that were given
-    up. At most `limit` are looked at, behind `after`."""
+    up. At most `limit` of that time, behind `after`."""
 
     webhook_id: int
     since: int

@@ -43,7 +43,9 @@ from blobforge.worker import Worker
 
 def begin(tx: Transaction, message: BeginCanary) -> CanaryBegun | Refusal:
     plan = message.plan
-    if tx.store.canaries.count_open() >= MOST_OPEN:
+    open_ = tx.store.canaries.count_open()
+    ended = _ended(tx) if open_ >= MOST_OPEN else []  # of late: the house is kept once a minute
+    if open_ - len(ended) >= MOST_OPEN:
         return Refusal(
             RefusalCode.SLOW_DOWN,
             f"{MOST_OPEN} canaries have not ended yet. Wait for one, or cancel one that is not needed.",
@@ -59,6 +61,8 @@ def begin(tx: Transaction, message: BeginCanary) -> CanaryBegun | Refusal:
     originals = [job for job in map(tx.store.job, message.jobs) if job is not None and _can_be_taken(tx, job, plan)]
     if not originals:
         return nothing_to_compare(plan)
+    for each in ended:
+        _close(tx, each)
     canary = Canary(
         0, plan.types, plan.made_by, plan.against, plan.sample, 0, plan.slower, plan.priority, message.by,
         message.name, tx.now,
@@ -176,6 +180,12 @@ def _stop(tx: Transaction, job_id: int, *, reason: str) -> bool:
     return not isinstance(on_jobs.cancelled(tx, Cancel(job_id, reason=reason)), Refusal)
 
 
+def _ended(tx: Transaction) -> list[Canary]:
+    """Those that are to be closed: each of their jobs has ended."""
+    found = tx.store.canaries.open(limit=MOST_OPEN)
+    return [canary for canary in found if not counted(tx.store.canaries.counts(canary))[1]]
+
+
 def _close(tx: Transaction, canary: Canary) -> None:
     """Its jobs are given to no worker any more, and claims look for them no longer."""
     if canary.closed_at is not None:
@@ -191,10 +201,8 @@ def _close(tx: Transaction, canary: Canary) -> None:
 def keep_house(tx: Transaction, before: int, *, limit: int) -> bool:
     """Close the canaries of which each job has ended. Of those that were begun before that time (ms) remove some jobs
     with all that they have, and then the canary. Whether there may be more."""
-    for canary in tx.store.canaries.open(limit=MOST_OPEN):
-        _, left = counted(tx.store.canaries.counts(canary))
-        if not left:
-            _close(tx, canary)
+    for canary in _ended(tx):
+        _close(tx, canary)
     removed = 0
     for canary in tx.store.canaries.made_before(before, limit=1):
         found = tx.store.canaries.jobs(canary.id, limit=limit)

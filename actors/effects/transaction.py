@@ -217,10 +217,13 @@ class Transaction(msgspec.Struct):
 
     def _tell_of_ended(self, first: int) -> None:
         """The jobs that have ended in an effect that stands, whatever it was that ended them; but for those that it
-        has brought back, as where a machine or a type was found to be broken, and for comparisons."""
+        has brought back, as where a machine or a type was found to be broken, for those that had ended before, and
+        whose retry was undone, and for comparisons."""
         if not self.store.webhooks.all():
             return
         for job in {job.id: job for job in self.store.ended[first:]}.values():
+            if job.completed_at != self.now:
+                continue
             now = self.store.job(job.id)
             if (now is None or now.status is job.status) and not is_comparison(job.type):
                 self.tell_webhooks(job_ended(job))

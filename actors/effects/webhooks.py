@@ -129,12 +129,12 @@ def deliver_range_again(tx: Transaction, message: DeliverRangeAgain) -> Deliveri
         return no_such_webhook(message.webhook_id)
     if not webhook.is_enabled:
         return _disabled(webhook)
-    found = tx.store.webhooks.between(
+    found, following = tx.store.webhooks.between(
         webhook.id, message.since, message.until, after=message.after, limit=message.limit
     )
     meant = [each for each in found if not message.only_failed or each.state is DeliveryState.FAILED]
     _send_again(tx, webhook, meant)
-    return DeliveriesAgain(len(meant), found[-1].id if len(found) == message.limit else None)
+    return DeliveriesAgain(len(meant), following)
 
 
 def _send_again(tx: Transaction, webhook: Webhook, deliveries: Iterable[Delivery]) -> None:

@@ -79,9 +79,7 @@ def target(url: str) -> Target | str:
     host = (parts.hostname or "").rstrip(".")
     if not host or port == 0:
         return "it has no host, or no port that can be called"
-    if literal(host) is None and (
-        len(host) > 253 or not all(0 < len(part) < 64 for part in host.split("."))
-    ):
+    if literal(host) is None and (len(host) > 253 or not all(0 < len(part) < 64 for part in host.split("."))):
         return "its host is no name that can be looked up"
     https = parts.scheme == "https"
     query = f"?{parts.query}" if parts.query else ""

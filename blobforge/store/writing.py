@@ -338,8 +338,11 @@ class Webhooks(Protocol):
     def next_due(self, webhook_id: int) -> int | None:
         """When (ms) the next one is; None: all have ended."""
 
-    def between(self, webhook_id: int, since: int, until: int, *, after: int, limit: int) -> list[Delivery]:
-        """Those of this time (ms) that have ended, by id, behind `after`."""
+    def between(
+        self, webhook_id: int, since: int, until: int, *, after: int, limit: int
+    ) -> tuple[list[Delivery], int | None]:
+        """Some of those of this time (ms) that have ended, by id, behind `after`; and behind which to go on, where
+        there may be more. Only so many others are passed by: there may be none, and more."""
 
     def prune(self, before: int, *, limit: int) -> bool:
         """Forget so many older ones, and those of deleted endpoints. Whether there may be more."""

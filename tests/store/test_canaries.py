@@ -276,6 +276,9 @@ def test_what_cannot_be_begun_is_said_in_words(made: Book) -> None:
     for _ in range(9):
         begin(made)
     assert begin(made).code is RefusalCode.SLOW_DOWN
+    (first, *_) = made.probe.column("canary_jobs", "job_id")
+    made.do(*(Cancel(first + each) for each in range(3)))
+    assert isinstance(begin(made), CanaryBegun), "of ten one has ended, just now"
 
 
 def test_the_sample_is_from_all_over_a_type_and_of_the_converters_that_are_asked_for(made: Book) -> None:

@@ -716,7 +716,10 @@ DELIVERIES: Final = f"""
      WHERE webhook = ? AND id < ? ORDER BY id DESC LIMIT ?"""
 DELIVERIES_BETWEEN: Final = f"""
     SELECT {DELIVERY_COLUMNS} FROM deliveries INDEXED BY deliveries_of_webhook
-     WHERE webhook = ? AND id > ? AND at >= ? AND at < ? AND state <> 'waiting' ORDER BY id LIMIT ?"""
+     WHERE webhook = ? AND id > ? AND id <= ? AND at >= ? AND at < ? AND state <> 'waiting' ORDER BY id LIMIT ?"""
+DELIVERY_AFTER: Final = """
+    SELECT id FROM deliveries INDEXED BY deliveries_of_webhook
+     WHERE webhook = ? AND id > ? ORDER BY id LIMIT 1 OFFSET ?"""
 # How many wait, up to so many, and since when the first of these.
 WAITING_DELIVERIES: Final = """
     SELECT count(*), min(at) FROM (SELECT at FROM deliveries INDEXED BY deliveries_due

@@ -8,11 +8,13 @@ import msgspec
 from msgspec.structs import astuple
 
 from blobforge.store.bulk import BulkAccess
+from blobforge.store.lists import NEWEST
 from blobforge.store.sql import sql
 from blobforge.store.sql.running import Queries, Row, Statements
 from blobforge.store.workingset import WorkingSet
 from blobforge.webhook import Delivery, DeliveryState, Occasion, Webhook
 
+LOOKED_AT = 5000  # deliveries at a time, for those of some hours
 _names = msgspec.json.Decoder(tuple[str, ...]).decode
 
 
@@ -84,10 +86,15 @@ class Webhooks:
         row = self._do.row(sql.NEXT_DELIVERY, (webhook_id,))
         return int(row[0]) if row else None
 
-    def between(self, webhook_id: int, since: int, until: int, *, after: int, limit: int) -> list[Delivery]:
+    def between(
+        self, webhook_id: int, since: int, until: int, *, after: int, limit: int
+    ) -> tuple[list[Delivery], int | None]:
         self._working.settle()
-        asked = (webhook_id, after, since, until, limit)
-        return [delivery(row) for row in self._do.rows(sql.DELIVERIES_BETWEEN, asked)]
+        row = self._do.row(sql.DELIVERY_AFTER, (webhook_id, after, LOOKED_AT - 1))
+        last = int(row[0]) if row else None
+        asked = (webhook_id, after, last or NEWEST, since, until, limit)
+        found = [delivery(each) for each in self._do.rows(sql.DELIVERIES_BETWEEN, asked)]
+        return found, found[-1].id if len(found) == limit else last
 
     def prune(self, before: int, *, limit: int) -> bool:
         self._working.settle()
