@@ -12,6 +12,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Container, Mapping
+from functools import cached_property
 
 import msgspec
 from msgspec.structs import replace
@@ -49,20 +50,21 @@ def _middle(bucket: int) -> float:
     return (lower_edge(bucket) + upper_edge(bucket)) / 2
 
 
-class Durations(msgspec.Struct, frozen=True):
-    """How long the completed attempts of one type took: bucket -> how many, each as if in its middle."""
+class Durations(msgspec.Struct, frozen=True, dict=True):
+    """How long the completed attempts of one type took: bucket -> how many, each as if in its middle. What is asked
+    of it is computed once: a page asks it of each type."""
 
     counts: dict[int, int]
 
-    @property
+    @cached_property
     def n(self) -> int:
         return sum(self.counts.values())
 
-    @property
+    @cached_property
     def mean_ms(self) -> float:
         return sum(n * _middle(bucket) for bucket, n in self.counts.items()) / self.n if self.n else 0.0
 
-    @property
+    @cached_property
     def spread_ms(self) -> float:
         """The standard deviation."""
         if self.n < 2:
@@ -80,6 +82,18 @@ class Durations(msgspec.Struct, frozen=True):
 
         None when fewer than ENOUGH took that long: then there is nothing to go by.
         """
+        if beyond > 0:
+            return self._quantile(share, beyond)
+        if share not in self._of_all:
+            self._of_all[share] = self._quantile(share, 0.0)
+        return self._of_all[share]
+
+    @cached_property
+    def _of_all(self) -> dict[float, float | None]:
+        """The quantiles that were asked for, by their shares."""
+        return {}
+
+    def _quantile(self, share: float, beyond: float) -> float | None:
         left = [(b, self._beyond(b, n, beyond)) for b, n in sorted(self.counts.items())]
         total = sum(n for _, n in left)
         if total < ENOUGH:
@@ -194,12 +208,13 @@ class Load(msgspec.Struct, frozen=True):
 
 class Outlook(msgspec.Struct, frozen=True):
     """When the queue will be empty: a range in seconds from now, or None with the reason in `words`. `types` says the
-    same of each type that waits or runs."""
+    same of each type that waits or runs. `rest`: where that cannot be said of some types, all the others together."""
 
     low_seconds: float | None
     high_seconds: float | None
     words: str
     types: dict[str, Outlook] = {}
+    rest: Outlook | None = None
 
 
 def outlook(loads: Mapping[str, Load], durations: Mapping[str, Durations], online: Container[str]) -> Outlook:
@@ -216,16 +231,25 @@ def outlook(loads: Mapping[str, Load], durations: Mapping[str, Durations], onlin
     if unknown:
         why = "; ".join(f"{type_}: {each.words}" for type_, each in list(unknown.items())[:3])
         more = f"; and {len(unknown) - 3} more types" if len(unknown) > 3 else ""
-        return Outlook(None, None, f"Unknown as a whole. {why}{more}.", types)
-    slots = sum(load.running for load in busy.values())
-    seen = sum(durations[type_].n for type_ in busy)
+        known = {type_: each for type_, each in types.items() if type_ not in unknown}
+        rest = _side_by_side(known, busy, durations) if known else None
+        return Outlook(None, None, f"Unknown as a whole. {why}{more}.", types, rest)
+    return replace(_side_by_side(types, busy, durations), types=types)
+
+
+def _side_by_side(
+    types: Mapping[str, Outlook], loads: Mapping[str, Load], durations: Mapping[str, Durations]
+) -> Outlook:
+    """That of all these types, each of which is known."""
+    slots = sum(loads[type_].running for type_ in types)
+    seen = sum(durations[type_].n for type_ in types)
     words = (
         f"If {slots:,} {'job goes' if slots == 1 else 'jobs go'} on side by side as now, and jobs take as long as "
         f"the last {seen:,} that were completed. Further attempts of what fails, and new jobs, are not in it. "
         "In one case of two it is sooner or later than this."
     )
     low = max(each.low_seconds or 0.0 for each in types.values())
-    return Outlook(low, max(each.high_seconds or 0.0 for each in types.values()), words, types)
+    return Outlook(low, max(each.high_seconds or 0.0 for each in types.values()), words)
 
 
 def batch_outlook(

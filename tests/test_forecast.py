@@ -164,6 +164,11 @@ def test_a_type_without_workers_hides_the_outlook_of_no_other() -> None:
     assert high["scan"] is not None
     whole = outlook({"pdf": Load(5, 1), "scan": Load(9, 1)}, known, {"pdf", "scan"})
     assert whole.high_seconds == max(high["pdf"], high["scan"])  # side by side: the slowest decides
+    assert whole.rest is None, "nothing is left out"
+    assert found.rest is not None
+    assert (found.rest.low_seconds, found.rest.high_seconds) == (whole.low_seconds, whole.high_seconds)
+    assert "2 jobs go on side by side" in found.rest.words
+    assert outlook({"ocr": Load(3, 0)}, known, {"pdf"}).rest is None
 
 
 def test_with_no_worker_online_nothing_is_foretold() -> None:

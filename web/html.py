@@ -18,6 +18,7 @@ URL = "%/:?#[]@!$&'()*+,;=~"  # what stays as it is in a Location: everything el
 PLACES = (
     ("Overview", "/", Scope.READ),
     ("Jobs", "/jobs", Scope.READ),
+    ("Types", "/types", Scope.READ),
     ("Batches", "/batches", Scope.READ),
     ("Failures", "/failures", Scope.READ),
     ("Operations", "/operations", Scope.READ),

@@ -13,7 +13,8 @@ WEEK_MS = 7 * 86_400_000
 WEEKS_KEPT = 4  # of durations: converters get faster, documents change
 WORKER_HOURS_KEPT = 26
 FEW_FAILURES = 5  # of a worker: fewer are chance
-RATE_HOURS = 24  # that a worker's rates are about
+RATE_HOURS = 24  # that a worker's rates are about, and a type's share of failures
+RATE_STEP, RATE_SLOTS = 900, 5  # what a type completes in an hour: within four quarters and the one under way
 # The widths of the slots that happenings and depths are kept in, and for how long each (seconds): a little more than
 # the chart of that width shows (1 h, 24 h, 7 d).
 KEPT = {60: 2 * 3600, 900: 26 * 3600, 3600: 8 * 86_400}
@@ -173,6 +174,24 @@ class TypeQueue(msgspec.Struct, frozen=True):
     oldest_at: int | None
     has_worker: bool
     not_accepted: bool = False
+
+
+class TypeLately(msgspec.Struct, frozen=True):
+    """How attempts of one type ended: `completed_per_hour` within the last hour, `completed` in each of the last
+    RATE_HOURS (the last one is not over), `failed` (or lost) in all of these."""
+
+    completed_per_hour: float
+    completed: tuple[int, ...]
+    failed: int
+
+    @property
+    def ended(self) -> int:
+        return sum(self.completed) + self.failed
+
+    @property
+    def failure_rate(self) -> float | None:
+        """The share of failed and lost ones; None while none has ended."""
+        return self.failed / self.ended if self.ended else None
 
 
 class Backfilling(msgspec.Struct, frozen=True):

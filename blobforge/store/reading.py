@@ -34,6 +34,7 @@ from blobforge.store.figures import (
     Space,
     Stats,
     TagWeight,
+    TypeLately,
     TypeQueue,
     UnmatchedSet,
     WorkerRates,
@@ -93,6 +94,9 @@ class Insights(Protocol):
     def history(self, window: str, *, now: int, type_: str | None = None) -> History:
         """The series of one of WINDOWS, of all types or of one, up to `now` (ms since the epoch)."""
 
+    def lately(self, types: Collection[str], *, now: int) -> dict[str, TypeLately]:
+        """How attempts of each of these types ended within the last hour and day."""
+
     # --- how long things take
 
     def durations(self, *, now: int) -> dict[str, Durations]:
@@ -121,6 +125,9 @@ class Insights(Protocol):
     def count(self, status: JobStatus) -> int: ...
     def types_with_workers(self) -> set[str]:
         """The types that a worker is online for."""
+
+    def workers_by_type(self) -> dict[str, int]:
+        """How many workers are online for each of these types: a worker of several counts for each."""
 
     def queues(self) -> list[TypeQueue]:
         """Every type that has pending jobs, the longest wait first."""

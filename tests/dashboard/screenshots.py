@@ -32,6 +32,7 @@ def pages(ids: dict[str, int]) -> dict[str, str]:
         "job-completed": f"/jobs/{ids['completed']}",
         "job-waiting": f"/jobs/{ids['waiting']}",
         "failures": "/failures",
+        "types": "/types",
         "batches": "/batches",
         "batch": "/batches/1",
         "operations": "/operations",

@@ -114,6 +114,29 @@ def test_a_chart_has_what_happened_and_how_deep_the_queue_was(book: Book, reader
     assert one.workers[-1] == 1
 
 
+def test_how_types_go_lately(book: Book, reader: Reader) -> None:
+    """What is completed within the hour, in each hour of the day, and what fails: of those that are asked for."""
+    at(book, book.now // HOUR * HOUR)
+    book.register("w1")
+    book.do(Register(ADMIN, "both", "ocr"))
+    book.do(*map(submission, range(6)), submission("x", type_="ocr"), Claim(ADMIN, "both", ("pdf", "ocr")))
+    assert reader.insights.workers_by_type() == {"pdf": 2, "ocr": 1}
+    for _ in range(3):
+        (job,) = book.do(Claim(ADMIN, "w1", ("pdf",))).jobs
+        book.do(Complete(ADMIN, "w1", job.id))
+    (job,) = book.do(Claim(ADMIN, "w1", ("pdf",))).jobs
+    book.do(Fail(ADMIN, "w1", job.id, "no such thing"))
+    at(book, book.now // HOUR * HOUR + 2 * HOUR + 30 * MINUTE)
+    (job,) = book.do(Claim(ADMIN, "w1", ("pdf",))).jobs
+    book.do(Complete(ADMIN, "w1", job.id))
+    found = reader.insights.lately(["pdf", "ocr"], now=book.now)
+    assert found["pdf"].completed == (*[0] * 21, 3, 0, 1)
+    assert (found["pdf"].failed, found["pdf"].failure_rate) == (1, 0.2)
+    assert 0.7 < found["pdf"].completed_per_hour <= 1, "one within four quarters and the one under way"
+    assert (found["ocr"].completed_per_hour, found["ocr"].failure_rate) == (0, None)
+    assert reader.insights.lately([], now=book.now) == {}
+
+
 @pytest.mark.parametrize("window", WINDOWS)
 def test_what_the_server_slept_through_is_a_gap(book: Book, reader: Reader, window: str) -> None:
     step, count = WINDOWS[window]

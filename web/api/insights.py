@@ -5,9 +5,10 @@ The `read_*` functions are for the pages, too: a page shows what the API answers
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from heapq import nsmallest
+from typing import Protocol
 
 from msgspec.structs import asdict, replace
 
@@ -15,7 +16,7 @@ from actors.janitor import Janitor
 from blobforge.breaker import is_open
 from blobforge.config import describe
 from blobforge.failures import WORKER_SILENT
-from blobforge.forecast import Outlook, outlook, still_for
+from blobforge.forecast import Durations, Outlook, outlook, still_for
 from blobforge.job import JobStatus, Outcome
 from blobforge.jobtype import NOTHING_SET
 from blobforge.outward.addresses import host_of
@@ -46,11 +47,16 @@ async def history(call: Call) -> wire_insights.HistoryWire | Refusal:
     return await read_history(call.services, wanted.window, wanted.type)
 
 
-def read_outlook(reader: Reader, *, now: int) -> wire_insights.OutlookWire:
+def read_outlook(
+    reader: Reader, *, now: int, durations: Mapping[str, Durations] | None = None
+) -> wire_insights.OutlookWire:
+    """`durations`, where they have been read already."""
     insights = reader.insights
-    found = outlook(insights.loads(), insights.durations(now=now), insights.types_with_workers())
+    durations = durations if durations is not None else insights.durations(now=now)
+    found = outlook(insights.loads(), durations, insights.types_with_workers())
     types = {type_: wire_insights.TypeOutlookWire(*_range(each), each.words) for type_, each in found.types.items()}
-    return wire_insights.OutlookWire(*_range(found), found.words, types)
+    rest = wire_insights.TypeOutlookWire(*_range(found.rest), found.rest.words) if found.rest is not None else None
+    return wire_insights.OutlookWire(*_range(found), found.words, types, rest)
 
 
 def _range(found: Outlook) -> tuple[float | None, float | None]:
@@ -109,7 +115,13 @@ async def failure(call: Call) -> wire_insights.FailureDetailWire | Refusal:
     return found
 
 
-async def reading_attention(services: Services) -> Callable[[Reader], wire_insights.AttentionWire]:
+class ReadAttention(Protocol):
+    def __call__(
+        self, reader: Reader, durations: Mapping[str, Durations] | None = None
+    ) -> wire_insights.AttentionWire: ...
+
+
+async def reading_attention(services: Services) -> ReadAttention:
     """Takes down what stands in memory now. What it returns reads the rest of it from the database."""
     now = services.now()
     backup = await status.backup(services)
@@ -120,7 +132,7 @@ async def reading_attention(services: Services) -> Callable[[Reader], wire_insig
         if limit.refusing
     ]
 
-    def read(reader: Reader) -> wire_insights.AttentionWire:
+    def read(reader: Reader, durations: Mapping[str, Durations] | None = None) -> wire_insights.AttentionWire:
         insights = reader.insights
         failures = insights.failures()
         dead = sorted((each for each in failures if each.dead), key=lambda each: -each.dead)
@@ -131,7 +143,7 @@ async def reading_attention(services: Services) -> Callable[[Reader], wire_insig
             _lost(reader, now=now),
             _contested(reader, now=now),
             _queues(reader, now=now),
-            _standing_still(reader, now=now),
+            _standing_still(reader, durations if durations is not None else insights.durations(now=now), now=now),
             refusing,
             backup,
             paused=_paused(reader),
@@ -223,8 +235,7 @@ def _unheard(reader: Reader, *, now: int) -> list[wire_insights.UnheardWebhook]:
     ]
 
 
-def _standing_still(reader: Reader, *, now: int) -> list[wire_insights.StillJob]:
-    durations = reader.insights.durations(now=now)
+def _standing_still(reader: Reader, durations: Mapping[str, Durations], *, now: int) -> list[wire_insights.StillJob]:
     still = (
         (seconds, job)
         for job in reader.insights.running_jobs()

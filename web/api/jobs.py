@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 
@@ -27,7 +27,7 @@ from actors.messages import (
     Submitted,
 )
 from blobforge import life
-from blobforge.forecast import Expected, expected_end
+from blobforge.forecast import Durations, Expected, expected_end
 from blobforge.job import Job, JobStatus, no_such_job
 from blobforge.objects.keys import source_key
 from blobforge.objects.local import LocalStore
@@ -282,11 +282,14 @@ def with_ends(find: Callable[[Reader], Page], reader: Reader, *, now: int) -> tu
     return page, expected_ends(reader, page.jobs, now=now)
 
 
-def expected_ends(reader: Reader, jobs: list[Job], *, now: int) -> dict[int, Expected]:
-    """When the running ones among these jobs will probably have ended; those of which that can be said."""
+def expected_ends(
+    reader: Reader, jobs: list[Job], *, now: int, durations: Mapping[str, Durations] | None = None
+) -> dict[int, Expected]:
+    """When the running ones among these jobs will probably have ended; those of which that can be said. `durations`,
+    where they have been read already."""
     if not any(job.status is JobStatus.RUNNING for job in jobs):
         return {}
-    durations = reader.insights.durations(now=now)
+    durations = durations if durations is not None else reader.insights.durations(now=now)
     ends = {job.id: expected_end(job, durations.get(job.type), now=now) for job in jobs}
     return {job_id: end for job_id, end in ends.items() if end is not None}
 

@@ -44,12 +44,14 @@ class TypeOutlookWire(msgspec.Struct, frozen=True):
 
 class OutlookWire(msgspec.Struct, frozen=True):
     """When the queue will be empty, as a range in seconds from now; null unless it can be said of each type. `words`
-    says what was assumed, or why it is unknown."""
+    says what was assumed, or why it is unknown. `rest`: all types together but those of which it cannot be said; null
+    where it can be said of each, or of none."""
 
     low_seconds: float | None
     high_seconds: float | None
     words: str
     by_type: dict[str, TypeOutlookWire] = {}
+    rest: TypeOutlookWire | None = None
 
 
 class FailureWire(msgspec.Struct, frozen=True):

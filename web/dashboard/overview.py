@@ -16,10 +16,12 @@ from web.api.insights import MOST_SHOWN, read_outlook, reading_attention, readin
 from web.api.jobs import expected_ends
 from web.api.wire_insights import FailureQuery
 from web.dashboard.page import framed, page
+from web.dashboard.typerows import busiest, ends, known_types, rows_of
 from web.routing import Access, Call, Route
 
 WINDOWS = {"1h": "hour", "24h": "day", "7d": "week"}
 RUNNING_SHOWN = 20  # jobs that the overview lists; the others stand in the list of jobs
+TYPES_SHOWN = 12  # those with the most to do
 MOST_CAUSES = 100
 
 
@@ -30,11 +32,16 @@ async def overview(call: Call) -> Response:
 
     def read(reader: Reader) -> dict[str, Any]:
         running = reader.list_jobs(JobFilter(JobStatus.RUNNING), limit=RUNNING_SHOWN, cursor=Cursor())
+        durations = reader.insights.durations(now=now)
+        outlook, types = read_outlook(reader, now=now, durations=durations), known_types(reader)
         return {
-            "attention": read_attention(reader),
-            "outlook": read_outlook(reader, now=now),
+            "attention": read_attention(reader, durations),
+            "outlook": outlook,
+            "unknown": [type_ for type_, each in outlook.by_type.items() if each.high_seconds is None],
+            "types": len(types),
+            "rows": rows_of(reader, busiest(types, TYPES_SHOWN), outlook, now=now),
             "running": running,
-            "ends": expected_ends(reader, running.jobs, now=now),
+            "ends": expected_ends(reader, running.jobs, now=now, durations=durations),
         }
 
     stats, found = await framed(call, read)
@@ -46,6 +53,7 @@ async def overview(call: Call) -> Response:
         window=window if window in WINDOWS else "1h",
         windows=WINDOWS,
         most=MOST_SHOWN,
+        until_when=ends,
         stats=stats,
         **found,
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from web.dashboard import admin, batches, canaries, comparison, jobs, operations, overview, workers
+from web.dashboard import admin, batches, canaries, comparison, jobs, operations, overview, types, workers
 from web.dashboard.actions import action_routes
 from web.routing import Route
 
@@ -18,6 +18,7 @@ def page_routes(api: Iterable[Route]) -> list[Route]:
         *batches.ROUTES,
         *operations.ROUTES,
         *canaries.ROUTES,
+        *types.ROUTES,
         *workers.ROUTES,
         *admin.ROUTES,
         *action_routes(api),

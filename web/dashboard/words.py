@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from datetime import datetime, timedelta
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
 from typing import Any, TypeGuard
 
 import humanize
@@ -19,6 +20,7 @@ STEM = 32  # characters of a long name that stay before the gap
 TAIL = 16
 SOON_MS = 5_000
 KIB = 1024
+SPARK_STEP, SPARK_HEIGHT = 4, 20
 IN_BYTES = ("memory", "disk", "swap", "vram")  # what workers tell of their machines, where it is a large number
 
 
@@ -47,6 +49,9 @@ def install(environment: Environment) -> None:
         "pill": pill,
         "progress": progress,
         "span": span,
+        "clock": clock,
+        "per_hour": per_hour,
+        "spark": spark,
         "machine": machine,
         "tries": tries,
     }
@@ -92,6 +97,24 @@ def span(end: Expected, now: int) -> Markup:
     return Markup("{} to {}").format(ago(earliest, now), _until(end.latest, now))
 
 
+def clock(end: Expected, now: int) -> Markup:
+    """The same by the clock: "14:05 to 15:20 UTC"; the script says it in the reader's zone."""
+    if _minute(end.earliest, now) == _minute(end.latest, now):
+        return Markup("{}").format(_time_of_day(end.latest, now))
+    return Markup("{} to {}").format(_time_of_day(end.earliest, now), _time_of_day(end.latest, now))
+
+
+def _time_of_day(ms: int, now: int) -> Markup:
+    exact = rfc3339(ms)
+    return Markup('<time datetime="{}" title="{}" data-clock>{} UTC</time>').format(exact, exact, _minute(ms, now))
+
+
+def _minute(ms: int, now: int) -> str:
+    """`14:05`; on another day `30 Nov 14:05`."""
+    at, today = (datetime.fromtimestamp(each / 1000, UTC) for each in (ms, now))
+    return f"{at:%H:%M}" if at.date() == today.date() else f"{at.day} {at:%b %H:%M}"
+
+
 def when(ms: int | None) -> Markup:
     """The exact time."""
     if ms is None:
@@ -116,6 +139,29 @@ def duration(seconds: float | None) -> str:
 
 def size(octets: int | None) -> str:
     return humanize.naturalsize(octets, binary=True) if octets is not None else "–"
+
+
+def per_hour(rate: float) -> str:
+    """A rate that was measured over an hour: `0.8`, `12`, `1,240`."""
+    return f"{rate:.1f}" if 0 < rate < 10 else f"{round(rate):,}"
+
+
+def spark(values: Sequence[int], what: str) -> Markup:
+    """A line of some numbers, without a script: the highest one is at the top, and 0 at the bottom."""
+    highest = max(values, default=0)
+    points = (
+        " ".join(
+            f"{x * SPARK_STEP},{SPARK_HEIGHT - (SPARK_HEIGHT - 2) * n / highest - 1:.1f}"
+            for x, n in enumerate(values)
+        )
+        if highest
+        else f"0,{SPARK_HEIGHT - 1} {(len(values) - 1) * SPARK_STEP},{SPARK_HEIGHT - 1}"
+    )
+    said = f"At most {highest:,} {what}, {values[-1]:,} in the latest" if highest else f"None {what}"
+    return Markup(
+        '<svg class="spark" viewBox="0 0 {} {}" role="img" aria-label="{}"><title>{}</title>'
+        '<polyline points="{}"/></svg>'
+    ).format((len(values) - 1) * SPARK_STEP, SPARK_HEIGHT, said, said, points)
 
 
 def count(n: float | None) -> str:

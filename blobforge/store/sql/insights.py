@@ -6,13 +6,15 @@ or at the workers. Part of the Reader, which lends its connection and knows of s
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from contextlib import closing
+
+import msgspec
 
 from blobforge.breaker import is_open
 from blobforge.canary import is_comparison
 from blobforge.forecast import Durations, Load
-from blobforge.job import Job, JobStatus
+from blobforge.job import Job, JobStatus, Outcome
 from blobforge.jobtype import NOTHING_SET, TypeLoad
 from blobforge.options import WITH_OPTIONS
 from blobforge.people import AuditEntry
@@ -26,11 +28,14 @@ from blobforge.store.figures import (
     LEVELS,
     ONLINE,
     RATE_HOURS,
+    RATE_SLOTS,
+    RATE_STEP,
     WEEK_MS,
     WEEKS_KEPT,
     WINDOWS,
     Failure,
     History,
+    TypeLately,
     TypeQueue,
     UnmatchedSet,
     WorkerRates,
@@ -61,6 +66,7 @@ class Insights:
 
     def __init__(self, ask: Queries) -> None:
         self._ask = ask
+        self._known_durations: dict[str, Durations] = {}  # as they were last read
 
     # --- charts
 
@@ -101,13 +107,38 @@ class Insights:
                 levels[status][slot] += n
         levels[ONLINE][slot] = sum(n for status, n in self._ask.rows(sql.WORKER_COUNTS) if status != "offline")
 
+    @of_one_moment
+    def lately(self, types: Collection[str], *, now: int) -> dict[str, TypeLately]:
+        slot, hour = now // 1000 // RATE_STEP, now // HOUR_MS
+        completed = {of: int(n) for of, n in self._ask.rows(sql.COMPLETED_BY_TYPE, (RATE_STEP, slot - RATE_SLOTS))}
+        hours: dict[str, list[int]] = {type_: [0] * RATE_HOURS for type_ in types}
+        failed = dict.fromkeys(types, 0)
+        names = msgspec.json.encode(sorted(types)).decode()
+        for type_, at, what, n in self._ask.rows(sql.ENDED_BY_TYPE, (3600, hour - RATE_HOURS, names)):
+            if what != Outcome.COMPLETED:
+                failed[type_] += n
+            elif at <= hour:  # a clock that was set back
+                hours[type_][at - hour - 1] += n
+        ran = (RATE_SLOTS - 1 + now / 1000 % RATE_STEP / RATE_STEP) * RATE_STEP
+        return {
+            type_: TypeLately(completed.get(type_, 0) / ran * 3600, tuple(hours[type_]), failed[type_])
+            for type_ in types
+        }
+
     # --- how long things take
 
     def durations(self, *, now: int) -> dict[str, Durations]:
         counts: dict[str, dict[int, int]] = {}
         for type_, bucket, n in self._ask.rows(sql.DURATIONS, (now // WEEK_MS - WEEKS_KEPT + 1,)):
             counts.setdefault(type_, {})[bucket] = n
-        return {type_: Durations(of_type) for type_, of_type in counts.items()}
+        # Where nothing has been completed since, what was computed of them holds.
+        self._known_durations = {
+            type_: known
+            if (known := self._known_durations.get(type_)) and known.counts == of_type
+            else Durations(of_type)
+            for type_, of_type in counts.items()
+        }
+        return self._known_durations
 
     @of_one_moment
     def loads(self) -> dict[str, Load]:
@@ -147,6 +178,9 @@ class Insights:
 
     def types_with_workers(self) -> set[str]:
         return {row[0] for row in self._ask.rows(sql.TYPES_WITH_WORKERS)}
+
+    def workers_by_type(self) -> dict[str, int]:
+        return dict(self._ask.rows(sql.WORKERS_BY_TYPE))
 
     @of_one_moment
     def queues(self) -> list[TypeQueue]:

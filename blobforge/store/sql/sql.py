@@ -388,6 +388,13 @@ FIRST_HELD_UP: Final = f"""
 # --- what the dashboard shows
 HAPPENINGS: Final = "SELECT slot, type, what, n FROM happenings WHERE step = ? AND slot > ?"
 DEPTHS: Final = "SELECT slot, type, status, n FROM depths WHERE step = ? AND slot > ?"
+COMPLETED_BY_TYPE: Final = """
+    SELECT type, sum(n) FROM happenings WHERE step = ? AND slot > ? AND what = 'completed' GROUP BY type"""
+# Of these types (?3).
+ENDED_BY_TYPE: Final = """
+    SELECT type, slot, what, n FROM happenings
+     WHERE step = ?1 AND slot > ?2 AND what IN ('completed', 'failed', 'lost')
+       AND type IN (SELECT value FROM json_each(?3))"""
 DURATIONS: Final = "SELECT type, bucket, sum(n) FROM durations WHERE week >= ? GROUP BY type, bucket"
 WORKER_RATES: Final = "SELECT worker_id, outcome, sum(n) FROM worker_rates WHERE hour > ? GROUP BY worker_id, outcome"
 FLEET_RATES: Final = "SELECT outcome, sum(n) FROM worker_rates WHERE hour > ? GROUP BY outcome"
@@ -433,6 +440,13 @@ TYPES_WITH_WORKERS: Final = """
     UNION
     SELECT t.type FROM worker_types AS t JOIN workers AS w ON w.id = t.worker_id
      WHERE w.status = 'online' AND w.enabled = 1 AND w.quarantine IS NULL"""
+WORKERS_BY_TYPE: Final = """
+    SELECT type, count(*)
+      FROM (SELECT id, type FROM workers WHERE status = 'online' AND enabled = 1 AND quarantine IS NULL
+            UNION
+            SELECT w.id, t.type FROM worker_types AS t JOIN workers AS w ON w.id = t.worker_id
+             WHERE w.status = 'online' AND w.enabled = 1 AND w.quarantine IS NULL) AS there
+     GROUP BY type"""
 _STAFF: Final = """
     SELECT id, status = 'online' AND quarantine IS NULL,
            EXISTS (SELECT 1 FROM jobs WHERE jobs.status = 'running' AND jobs.worker_id = workers.id)

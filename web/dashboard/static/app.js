@@ -182,6 +182,8 @@ const connection = {
 // ---------------------------------------------------------------- times, icon, notices
 
 const UNITS = [["day", 86400], ["hour", 3600], ["minute", 60], ["second", 1]];
+const timeOfDay = new Intl.DateTimeFormat("en-GB", { hour: "2-digit", minute: "2-digit" });
+const dayAndTime = new Intl.DateTimeFormat("en-GB", { day: "numeric", month: "short", hour: "2-digit", minute: "2-digit" });
 const speak = new Intl.RelativeTimeFormat("en", { numeric: "always" });
 
 // The server says with each page what time it is there: this machine's clock may be wrong.
@@ -205,6 +207,13 @@ const tellTimes = () => {
     const [unit, length] = UNITS.find(([, size]) => Math.abs(seconds) >= size) || UNITS[3];
     const said = Math.abs(seconds) < 1 ? "now" : speak.format(Math.round(seconds / length), unit);
     const text = time.dataset.ago === "bare" ? said.replace(/^in /, "") : said;
+    if (time.textContent !== text) time.textContent = text;
+  }
+  // Times of day: in the zone of who reads them, with the day where it is another one.
+  const today = new Date(serverTime.now()).toDateString();
+  for (const time of document.querySelectorAll("time[data-clock]")) {
+    const at = new Date(time.dateTime);
+    const text = (at.toDateString() === today ? timeOfDay : dayAndTime).format(at).replace(",", "");
     if (time.textContent !== text) time.textContent = text;
   }
 };
@@ -382,7 +391,7 @@ const step = (by) => {
   next.scrollIntoView({ block: "nearest" });
 };
 
-const PLACES = { o: "/", j: "/jobs", f: "/failures", w: "/workers", a: "/admin" };
+const PLACES = { o: "/", j: "/jobs", t: "/types", f: "/failures", w: "/workers", a: "/admin" };
 const go = (address) => document.querySelector(`.top nav a[href="${address}"]`)?.click();
 let going = 0;
 
