@@ -63,7 +63,7 @@ def remember(database: Path) -> None:
     """An hour and a day behind the scene, for the charts: what a server that has run so long would have noted."""
     now = int(time.time())
     happened, depths = [], []
-    for step, slots in ((60, 60), (900, 96)):
+    for step, slots in ((60, 60), (900, 96), (3600, 24)):
         for back in range(1, slots):
             slot, wave = now // step - back, 1 + math.sin(back / 7)
             ended = {"submitted": 9 * wave + back % 4, "completed": 6 * wave + back % 3 + 3, "failed": back % 13 == 0}

@@ -54,6 +54,29 @@ def test_relative_times(ms: int, said: str) -> None:
     assert words.relative(NOW - ms, NOW) == said
 
 
+def test_a_range_by_the_clock() -> None:
+    """NOW is 08:00 UTC."""
+    text = re.sub("<[^>]*>", "", words.clock(Expected(NOW + 60_000, NOW + 3_600_000, "durations"), NOW))
+    assert text == "08:01 UTC to 09:00 UTC"
+    assert re.sub("<[^>]*>", "", words.clock(Expected(NOW, NOW + 30_000, "durations"), NOW)) == "08:00 UTC"
+    assert "16 Jan 08:00 UTC" in words.clock(Expected(NOW, NOW + 86_400_000, "durations"), NOW)
+
+
+@pytest.mark.parametrize(("rate", "said"), [(0, "0"), (0.75, "0.8"), (9.96, "10.0"), (12.4, "12"), (1240, "1,240")])
+def test_a_rate(rate: float, said: str) -> None:
+    assert words.per_hour(rate) == said
+
+
+@pytest.mark.parametrize(
+    ("values", "points", "said"),
+    [((0, 5, 10), "0,19.0 4,10.0 8,1.0", "At most 10 done, 10 in the latest"), ((0, 0, 0), "0,19 8,19", "None done")],
+)
+def test_a_line_of_numbers(values: tuple[int, ...], points: str, said: str) -> None:
+    shown = words.spark(values, "done")
+    assert f'points="{points}"' in shown
+    assert f'aria-label="{said}"' in shown
+
+
 def test_a_time_has_the_exact_one_with_it() -> None:
     shown = words.ago(NOW - 60_000, NOW)
     assert shown == words.ago("2027-01-15T07:59:00.000Z", NOW)
