@@ -25,8 +25,6 @@ PLANS: list[tuple[str, tuple[Any, ...], str]] = [
     (shared.UNDOS, ("t", 1, 10), "PRIMARY KEY"),
     (shared.HAPPENINGS, (60, 1), "PRIMARY KEY"),
     (shared.DEPTHS, (60, 1), "PRIMARY KEY"),
-    (shared.COMPLETED_BY_TYPE, (900, 1), "PRIMARY KEY"),
-    (shared.ENDED_BY_TYPE, (3600, 1, '["pdf"]'), "PRIMARY KEY"),
     (shared.WORKER_RATE, (1, "w"), "PRIMARY KEY"),
     (shared.FAILURE_BY_FINGERPRINT, ("x",), "sqlite_autoindex_failures_1"),
     (shared.FIRST_PENDING, ("pdf", 3), "jobs_"),  # either index has them in order
