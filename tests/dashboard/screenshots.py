@@ -39,6 +39,7 @@ def pages(ids: dict[str, int]) -> dict[str, str]:
         "operation": "/operations/1",
         "canaries": "/canaries",
         "canary": "/canaries/1",
+        "find": "/find?q=obelix",
         "workers": "/workers",
         "worker": "/workers/obelix",
         "admin-tokens": "/admin/tokens",

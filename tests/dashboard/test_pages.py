@@ -22,6 +22,7 @@ from tests.fixtures.server import ServerProcess
 MOST_BYTES = 200_000  # of a page with all that belongs to it, as it comes over the line
 NAMES = list(pages(defaultdict(int)))
 HEADINGS = {
+    "find": "Find",
     "overview": "Overview", "jobs": "Jobs", "jobs-dead": "Jobs", "jobs-none": "Jobs", "job-running": "running books/",
     "job-dead": "dead scans/broken-0.pdf", "job-completed": "completed books/",
     "job-waiting": "pending maps/gaul.svg", "failures": "Failures by their cause",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from web.dashboard import admin, batches, canaries, comparison, jobs, operations, overview, types, workers
+from web.dashboard import admin, batches, canaries, comparison, find, jobs, operations, overview, types, workers
 from web.dashboard.actions import action_routes
 from web.routing import Route
 
@@ -21,5 +21,6 @@ def page_routes(api: Iterable[Route]) -> list[Route]:
         *types.ROUTES,
         *workers.ROUTES,
         *admin.ROUTES,
+        *find.ROUTES,
         *action_routes(api),
     ]

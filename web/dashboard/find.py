@@ -1,0 +1,82 @@
+"""Finding: pages, a job by its id, jobs by their text, workers, types and batches by a part of their name. It is a
+page, and what the dialog of Ctrl-K shows."""
+
+from __future__ import annotations
+
+from urllib.parse import quote, urlencode
+
+import msgspec
+from quart import Response
+
+from blobforge.access import Scope
+from blobforge.refusals import Refusal
+from blobforge.store.reading import Reader
+from blobforge.worker import WorkerFilter
+from web.api import arrays
+from web.dashboard.admin import TABS
+from web.dashboard.page import framed, page
+from web.html import PLACES
+from web.routing import Access, Call, Route
+
+MOST = 5  # of each kind
+MOST_TYPED = 200  # characters
+BATCHES_LOOKED_AT = 200  # the newest ones
+
+
+class Match(msgspec.Struct, frozen=True):
+    """One thing that may be meant: its kind, its name, where it is, and a word about it."""
+
+    kind: str
+    name: str
+    url: str
+    note: str = ""
+
+
+async def find(call: Call) -> Response | Refusal:
+    text = call.request.args.get("q", "").strip()[:MOST_TYPED]
+    stats, found = await framed(call, lambda reader: _in_database(reader, text) if text else [])
+    places = [Match("Page", name, url) for name, url in _places(call) if text.casefold() in name.casefold()]
+    return await page(
+        call, "find.html", title="Find", place="/find", stats=stats, q=text, found=[*found, *places], most=MOST_TYPED
+    )
+
+
+def _places(call: Call) -> list[tuple[str, str]]:
+    """The pages that the caller may look at."""
+    places = [(name, url) for name, url, scope in PLACES if call.caller.may(scope)]
+    places.insert(3, ("Dead jobs", "/jobs?status=dead"))
+    places.append(("Canaries", "/canaries"))
+    if call.caller.may(Scope.ADMIN):
+        places += [(f"Admin: {name}", url) for name, url in TABS]
+    return places
+
+
+def _in_database(reader: Reader, text: str) -> list[Match]:
+    low = text.casefold()
+    found = []
+    number = arrays.place(text.lstrip("#"), of=1)
+    job = reader.job_in_short(number[0]) if isinstance(number, tuple) else None
+    if job is not None:
+        found.append(Match("Job", f"Job {job.id}", f"/jobs/{job.id}", f"{job.status}, {job.source_path or job.type}"))
+    batch = reader.batches.get(number[0]) if isinstance(number, tuple) else None
+    named = [batch] if batch is not None else []
+    named += [
+        each
+        for each in reader.batches.page(limit=BATCHES_LOOKED_AT, name=None, going=False)
+        if low in each.name.casefold() and each != batch
+    ]
+    workers, _ = reader.roster.by_id(WorkerFilter(q=text), after="", limit=MOST)
+    settings, counted = reader.types.known()
+    types = sorted(each for each in {*settings, *counted} if low in each.casefold())[:MOST]
+    return [
+        *found,
+        Match("Jobs", f"Jobs with “{text}”", f"/jobs?{urlencode({'q': text})}", "in their path"),
+        *(Match("Worker", each.id, f"/workers/{quote(each.id, safe='')}", each.name or "") for each, _ in workers),
+        *(Match("Type", each, f"/jobs?{urlencode({'type': each})}", "its jobs") for each in types),
+        *(Match("Batch", each.name, f"/batches/{each.id}", f"batch {each.id}") for each in named[:MOST]),
+    ]
+
+
+ROUTES = [
+    Route("GET", "/find", Access.READ, find, "Finds pages, jobs, workers, types and batches", gives=str, page=True),
+]  # fmt: skip
