@@ -29,7 +29,7 @@ def test_the_keys_lead_to_a_worker_to_a_job_and_to_what_a_page_can_do(stage: Sta
     page.keyboard.press("Enter")
     expect(page).to_have_url(re.compile(f"/jobs/{job}$"))
 
-    page.get_by_role("link", name="Find").click()
+    page.get_by_role("link", name="Find", exact=True).click()
     page.keyboard.type("cancel")
     act = dialog.get_by_role("button", name="Action Cancel")
     expect(act).to_be_visible()
@@ -45,7 +45,7 @@ def test_the_keys_lead_to_a_worker_to_a_job_and_to_what_a_page_can_do(stage: Sta
 def test_without_a_script_it_is_a_page(stage: Stage) -> None:
     page = stage.visitor(java_script_enabled=False)
     page.goto("/")
-    page.get_by_role("link", name="Find").click()
+    page.get_by_role("link", name="Find", exact=True).click()
     page.get_by_label("Page, job, worker, type or batch").fill("audit")
     page.get_by_role("button", name="Find").click()
     page.get_by_role("link", name="Page Admin: Audit log").click()
