@@ -23,12 +23,12 @@ from tests.several.streams import Reader
 SOAK = bool(os.environ.get("SOAK"))
 WORKERS = 16
 FAILOVERS = 20 if SOAK else 1
-# Jobs come for as long as the failovers last, with the time in which a node comes back.
-JOBS_EACH, PAUSE = (200, 0.25) if SOAK else (120, 0.05)
+# Jobs come for as long as the failovers last, with the time in which a node comes back: up to 80 s each in the soak.
+JOBS_EACH, PAUSE = (200, 0.4) if SOAK else (120, 0.05)
 SECONDS_EACH = 0.2  # of a job
 
 
-@pytest.mark.timeout(120 + 60 * FAILOVERS)
+@pytest.mark.timeout(120 + 120 * FAILOVERS)
 async def test_failovers_in_synchronous_mode_lose_nothing(seaweed: Seaweed, tmp_path: Path) -> None:
     jobs = JOBS_EACH * FAILOVERS
     hashes = await trio.to_thread.run_sync(put_sources, seaweed, tmp_path.name, jobs)

@@ -27,6 +27,8 @@ STREAMS = 200  # BLOBFORGE_MAX_STREAMS_PER_ADDRESS
 JOBS = 5_000 if SOAK else 1_000
 MIB = 1 << 20
 
+pytestmark = pytest.mark.timeout(900 if SOAK else 120)
+
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
