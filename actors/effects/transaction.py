@@ -208,8 +208,7 @@ class Transaction(msgspec.Struct):
         """Put it into the outbox, for each endpoint that wants it."""
         told = [webhook.id for webhook in self.store.webhooks.all() if webhook.wants(occasion)]
         if told:  # names and errors are as others wrote them: no secret goes out
-            data = {name: redact(value) if isinstance(value, str) else value for name, value in occasion.data.items()}
-            occasion = replace(occasion, data=data)
+            occasion = replace(occasion, data={name: _clean(value) for name, value in occasion.data.items()})
         for webhook_id in told:
             self.store.webhooks.tell(webhook_id, occasion, at=self.now)
         if told:
@@ -226,7 +225,9 @@ class Transaction(msgspec.Struct):
                 continue
             now = self.store.job(job.id)
             if (now is None or now.status is job.status) and not is_comparison(job.type):
-                self.tell_webhooks(job_ended(job))
+                # Before what is too long is cut off: half a secret is not known for one.
+                clean = replace(job, source_path=_clean(job.source_path), last_error=_clean(job.last_error))
+                self.tell_webhooks(job_ended(clean))
 
     def revoke(self, *hashes: str, workers: tuple[str, ...] = ()) -> None:
         """Note that these credentials are good no longer (`CredentialsRevoked`)."""
@@ -237,6 +238,13 @@ class Transaction(msgspec.Struct):
     def new_lease(self) -> str:
         """An unguessable token for one attempt (128 bits)."""
         return os.urandom(16).hex()
+
+
+def _clean(value: T) -> T:
+    """Without secrets, where it is text, or a list of such."""
+    if isinstance(value, list):
+        return cast(T, [_clean(each) for each in value])
+    return cast(T, redact(value)) if isinstance(value, str) else value
 
 
 def transact(

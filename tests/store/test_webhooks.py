@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 
 from actors.messages import (
@@ -45,6 +47,16 @@ def test_that_a_retry_is_undone_is_no_other_end(hooked: Book) -> None:
     assert told(hooked) == []
     hooked.do(Retry(job.id), Cancel(job.id))
     assert told(hooked) == ["job.cancelled"]
+
+
+def test_no_secret_that_others_wrote_goes_out(hooked: Book) -> None:
+    token = "bf_" + "a1" * 20
+    hooked.do(submission(1, tags=("scans", token), source_path=f"{token}/{'x' * 490}.pdf"))
+    (job,) = hooked.do(Claim(ADMIN, "w", ("pdf",))).jobs
+    hooked.do(Fail(ADMIN, "w", job.id, f"{'y' * 490} {token}", retryable=False))
+    (data,) = hooked.probe.column("deliveries", "data")
+    assert "a1a1" not in data
+    assert json.loads(data)["tags"] == ["scans", "[redacted]"]
 
 
 def test_a_time_is_found_among_many_others(hooked: Book, monkeypatch: pytest.MonkeyPatch) -> None:
