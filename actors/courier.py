@@ -23,19 +23,21 @@ from actors.mailbox import Envelope, Mailbox, ask
 from actors.messages import DeliveriesTaken, TakeDeliveries
 from blobforge.events import DeliveriesWait, Fact
 from blobforge.machinery.tally import Spread
-from blobforge.outward.calling import CallAnswer, CallError
+from blobforge.outward.calling import SECONDS, CallAnswer, CallError
 from blobforge.refusals import Refusal
 from blobforge.store.errors import DatabaseError
-from blobforge.webhook import Delivery, Tried, Webhook
+from blobforge.webhook import TAKEN_FOR, Delivery, Tried, Webhook
 
 log = structlog.get_logger("blobforge.courier")
 
 AT_ONCE = 4  # deliveries to one endpoint, side by side
+AFTER_FAILURE = 1  # to one that has taken nothing of the last ones
 SIDE_BY_SIDE = 32  # to all of them
 TRY_AGAIN = 5.0  # seconds after the writer could not
 OTHERS_FIRST = 5.0  # seconds that what another server has committed is left to that one
 LONGEST_SLEEP = 300.0  # it waits by the wall clock, which may jump
 SHORTEST_SLEEP = 0.05
+BEGUN_WITHIN = TAKEN_FOR / 1000 - SECONDS - 5.0  # of what was taken: later, another server may have it, too
 LONGEST_ERROR = 300  # characters
 
 
@@ -144,19 +146,22 @@ class Courier:
     async def _serve(self, webhook: int, endpoint: _Endpoint) -> None:
         """Deliver all that is due, until nothing is left for the endpoint."""
         tried: tuple[Tried, ...] = ()
+        at_once = AT_ONCE
         while True:
             while trio.current_time() < endpoint.at:
                 with trio.move_on_at(endpoint.at):
                     await endpoint.sooner.wait()
                 endpoint.sooner = trio.Event()
             endpoint.at = trio.current_time() + LONGEST_SLEEP
-            taken = await self._take(TakeDeliveries(webhook, self._own, AT_ONCE, tried))
+            taken = await self._take(TakeDeliveries(webhook, self._own, at_once, tried))
             if taken is None:
                 endpoint.at = trio.current_time() + TRY_AGAIN
                 continue
             tried = ()
             if taken.webhook is not None and taken.deliveries:
                 tried = await self._deliver_all(taken.webhook, taken.deliveries)
+                # Where many hang, each has one of the places, and not all that there are.
+                at_once = AT_ONCE if any(each.error is None for each in tried) else AFTER_FAILURE
                 endpoint.at = trio.current_time()
             elif taken.next_at is not None:
                 wait = (taken.next_at - self._now()) / 1000 + self._rank()
@@ -177,9 +182,12 @@ class Courier:
 
     async def _deliver_all(self, webhook: Webhook, deliveries: Sequence[Delivery]) -> tuple[Tried, ...]:
         tried: list[Tried] = []
+        until = trio.current_time() + BEGUN_WITHIN
 
         async def one(delivery: Delivery) -> None:
             async with self._places:
+                if trio.current_time() > until:
+                    return  # it is given out once more when its time is over
                 tried.append(await self._deliver(webhook, delivery))
 
         async with trio.open_nursery() as nursery:
