@@ -121,7 +121,9 @@ const connection = {
     this.port ||= this.connect();
     // While an operation that was begun here goes on, each page shows how far it is.
     const types = "works" in (main()?.dataset || {}) && address ? [...list("types"), "operation_updated"] : list("types");
-    this.port.postMessage({ types, jobs: list("jobs").map(Number), hidden: document.hidden });
+    const ends = endings.ids;
+    if (ends.length) types.push("batch_ended");
+    this.port.postMessage({ types, jobs: list("jobs").map(Number), hidden: document.hidden, endings: ends });
     this.say(address ? this.state : "off");
   },
 
@@ -145,8 +147,9 @@ const connection = {
     return port1;
   },
 
-  heard({ who, state, figures, missed }) {
+  heard({ who, state, figures, missed, ended }) {
     if (who) { this.open(); return; }
+    if (ended) { endings.tell(ended); return; }
     if (!main()?.dataset.live) return;
     if (state) {
       this.streams = state === "live";
@@ -420,6 +423,7 @@ addEventListener("keydown", (event) => {
 
 const settle = () => {
   serverTime.heed();
+  endings.show();
   tellTimes();
   showState();
   keepNotices();

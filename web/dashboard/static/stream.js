@@ -1,7 +1,8 @@
 // One event stream for all tabs of a browser: a browser opens few connections to a server over plain HTTP, and each
 // stream keeps one. Runs as a SharedWorker; where there is none, app.js runs the same in the page, for that tab alone.
 //
-// A tab says over its port what it shows: {types: [names], jobs: [ids], hidden}. It is told
+// A tab says over its port what it shows: {types: [names], jobs: [ids], hidden}, and which batches' ends it is to tell of,
+// seen or not: {endings: [ids]}. It is told {ended: id} of these,
 // {state: "live" | "lost" | "signed-out"}, {event: name} for what it shows, and {missed: true} when it has to fetch its
 // page anew. A tab in the background is told {figures: {dead, busy}} when these change, for its title and icon.
 "use strict";
@@ -99,6 +100,7 @@ const makeHub = () => {
     const figures = name === "stats_updated" ? { dead: data.dead_jobs, busy: data.running_jobs > 0 } : null;
     const told = JSON.stringify(figures);
     for (const [port, tab] of tabs) {
+      if (name === "batch_ended" && tab.endings?.includes(data.batch_id)) port.postMessage({ ended: data.batch_id });
       if (!tab.types.includes(name) && !tab.jobs.includes(data.job_id)) continue;
       if (!tab.hidden) {
         port.postMessage({ event: name });
