@@ -1,5 +1,6 @@
 """The intake: sources are looked for and verified, outputs that were accepted unseen are checked. State owned here:
-which sources are awaited and when to look for each again, and which outputs are unchecked.
+which sources are awaited and when to look for each again, which outputs are unchecked, and which are to be read as
+jobs wait for that.
 
 A client may tell us that a source has arrived, and the local store does; but a client that only PUTs to S3 does
 not. So the intake looks: often at first, when an upload is likely to be under way, then less and less. What it
@@ -30,6 +31,7 @@ from actors.keeper import OutputKeeper
 from actors.mailbox import Envelope, Mailbox, ReplyTo, ask
 from actors.messages import (
     CheckSource,
+    ChildSourceRead,
     ObjectSeen,
     OutputChecked,
     Seen,
@@ -38,7 +40,7 @@ from actors.messages import (
     SourceSettledFor,
     seen_as,
 )
-from blobforge.events import Fact, OutputAccepted, OutputUnchecked, SourceAwaited, SourceSettled
+from blobforge.events import Fact, OutputAccepted, OutputUnchecked, ProofAwaited, SourceAwaited, SourceSettled
 from blobforge.objects import ObjectInfo, ObjectStore, ObjectStoreError
 from blobforge.objects.keys import incoming_prefix, is_incoming_key, source_key
 from blobforge.refusals import Refusal, RefusalCode
@@ -86,7 +88,7 @@ class Intake:
     `epoch` tells looks before a deletion from those after it (the janitor counts)."""
 
     heeds: ClassVar[frozenset[type[Fact]]] = frozenset(
-        {SourceAwaited, SourceSettled, OutputUnchecked, OutputAccepted}
+        {SourceAwaited, SourceSettled, OutputUnchecked, OutputAccepted, ProofAwaited}
     )
 
     def __init__(
@@ -109,6 +111,7 @@ class Intake:
         self._order = itertools.count()
         self._awaited: dict[str, _Awaited] = {}
         self._outputs: dict[str, OutputUnchecked] = {}
+        self._proofs: dict[str, ProofAwaited] = {}  # by the name of the look
         self._looks: list[tuple[float, int, str]] = []  # (when, tie-break, source hash or output key)
         self._due: dict[str, float] = {}  # when each is looked for next; the heap also holds times that are past
         self._busy: set[str] = set()
@@ -161,7 +164,11 @@ class Intake:
                 case SourceAwaited(job_id=job_id, source_hash=source_hash):
                     self._await(source_hash).jobs.add(job_id)
                     self._look_at(source_hash, now + FIRST_LOOK)
+                case ProofAwaited(job_id=job_id):
+                    self._proofs[_proof(job_id)] = fact
+                    self._wanted.append(_proof(job_id))
                 case SourceSettled(job_id=job_id, source_hash=source_hash):
+                    self._proofs.pop(_proof(job_id), None)
                     awaited = self._awaited.get(source_hash)
                     if awaited is not None:
                         awaited.jobs.discard(job_id)
@@ -176,7 +183,7 @@ class Intake:
                     self.keeper.add(fact)
                 case _:
                     pass  # not heeded
-        if self._next_time() < planned:
+        if self._next_time() < planned or self._wanted:
             self.mailbox.nudge()
 
     def post_of_others(self, facts: Sequence[Fact]) -> None:
@@ -203,7 +210,9 @@ class Intake:
         """The next object whose time has come, if any."""
         while self._wanted:
             name = self._wanted.popleft()
-            if name not in self._busy and name in self._awaited:  # a busy one is looked at again by `_look_again`
+            # Nothing of these is put off: a client waits for them, or it is known that they are there.
+            # A busy one is looked at again by `_look_again`.
+            if name not in self._busy and (name in self._awaited or name in self._proofs):
                 return name
         now = trio.current_time()
         while self._looks and self._looks[0][0] <= now and self._not_before <= now:
@@ -213,7 +222,9 @@ class Intake:
             del self._due[name]
             if self._is_anothers(name):
                 self._look_at(name, now + self._pause(name))
-            elif name not in self._busy and (name in self._awaited or name in self._outputs):
+            elif name not in self._busy and (
+                name in self._awaited or name in self._outputs or name in self._proofs
+            ):
                 self._not_before = now + PAUSE
                 return name
         return None
@@ -244,6 +255,11 @@ class Intake:
             if name in self._outputs:
                 await self._look_for_output(name)
                 outcome = None
+            elif name in self._proofs:
+                await self._prove(name)
+                outcome = None
+            elif name not in self._awaited:
+                outcome = None  # settled meanwhile
             else:
                 outcome = await self._look_for_source(name)
         except ObjectStoreError as error:
@@ -261,7 +277,7 @@ class Intake:
 
     def _look_again(self, name: str) -> None:
         now = trio.current_time()
-        if name in self._outputs:
+        if name in self._outputs or name in self._proofs:
             self._look_at(name, now + OUTPUT_LOOK)
         elif (awaited := self._awaited.get(name)) is not None:
             if not awaited.jobs and not awaited.replies:
@@ -352,6 +368,25 @@ class Intake:
         outcome = await ask(self._writer, OutputChecked(accepted.job_id, accepted.attempt, key, seen))
         if not isinstance(outcome, Refusal):
             del self._outputs[key]
+
+
+    async def _prove(self, name: str) -> None:
+        """Read an output that is the source of a job, unless the store vouches for its bytes."""
+        wanted = self._proofs[name]
+        info = await self._objects.head(wanted.key, version=wanted.version)
+        seen = ObjectSeen(Seen.ABSENT)
+        if info is not None:
+            sha256 = info.sha256 or await self._objects.digest(wanted.key, version=wanted.version)
+            if sha256 is not None:
+                seen = ObjectSeen(Seen.VERIFIED, info.size, sha256)
+        outcome = await ask(self._writer, ChildSourceRead(wanted.job_id, wanted.key, seen))
+        if not isinstance(outcome, Refusal) and self._proofs.get(name) is wanted:
+            del self._proofs[name]
+
+
+def _proof(job_id: int) -> str:
+    """What the look is called that proves the source of this job: neither a hash nor a key."""
+    return f"proof {job_id}"
 
 
 def _missing(key: str) -> Refusal:

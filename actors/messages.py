@@ -17,6 +17,7 @@ from msgspec import UNSET, UnsetType
 from blobforge.access import Caller, Scope
 from blobforge.batch import JobBatch
 from blobforge.canary import ONLY_COMPARISONS, CanaryPlan
+from blobforge.chain import Step
 from blobforge.job import DEFAULT_PRIORITY, Job, JobStatus, ReleaseCause
 from blobforge.jobtype import Patience, TypeChanges, TypeRoom, TypeSettings
 from blobforge.objects import ObjectInfo
@@ -68,6 +69,7 @@ class NewJob(msgspec.Struct, frozen=True):
     expires_at: int | None = None  # likewise; one that is over is refused
     group: str | None = None  # whose job it is: within a priority groups take turns
     batch: int | None = None
+    then: tuple[Step, ...] = ()  # what is to follow it
 
 
 class Seen(StrEnum):
@@ -176,6 +178,15 @@ class SourceRejected(Message[SourceSettledFor], frozen=True):
     source_hash: str
     reason: str
     after: int = 0  # of the jobs that wait for it, those behind this one
+
+
+class ChildSourceRead(Message[SourceSettledFor], frozen=True):
+    """The output that is the source of a job was looked for and read: its SHA-256 and its size, or that it is not
+    there."""
+
+    job_id: int
+    key: str
+    output: ObjectSeen
 
 
 class ExpireUploads(Message[SourceSettledFor], frozen=True):
@@ -1360,7 +1371,7 @@ class RecordBulk(Message[BulkDone], frozen=True):
 
 Command = (
     MakeBatch | CloseBatch
-    | Submit | SourceArrived | SourceRejected | ExpireUploads
+    | Submit | SourceArrived | SourceRejected | ChildSourceRead | ExpireUploads
     | Claim | TellOutputs | ChooseOutputs | Complete | Fail | Release | ExpireLeases | OutputChecked | OutputsKept
     | Register | Heartbeat | Unregister | Drain | RemoveWorker | CreateWorker | ReplaceSecret
     | EnableWorker | DisableWorker | QuarantineWorker | ReadmitWorker | ExpireWorkers | ChangeType

@@ -307,6 +307,15 @@ class OutputUnchecked(Fact, frozen=True):
     key: str
 
 
+class ProofAwaited(Fact, frozen=True):
+    """A job waits until the output that is its source has been read: the object `key`, in that `version` where the
+    store keeps each."""
+
+    job_id: int
+    key: str
+    version: str | None
+
+
 class OutputAccepted(Fact, frozen=True):
     """A completion was accepted: its output, if it still is this, is to be copied to where no upload reaches."""
 

@@ -13,6 +13,7 @@ from enum import StrEnum
 
 import msgspec
 
+from blobforge.chain import ChainPlace
 from blobforge.options import PLAIN, Lane, QueueLine
 from blobforge.refusals import Refusal, RefusalCode
 
@@ -83,7 +84,7 @@ class Job(msgspec.Struct, frozen=True):
     take turns (`fairness.py`), and `turn` is its place by that, 0 where it has none. `sourceless`: it ended
     while its source was awaited, and `source_size` is only what was announced. `expires_at` (ms):
     it is given up then; a worker that is given it ends that. `batches`: those that it is in (`batch.py`), in the
-    order in which it came to them.
+    order in which it came to them. `chain`: what follows it, and what it came of (`chain.py`).
     """
 
     id: int
@@ -136,11 +137,17 @@ class Job(msgspec.Struct, frozen=True):
     turn: int = 0
     expires_at: int | None = None
     batches: tuple[int, ...] = ()
+    chain: ChainPlace | None = None
 
     @property
     def batch(self) -> int | None:
         """The batch that it was made in."""
         return self.batches[0] if self.batches else None
+
+    @property
+    def waits_for_proof(self) -> bool:
+        """Whether its source is an output whose bytes are not proven yet."""
+        return self.chain is not None and self.chain.waits_for_proof
 
     @property
     def line(self) -> QueueLine:

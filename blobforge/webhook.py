@@ -14,6 +14,7 @@ from typing import Any, Final
 import msgspec
 
 from blobforge.batch import JobBatch
+from blobforge.chain import known_hash
 from blobforge.job import Job, JobStatus
 from blobforge.refusals import Refusal, RefusalCode
 
@@ -185,7 +186,7 @@ def job_ended(job: Job) -> Occasion:
         "status": job.status.value,
         "priority": job.priority,
         "attempts": job.attempts,
-        "source_hash": job.source_hash,
+        "source_hash": known_hash(job.source_hash),
     }
     if job.source_path is not None:
         data["source_path"] = job.source_path[-LONGEST_PATH:]

@@ -12,7 +12,8 @@ import msgspec
 from blobforge.job import Job, JobStatus
 from blobforge.objects import ObjectInfo, ObjectStoreError
 from blobforge.objects.incoming import NotWantedError
-from blobforge.objects.keys import SOURCES, is_source_key, name_in, output_of, source_key
+from blobforge.objects.keys import SOURCES, is_source_key, name_in, output_of
+from blobforge.objects.sources import key_of_source, version_of_source
 from blobforge.refusals import Refusal, RefusalCode
 from blobforge.store.files import FileRecord
 from blobforge.store.reading import Reader
@@ -39,13 +40,13 @@ async def served_by_record(services: Services, job: Job, kind: str, record: File
     key = key_of(job, kind)
     if key is None or record is None or record.checked_at is None or record.keeping or record.size is None:
         return await _looked_for(services, job, kind, record)
-    version = record.version if kind == "output" else None
+    version = record.version if kind == "output" else version_of_source(job)
     return Served(record.kept or key, version, ObjectInfo(key, record.size, record.sha256, etag=record.etag))
 
 
 def key_of(job: Job, kind: str) -> str | None:
     """The key by which the object is on record; None: there is no output."""
-    return source_key(job.source_hash) if kind == "source" else job.output_key
+    return key_of_source(job) if kind == "source" else job.output_key
 
 
 async def _looked_for(services: Services, job: Job, kind: str, record: FileRecord | None) -> Served | Refusal:
@@ -54,7 +55,7 @@ async def _looked_for(services: Services, job: Job, kind: str, record: FileRecor
     if key is None:
         return missing
     place = record.kept or key if record is not None else key
-    version = record.version if record is not None and kind == "output" else None
+    version = version_of_source(job) if kind == "source" else record.version if record is not None else None
     try:
         info = await services.objects.head(place, version=version)
     except ObjectStoreError as error:

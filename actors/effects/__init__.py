@@ -18,6 +18,7 @@ from actors.effects import (
     backfill,
     batches,
     canaries,
+    chains,
     claims,
     deletions,
     fleet,
@@ -54,6 +55,7 @@ from actors.messages import (
     ChangeTags,
     ChangeType,
     ChangeWebhook,
+    ChildSourceRead,
     ChooseOutputs,
     Claim,
     CloseBatch,
@@ -192,6 +194,8 @@ def _apply(tx: Transaction, message: Command) -> Answer:  # noqa: PLR0912, PLR09
             return submission.source_arrived(tx, message)
         case SourceRejected():
             return submission.source_rejected(tx, message)
+        case ChildSourceRead():
+            return chains.source_read(tx, message)
         case ExpireUploads():
             return submission.expire_uploads(tx, message)
         case Register():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from msgspec.structs import replace
 
+from actors.effects import chains
 from actors.effects.causes import REVOKED_CAUSE, blamed
 from actors.effects.deletions import doom
 from actors.effects.returns import tell_return
@@ -22,6 +23,7 @@ from blobforge.events import (
     OutputAccepted,
 )
 from blobforge.job import Job, JobStatus, Outcome
+from blobforge.objects.keys import output_of
 
 
 def record(
@@ -30,7 +32,7 @@ def record(
     """Remember what was seen of an accepted output, and have it kept unless nothing can write over it. `attempt`: the
     one that it is of, where the job may have begun another since."""
     attempt = attempt if attempt is not None else job.attempt
-    keeping = seen.version is None and not (job.write_once and attempt == job.attempt)
+    keeping = is_copied(job, seen, attempt)
     tx.store.record_file(
         key,
         size=seen.size,
@@ -45,6 +47,11 @@ def record(
     )
     if keeping:
         tx.facts.append(OutputAccepted(job.id, attempt, key, seen.size, seen.sha256 or said, seen.etag))
+
+
+def is_copied(job: Job, seen: ObjectSeen, attempt: int) -> bool:
+    """Whether the accepted output is to be served from a copy: a URL to upload it may still write over it."""
+    return seen.version is None and not (job.write_once and attempt == job.attempt)
 
 
 def output_checked(tx: Transaction, message: OutputChecked) -> Expired:
@@ -71,6 +78,7 @@ def outputs_kept(tx: Transaction, message: OutputsKept) -> Expired:
             doom(tx, each.to, again=False)
         else:
             tx.store.keep_file(each.key, each.to)
+            chains.output_kept(tx, tx.store.job(output_of(each.key).job_id), each.key, each.to)
             doom(tx, each.key, again=False, due_at=tx.now + tx.rules.url_lifetime_ms)
     if message.kept:
         tx.facts.append(ObjectsDoomed())
@@ -95,6 +103,7 @@ def _revoked(tx: Transaction, job_id: int, attempt: int, key: str) -> int:
     tx.store.save_job(job, revoked)
     if revoked.kept_attempt is not None:
         tx.store.superseded.restored(job.id, revoked.kept_attempt)
+    chains.output_revoked(tx, job, attempt)
     tx.end_attempt(job, revoked, Outcome.REVOKED, kind=REVOKED_CAUSE.kind, error=revoked.last_error)
     tell_return(tx, revoked)
     return 1

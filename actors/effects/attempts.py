@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from actors.effects import breaker, claims, outputs, ownfault, quarantine
-from actors.effects.accepted import record
+from actors.effects import breaker, chains, claims, outputs, ownfault, quarantine
+from actors.effects.accepted import is_copied, record
 from actors.effects.acting import acted_on
 from actors.effects.causes import LOST_CAUSE, SILENT_CAUSE, blamed
 from actors.effects.converters import one_too_many
@@ -124,6 +124,8 @@ def _accept(tx: Transaction, message: Complete, job: Job) -> Refusal | None:
     tx.facts.append(LeaseEnded(job.id))
     breaker.has_completed(tx, job)
     quarantine.has_completed(tx, message.worker_id, job)
+    if completed.chain is not None:
+        chains.start(tx, completed, message, settled=not is_copied(job, message.output, job.attempt))
     return None
 
 

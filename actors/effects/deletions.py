@@ -199,6 +199,9 @@ def _needed(tx: Transaction, key: str) -> bool:
     output = output_of(key)
     if output.installation not in (None, tx.store.installation):
         return True  # another database's
+    record = tx.store.file(key)
+    if (record is None or record.kept is None) and tx.store.kin.lends(output.job_id, output.attempt):
+        return True  # it is the source of a job that came of it
     job = tx.store.job(output.job_id)
     if job is None:
         return False
@@ -206,7 +209,6 @@ def _needed(tx: Transaction, key: str) -> bool:
         attempt = tx.store.attempt(output.job_id, output.attempt)
         record = tx.store.file(attempt.output_key) if attempt is not None else None
         return record is not None and (record.kept == key or record.keeping)
-    record = tx.store.file(key)
     if record is not None:
         return record.kept is None
     may_come = job.status is JobStatus.RUNNING or (
@@ -223,6 +225,8 @@ def _needed(tx: Transaction, key: str) -> bool:
 def _prefix_needed(tx: Transaction, prefix: str) -> bool:
     """The outputs of an attempt, as long as it is the latest one, or its result is served or kept."""
     whose = attempt_of(prefix)
+    if tx.store.kin.lends(whose.job_id, whose.attempt):
+        return True  # some of them are the sources of jobs that came of them
     job = tx.store.job(whose.job_id)
     if job is None:
         return False

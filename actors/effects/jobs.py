@@ -9,7 +9,7 @@ from actors.effects.avoidance import kept_from
 from actors.effects.periodic import UNDO_MS
 from actors.effects.requiring import REQUIRED, RequirementsChanged, required, undo_requirements
 from actors.effects.retyping import RETYPED, retyped, undo_retype
-from actors.effects.times import ready_or_waits, tell_expiry, time_is_over
+from actors.effects.times import ready_or_waits, tell_awaited, tell_expiry, time_is_over
 from actors.effects.transaction import Transaction
 from actors.messages import (
     Cancel,
@@ -26,7 +26,7 @@ from actors.messages import (
 )
 from blobforge import life
 from blobforge.canary import is_a_canarys, is_comparison
-from blobforge.events import JobUpdated, LeaseEnded, SourceAwaited, SourceSettled
+from blobforge.events import JobUpdated, LeaseEnded, SourceSettled
 from blobforge.job import (
     MOST_TAGS,
     BeforeCancel,
@@ -76,12 +76,11 @@ def again(
     before: BeforeCancel | None = None,
 ) -> Job | Refusal:  # fmt: skip
     """The job is tried again, and that is told. `before`: with the times that it had then."""
-    source = tx.store.file(source_key(job.source_hash))
     again = life.retry(
         job,
         reset_attempts=reset_attempts,
         priority=priority,
-        source_ready=source is not None and source.serves(job.source_size),
+        source_ready=_source_is_there(tx, job),
         avoid=kept_from(tx, job),
         policy=tx.retry_policy(job.type),
         now=tx.now,
@@ -98,8 +97,15 @@ def again(
     if again.status is JobStatus.PENDING:
         ready_or_waits(tx, again)
     else:
-        tx.facts.append(SourceAwaited(job.id, job.source_hash))
+        tell_awaited(tx, again)
     return again
+
+
+def _source_is_there(tx: Transaction, job: Job) -> bool:
+    if job.chain is not None and job.chain.source is not None:
+        return job.chain.proven
+    source = tx.store.file(source_key(job.source_hash))
+    return source is not None and source.serves(job.source_size)
 
 
 def cancel(tx: Transaction, message: Cancel) -> JobChanged | Refusal:

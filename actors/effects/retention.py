@@ -26,6 +26,8 @@ from blobforge.events import (
 )
 from blobforge.job import Job, JobStatus, no_such_job
 from blobforge.objects.keys import (
+    attempt_of,
+    is_sha256,
     name_in,
     output_of,
     prefix_of,
@@ -120,7 +122,11 @@ def _remove_former(tx: Transaction, former: SupersededResult) -> bool:
 
 
 def _doom_result(tx: Transaction, key: str) -> None:
-    """The objects of the result whose (main) output has this key: no job serves it any more."""
+    """The objects of the result whose (main) output has this key: no job serves it any more. Those that are the
+    sources of jobs that came of them go with these."""
+    whose = output_of(key)
+    if tx.store.kin.lends(whose.job_id, whose.attempt):
+        return
     if name_in(key) is not None:
         doom(tx, prefix_of(key), again=False)
         return
@@ -163,16 +169,23 @@ def remove(tx: Transaction, job: Job, *, objects: bool) -> None:
     late = job.status is JobStatus.DEAD and job.lease is not None
     recent = late or job.completed_at is None or job.completed_at + tx.rules.url_lifetime_ms > tx.now
     doomed: dict[str, bool] = {}
+    # What its outputs have started still needs them: they go with the last of these.
+    lent = tx.store.kin.lending(job.id) if job.chain is not None else set()
     for key in tx.store.output_keys(job.id):
+        if lent and output_of(key).attempt in lent:
+            tx.store.forget_file(key)
+            continue
         doomed[key] = recent
         record = tx.store.file(key)
         if record is not None and record.kept is not None:
             doomed[record.kept] = False
-    prefixes = _prefixes(tx, job)
+    prefixes = [prefix for prefix in _prefixes(tx, job) if attempt_of(prefix).attempt not in lent]
     give_up_turn(tx.store, job)
     tx.store.delete_job(job)
     doomed |= dict.fromkeys(prefixes, recent)
-    doomed[source_key(job.source_hash)] = True
+    _give_back(tx, job)
+    if is_sha256(job.source_hash):
+        doomed[source_key(job.source_hash)] = True
     if tx.store.has_source(job.source_hash):
         doomed = {key: again for key, again in doomed.items() if shared_source(key) is None}
     for key, again in doomed.items():
@@ -196,3 +209,20 @@ def _prefixes(tx: Transaction, job: Job) -> list[str]:
         return []
     keys = [key for key in tx.store.output_keys(job.id) if output_of(key).attempt in several]
     return [prefix_of(key) for key in keys if output_of(key).installation is not None]
+
+
+def _give_back(tx: Transaction, job: Job) -> None:
+    """The job has gone for good: the output that was its source goes, too, where no other job needs it."""
+    if job.chain is None or job.chain.source is None:
+        return
+    key = job.chain.source
+    whose = output_of(key)
+    parent = tx.store.job(whose.job_id)
+    if parent is not None:
+        former = life.former_result(parent)
+        served = (parent.attempt, parent.result_attempt, former.attempt if former is not None else None)
+        if whose.attempt in served or tx.store.superseded.keeps(parent.id, whose.attempt):
+            return
+    attempt = tx.store.attempt(whose.job_id, whose.attempt)
+    _doom_result(tx, key if name_in(key) is not None or attempt is None else attempt.output_key)
+    tx.facts.append(ObjectsDoomed())

@@ -6,7 +6,7 @@ import msgspec
 from msgspec.structs import replace
 
 from actors.effects.avoidance import claimable
-from actors.effects.jobtypes import one_type_too_many
+from actors.effects.newtypes import one_type_too_many
 from actors.effects.requirements import lane_for
 from actors.effects.transaction import Transaction
 from actors.messages import Retype

@@ -10,9 +10,9 @@ from actors.effects.avoidance import kept_from
 from actors.effects.batches import to_join
 from actors.effects.causes import UPLOAD_CAUSE, blamed
 from actors.effects.deletions import doubted, spare_source
-from actors.effects.jobtypes import one_type_too_many
+from actors.effects.newtypes import one_type_too_many
 from actors.effects.requirements import lane_for
-from actors.effects.times import ready_or_waits, tell_expiry
+from actors.effects.times import ready_or_waits, tell_awaited, tell_expiry
 from actors.effects.transaction import Transaction
 from actors.messages import (
     ExpireUploads,
@@ -27,6 +27,7 @@ from actors.messages import (
 )
 from actors.works import A_TURN
 from blobforge import life
+from blobforge.chain import ChainPlace
 from blobforge.events import JobCreated, JobFailed, JobUpdated, SourceAwaited, SourceSettled
 from blobforge.job import MOST_PATHS, Job, JobStatus, tagged
 from blobforge.objects.keys import source_key
@@ -45,7 +46,9 @@ def submit(tx: Transaction, message: Submit) -> Submitted | Refusal:
     existing = tx.store.same_job(new.source_hash, new.type, new.options)
     if existing is None and (refusal := one_type_too_many(tx, new.type)) is not None:
         return refusal
-    vanished = source.seen is Seen.ABSENT
+    # Of a job that came of an output, that is the source, whatever is stored under its hash.
+    of_output = existing is not None and existing.chain is not None and existing.chain.source is not None
+    vanished = source.seen is Seen.ABSENT and not of_output
     anew = existing is None or life.never_started(existing) or (vanished and existing.status is JobStatus.DEAD)
     # Found out only here: a request that comes again gets the answer that it had.
     if anew and new.expires_at is not None and new.expires_at <= tx.now:
@@ -58,7 +61,7 @@ def submit(tx: Transaction, message: Submit) -> Submitted | Refusal:
     if isinstance(lane, Refusal):
         return lane
     announced = new.source_size if existing is None else existing.source_size
-    ready = _source_ready(tx, new.source_hash, announced, source)
+    ready = of_output or _source_ready(tx, new.source_hash, announced, source)
     missing = not ready and source.seen is not Seen.PRESENT
     if existing is not None:
         if anew:
@@ -92,6 +95,7 @@ def _ignored(job: Job, new: NewJob, *, anew: bool, now: int) -> tuple[str, ...]:
         "requires": new.requires not in (None, job.requires),
         "group": new.group not in (None, job.of_group),
         "not_before": not anew and start not in (None, job.start),
+        "then": bool(new.then) and (job.chain is None or job.chain.then != new.then),
         "expires_at": not anew and new.expires_at not in (None, job.expires_at),
     }
     return tuple(name for name, other in said.items() if other)
@@ -145,6 +149,7 @@ def _job(tx: Transaction, new: NewJob, lane: Lane, batches: tuple[int, ...], *, 
         lane=lane,
         of_group=new.group,
         batches=batches,
+        chain=ChainPlace(new.then) if new.then else None,
     )
 
 
@@ -198,7 +203,7 @@ def _waits(tx: Transaction, job: Job) -> None:
     if job.status is JobStatus.PENDING:
         ready_or_waits(tx, job)
     else:
-        tx.facts.append(SourceAwaited(job.id, job.source_hash))
+        tell_awaited(tx, job)
 
 
 def source_arrived(tx: Transaction, message: SourceArrived) -> SourceSettledFor | Refusal:

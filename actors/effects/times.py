@@ -8,7 +8,7 @@ from actors.effects.causes import EXPIRED_CAUSE, blamed
 from actors.effects.transaction import Transaction
 from actors.messages import HeedTimes, TimesHeeded
 from blobforge import life
-from blobforge.events import JobFailed, JobUpdated, SourceSettled
+from blobforge.events import JobFailed, JobUpdated, ProofAwaited, SourceAwaited, SourceSettled
 from blobforge.job import Job, JobStatus
 from blobforge.store.turns import give_up_turn, with_turn
 
@@ -19,6 +19,14 @@ def ready_or_waits(tx: Transaction, job: Job) -> None:
         claimable(tx, job)
     else:
         tx.waits(job)
+
+
+def tell_awaited(tx: Transaction, job: Job) -> None:
+    """Tell of a job, as it is saved, that it waits for its source: to be uploaded, or, of an output, to be read."""
+    if job.chain is not None and job.chain.source is not None:
+        tx.facts.append(ProofAwaited(job.id, job.chain.source, job.chain.version))
+    else:
+        tx.facts.append(SourceAwaited(job.id, job.source_hash))
 
 
 def tell_expiry(tx: Transaction, job: Job) -> None:

@@ -3,6 +3,7 @@ follow.py, what fetches their files in jobfiles.py."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -207,13 +208,16 @@ def _show_job(job: Job) -> None:
             ("progress", output.progress_text(job.progress) if job.status == "running" else None),
             ("priority", job.priority),
             ("source", job.source_path),
-            ("sha256", job.source_hash),
+            ("sha256", job.source_hash or None),
             ("size", output.size_text(job.source_size)),
             ("tags", ", ".join(job.tags or [])),
             ("metadata", job.metadata),
             ("requires", ", ".join(job.requires or [])),
             ("group", job.group),
             ("batch", ", ".join(map(str, job.batches or [job.batch])) if job.batch is not None else None),
+            ("came of", f"job {job.parent}" if job.parent is not None else None),
+            ("then", _steps(job.then) if job.then else None),
+            ("stopped", job.then_stopped),
             ("worker", job.worker_id),
             ("tries", _tries(job, " of ")),
             ("last error", job.last_error),
@@ -228,6 +232,20 @@ def _show_job(job: Job) -> None:
     )
     for attempt in job.attempt_history or []:
         _show_attempt(attempt)
+    for child in job.children or []:
+        of = f"{child.output}, of a former result" if child.former else child.output
+        click.echo(f"  {output.one_line(of)}: job {child.job_id} ({child.type}), {child.status}")
+    if (more := (job.children_total or 0) - len(job.children or [])) > 0:
+        click.echo(f"  and {more:,} more")
+
+
+def _steps(then: Sequence[Mapping[str, Any]]) -> str:
+    """What follows, in one line: `ocr (pages/*.png) -> summary`."""
+    return ", ".join(
+        f"{each.get('type')} ({each.get('outputs', '*')})"
+        + (f" -> {_steps(each['then'])}" if each.get("then") else "")
+        for each in then
+    )
 
 
 def _aside(job: Job) -> str | None:

@@ -61,6 +61,28 @@ def _options(_ctx: click.Context, _param: click.Parameter, said: str | None) -> 
     return found
 
 
+def _then(_ctx: click.Context, _param: click.Parameter, said: Sequence[str]) -> list[dict[str, Any]]:
+    """Steps as TYPE or TYPE=PATTERN, each behind the one before; or all as JSON, or @ and the file that has it."""
+    if len(said) == 1 and said[0][:1] in ("@", "["):
+        try:
+            found = json.loads(Path(said[0][1:]).read_text() if said[0].startswith("@") else said[0])
+        except OSError as error:
+            raise click.BadParameter(f"{said[0][1:]}: {error.strerror}") from error
+        except ValueError as error:
+            raise click.BadParameter(f"this is no JSON: {error}") from error
+        if not isinstance(found, list):
+            raise click.BadParameter('steps are a JSON array, as [{"type": "summary", "outputs": "*.md"}]')
+        return found
+    then: list[dict[str, Any]] = []
+    for each in reversed(said):
+        type_, equals, outputs = each.partition("=")
+        if not type_ or (equals and not outputs) or each[:1] in ("@", "["):
+            raise click.BadParameter(f"{each!r} is not TYPE or TYPE=PATTERN; steps as JSON are given once")
+        step: dict[str, Any] = {"type": type_, "outputs": outputs or "*"}
+        then = [step | ({"then": then} if then else {})]
+    return then
+
+
 def _job_options(command: Any) -> Any:
     for add in (
         click.option("--dry-run", is_flag=True, help="Only list the files; ask no server."),
@@ -123,6 +145,15 @@ def _job_options(command: Any) -> Any:
             metavar="LABEL",
             callback=required,
             help="What its worker's labels must hold, as gpu, zone=eu or 'memory_gib>=32'; may be repeated.",
+        ),
+        click.option(
+            "--then",
+            "then",
+            multiple=True,
+            metavar="TYPE[=PATTERN]",
+            callback=_then,
+            help="What follows: a job of this type for each output that matches; repeated, one behind the other. Or "
+            "all steps as a JSON array, or @FILE with it.",
         ),
         click.option("--open", "stays_open", is_flag=True, help="Leave the batch open: more is to come to it."),
         click.option(

@@ -72,12 +72,14 @@ class Endpoints(FileEndpoints, AttemptEndpoints, BatchEndpoints, AdminEndpoints)
         group: str | None = None,
         expires_at: datetime | None = None,
         batch: int | None = None,
+        then: Sequence[Mapping[str, Any]] | None = None,
     ) -> Submission:
         """Submit a job; one of the same source, type and options that is there already is answered instead. `options`
         are what the converter is to do, `requires` what the labels of its worker must hold (`gpu`, `memory_gib>=32`),
         `group` whose job it is: within a priority jobs of different groups take turns. No worker is given it before
         `not_before`, and it is dead if none was by `expires_at` (without a zone: of this machine's). It comes to the
-        `batch` with this id (`make_batch`).
+        `batch` with this id (`make_batch`). `then` are the steps that follow it, each {"type", "outputs"?,
+        "options"?, "then"?}: each output whose name matches becomes the source of a job of that type.
         """
         body = without_none(
             type=type,
@@ -94,6 +96,7 @@ class Endpoints(FileEndpoints, AttemptEndpoints, BatchEndpoints, AdminEndpoints)
             group=group,
             expires_at=expires_at.astimezone().isoformat() if expires_at is not None else None,
             batch=batch,
+            then=[dict(step) for step in then] if then else None,
             # The store then checks the bytes as they come in, so that the server need not read them again to verify
             # them.
             bind_checksum=True,

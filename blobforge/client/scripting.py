@@ -100,14 +100,15 @@ class AsyncClient(Endpoints):
         group: str | None = None,
         expires_at: datetime | None = None,
         batch: int | None = None,
+        then: Sequence[Mapping[str, Any]] | None = None,
     ) -> SubmittedFile:
         """Submit a file, or bytes under a `name`, as a job, and upload what the server does not have yet.
 
         `type` is the job's, by default what the suffix says; `options` are what the converter is to do, `requires`
         what the labels of its worker must hold, `group` whose job it is: groups take turns; no worker is given the
         job before `not_before`, and it is dead if none was by `expires_at` (without a zone: of this machine's). It
-        comes to the `batch` with this id (`make_batch`). The same bytes submitted twice with the same type and
-        options are one job (`existing`).
+        comes to the `batch` with this id (`make_batch`). `then` are the steps that follow it (`submit_job`). The same
+        bytes submitted twice with the same type and options are one job (`existing`).
         Raises ValueError (no suffix that tells the type), OSError, ChecksumMismatch (the file changed meanwhile) and
         what all calls raise.
         """
@@ -128,6 +129,7 @@ class AsyncClient(Endpoints):
             "group": group,
             "expires_at": expires_at,
             "batch": batch,
+            "then": then,
             "name": name,
         }
         if not isinstance(file, bytes):

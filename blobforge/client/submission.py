@@ -46,6 +46,7 @@ async def submit_file(
     group: str | None = None,
     expires_at: datetime | None = None,
     batch: int | None = None,
+    then: Sequence[Mapping[str, Any]] | None = None,
     name: str | None = None,
     on_bytes: OnBytes | None = None,
 ) -> SubmittedFile:
@@ -74,6 +75,7 @@ async def submit_file(
         group=group,
         expires_at=expires_at,
         batch=batch,
+        then=then,
     )
     status = answer.status or "pending"
     if answer.upload_url is not None:

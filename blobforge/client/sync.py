@@ -100,14 +100,15 @@ class Client(BlockingClient):
         group: str | None = None,
         expires_at: datetime | None = None,
         batch: int | None = None,
+        then: Sequence[Mapping[str, Any]] | None = None,
     ) -> SubmittedFile:
         """Submit a file, or bytes under a `name`, as a job, and upload what the server does not have yet.
 
         `type` is the job's, by default what the suffix says; `options` are what the converter is to do, `requires`
         what the labels of its worker must hold, `group` whose job it is: groups take turns; no worker is given the
         job before `not_before`, and it is dead if none was by `expires_at` (without a zone: of this machine's). It
-        comes to the `batch` with this id (`make_batch`). The same bytes submitted twice with the same type and
-        options are one job (`existing`).
+        comes to the `batch` with this id (`make_batch`). `then` are the steps that follow it (`submit_job`). The same
+        bytes submitted twice with the same type and options are one job (`existing`).
         Raises ValueError (no suffix that tells the type), OSError, ChecksumMismatch (the file changed meanwhile) and
         what all calls raise.
         """
@@ -127,6 +128,7 @@ class Client(BlockingClient):
                 group=group,
                 expires_at=expires_at,
                 batch=batch,
+                then=then,
             )
         )
 
@@ -217,12 +219,14 @@ class Client(BlockingClient):
         group: str | None = None,
         expires_at: datetime | None = None,
         batch: int | None = None,
+        then: Sequence[Mapping[str, Any]] | None = None,
     ) -> Submission:
         """Submit a job; one of the same source, type and options that is there already is answered instead. `options`
         are what the converter is to do, `requires` what the labels of its worker must hold (`gpu`, `memory_gib>=32`),
         `group` whose job it is: within a priority jobs of different groups take turns. No worker is given it before
         `not_before`, and it is dead if none was by `expires_at` (without a zone: of this machine's). It comes to the
-        `batch` with this id (`make_batch`).
+        `batch` with this id (`make_batch`). `then` are the steps that follow it, each {"type", "outputs"?,
+        "options"?, "then"?}: each output whose name matches becomes the source of a job of that type.
         """
         return self._run(
             partial(
@@ -241,6 +245,7 @@ class Client(BlockingClient):
                 group=group,
                 expires_at=expires_at,
                 batch=batch,
+                then=then,
             )
         )
 

@@ -33,6 +33,16 @@ class Attempt(msgspec.Struct, frozen=True, kw_only=True):
     given_back_at: datetime | None = None
 
 
+class ChildJob(msgspec.Struct, frozen=True, kw_only=True):
+    """What came of the output of this name. `former`: of a result that another one has replaced."""
+
+    job_id: int
+    type: str
+    status: str
+    output: str
+    former: bool = False
+
+
 class Job(msgspec.Struct, frozen=True, kw_only=True):
     """A job as the server describes it; `attempt_history` only where one job is asked for."""
 
@@ -74,6 +84,11 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
     paths_total: int | None = None
     batch: int | None = None  # the one that it was made in
     batches: list[int] | None = None  # all that it is in, where it is in several
+    parent: int | None = None  # whose output its source is
+    then: list[dict[str, Any]] | None = None  # what follows it
+    then_stopped: str | None = None  # why its result has started less
+    children: list[ChildJob] | None = None  # where one job is asked for: the first of what came of its outputs
+    children_total: int | None = None
 
 
 class JobFilters(TypedDict, total=False):

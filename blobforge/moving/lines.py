@@ -79,8 +79,10 @@ def export(database: DatabaseExport, *, credentials: bool, now: int) -> Iterator
 
 
 def objects_of(job: Job, attempts: Sequence[Attempt]) -> dict[str, int | None]:
-    """The objects of a job (`ObjectsOf`): its source, and what its attempts have written."""
-    keys: dict[str, int | None] = {source_key(job.source_hash): None}
+    """The objects of a job (`ObjectsOf`): its source, and what its attempts have written. A source that is the output
+    of another job is on record as that one's."""
+    lent = job.chain is not None and job.chain.source is not None
+    keys: dict[str, int | None] = {} if lent else {source_key(job.source_hash): None}
     for attempt in attempts:
         keys[attempt.output_key] = None if is_original_output_key(attempt.output_key) else attempt.attempt
     return keys

@@ -148,8 +148,9 @@ class ObjectStore(Protocol):
         """Find out what the store can do (`write_once`), by the object `key`, which is there."""
         ...
 
-    async def digest(self, key: str) -> str | None:
-        """Read the whole object and return the SHA-256 of its bytes (64 hex digits), or None if absent."""
+    async def digest(self, key: str, *, version: str | None = None) -> str | None:
+        """Read the whole object, or that version of it, and return the SHA-256 of its bytes (64 hex digits), or None
+        if absent."""
         ...
 
     async def beginning(self, key: str, most: int, *, version: str | None = None) -> bytes | None:

@@ -125,11 +125,12 @@ class Bucket:
                 raise
             return False
 
-    def digest(self, full: str, abandoned: threading.Event) -> str | None:
+    def digest(self, full: str, abandoned: threading.Event, version: str | None = None) -> str | None:
+        which: dict[str, Any] = {"VersionId": version} if version is not None else {}
         digest = hashlib.sha256()
         with self.translated("read an object"):
             try:
-                answer = self._client.get_object(Bucket=self._name, Key=full)
+                answer = self._client.get_object(Bucket=self._name, Key=full, **which)
             except ClientError as error:
                 self._check_absent(error)
                 return None

@@ -137,7 +137,7 @@ class LocalStore:
     async def learn(self, key: str) -> None:
         """Nothing: the folder's abilities are known."""
 
-    async def digest(self, key: str) -> str | None:
+    async def digest(self, key: str, *, version: str | None = None) -> str | None:
         path, abandoned = self._path(key), threading.Event()
         work = partial(files.digest, path, abandoned)
         try:

@@ -174,9 +174,9 @@ class S3Store:
         heeds = await self._breaker.call(self._asking, work, timeout=self._timeout, op="put")
         self.write_once = heeds and await self.multipart.heeds_condition(key)
 
-    async def digest(self, key: str) -> str | None:
+    async def digest(self, key: str, *, version: str | None = None) -> str | None:
         abandoned = threading.Event()
-        work = partial(self._bucket.digest, self._bucket.full(key), abandoned)
+        work = partial(self._bucket.digest, self._bucket.full(key), abandoned, version)
         try:
             return await self._breaker.transfer(self._digesting, work, timeout=self._digest_timeout, op="digest")
         finally:

@@ -293,6 +293,7 @@ async def _resume(parts: Parts) -> None:
     else:
         outputs, to_keep = await _outputs_left(parts)
         parts.intake.resume(outputs=outputs, to_keep=to_keep)
+        await _take_up_proofs(parts)
     types = await parts.reads.run(lambda reader: reader.types.settings())
     usual = parts.rules.retry
     longest = max(policy.longest for policy in (usual, *(retry_policy(each, usual) for each in types.values())))
@@ -300,6 +301,11 @@ async def _resume(parts: Parts) -> None:
     parts.scheduler.look_at_times()
     if leases:
         log.info("leases get a fresh period", jobs=len(leases))
+
+
+async def _take_up_proofs(parts: Parts) -> None:
+    """Outputs that are to be read, as jobs wait for that. Where two servers do it, the second finds it done."""
+    parts.intake.post(await parts.reads.run(lambda reader: reader.awaited_proofs()))
 
 
 async def _outputs_left(parts: Parts) -> tuple[list[tuple[int, int, str]], list[OutputAccepted]]:
@@ -315,6 +321,8 @@ async def _inherit(parts: Parts) -> None:
     while parts.presence.rank() == 0:
         try:
             outputs, to_keep = await _outputs_left(parts)
+            if before is not None or not parts.presence.has_company:
+                await _take_up_proofs(parts)
         except DatabaseError:  # told by the one that read; tried again
             await trio.sleep(INHERIT_AGAIN)
             continue

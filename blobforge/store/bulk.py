@@ -87,6 +87,7 @@ class Changes(msgspec.Struct):
     `batches_started` are (batch, when the first of its jobs that were started now was); `batches_joined` and
     `batches_left` (batch, job) of jobs that are among `moved`; `batches` (batch, closed at, ended at, endings).
     `deliveries` (webhook, event, at, data, due at).
+    `kin` (parent, attempt, step, name, job, lent); `families` (first job, how many more came of it).
     """
 
     made: Sequence[Job] = ()
@@ -102,6 +103,8 @@ class Changes(msgspec.Struct):
     batches_joined: Sequence[tuple[int, int]] = ()
     batches_left: Sequence[tuple[int, int]] = ()
     batches: Sequence[tuple[int, int | None, int | None, int]] = ()
+    kin: Sequence[tuple[int, int, int, str, int, int]] = ()
+    families: Sequence[tuple[int, int]] = ()
     paths: Sequence[tuple[int, int, str]] = ()
     results_dropped: Sequence[tuple[int, int]] = ()
     results_but: Sequence[tuple[int, int | None]] = ()

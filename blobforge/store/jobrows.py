@@ -14,6 +14,7 @@ from msgspec.structs import replace
 from blobforge.batch import ENDED, JobBatch, is_unfinished
 from blobforge.breaker import HOUR_MS, RowOfFailures
 from blobforge.canary import ordinary
+from blobforge.chain import Kin
 from blobforge.fairness import STEP, GroupClock
 from blobforge.job import PRIORITIES, Job, JobStatus
 from blobforge.jobtype import NOTHING_SET, TypeLoad, TypeSettings
@@ -266,6 +267,8 @@ class JobRows(OpenTransaction):
         journal.put(self._rows.jobs, before.id, after)
         if after.type != current.type and not self.knows_type(after.type):
             journal.put(self._rows.new_types, after.type, True)
+        if current.source_hash != after.source_hash:
+            self._has_another_source(current, after)
         if current.lane != after.lane:
             self._rows.no_set_unused = False
         if current.made_by != after.made_by:
@@ -280,6 +283,12 @@ class JobRows(OpenTransaction):
             journal.add(self.ended, after)
         if after.status is JobStatus.PENDING:
             self._line_up(after)
+
+    def _has_another_source(self, before: Job, after: Job) -> None:
+        for source, job_ids in ((before.source_hash, ()), (after.source_hash, (after.id,))):
+            if (of := self._rows.by_hash.get(source)) is not None:
+                there = (*(each for each in of if each != after.id), *job_ids)
+                self._journal.put(self._rows.by_hash, source, there)
 
     def delete_job(self, job: Job) -> None:
         """Remove the job with its tags, its results and the records of its attempts. Raises StaleState."""
@@ -340,6 +349,16 @@ class JobRows(OpenTransaction):
             return
         if (held := self._rows.running_of.get(after.worker_id or "")) is not None:
             self._journal.put(held, after.id, True)
+
+    # --- chains
+
+    def add_kin(self, kin: Kin) -> None:
+        """A job has come of an output; what came of it before stays."""
+        self._journal.add(self._pending.kin, kin)
+
+    def count_family(self, root: int, more: int) -> None:
+        """So many more jobs have come of this one."""
+        self._journal.add(self._pending.families, (root, more))
 
     # --- batches
 

@@ -6,6 +6,7 @@ Nothing gets in or out of it but by the journal of the working set, so that what
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 
 import msgspec
@@ -13,6 +14,7 @@ from msgspec.structs import replace
 
 from blobforge.batch import JobBatch
 from blobforge.breaker import RowOfFailures
+from blobforge.chain import Kin
 from blobforge.failures import Cause
 from blobforge.fairness import GroupClock
 from blobforge.job import Job
@@ -54,6 +56,8 @@ class Pending:
         self.turns: dict[GroupPlace, int] = {}
         self.past: dict[tuple[str, int], int] = {}  # turns of groups up to that one say nothing any more
         self.batches: dict[int, JobBatch] = {}
+        self.kin: list[Kin] = []
+        self.families: list[tuple[int, int]] = []  # (root, how many more)
         self.undos: list[tuple[str, int, str, str, int]] = []
         self.audit: list[AuditEntry] = []
         self.deliveries: list[tuple[int, str, int, str, int]] = []
@@ -64,6 +68,7 @@ class Pending:
             self.files_seen, self.files_kept, self.types_forgotten, self.types_asked, self.causes_seen,
             self.causes_new, self.claims_kept, self.answers_kept, self.undos, self.owed, self.in_a_row,
             self.clocks, self.turns, self.past, self.batches, self.audit, self.deliveries,
+            self.kin, self.families,
         )  # fmt: skip
         self._all = (
             self.jobs_were, self.workers_were, self.made, self.started, self.endings, self.ended,
@@ -112,6 +117,16 @@ class Pending:
         changes.batches = [
             (number, each.closed_at, each.ended_at, each.endings) for number, each in sorted(self.batches.items())
         ]
+        changes.kin = [
+            (each.parent, each.attempt, each.step, each.name, each.job_id, int(each.lent))
+            for each in self.kin
+            if jobs[each.job_id] is not None
+        ]
+        if self.families:
+            more: Counter[int] = Counter()
+            for root, n in self.families:
+                more[root] += n
+            changes.families = sorted(more.items())
         changes.paths = [path for path in self.paths_new if jobs[path[0]] is not None]
         changes.results_dropped = list(self.results_dropped)
         changes.results_but = list(self.results_but.items())

@@ -16,7 +16,8 @@ from blobforge.access import Token
 from blobforge.batch import JobBatch
 from blobforge.breaker import RowOfFailures
 from blobforge.canary import Canary, ComparedDocument, SampleCandidate
-from blobforge.events import OutputAccepted
+from blobforge.chain import Kin
+from blobforge.events import OutputAccepted, ProofAwaited
 from blobforge.forecast import Durations, Load
 from blobforge.installation import SigningKey
 from blobforge.job import Attempt, Job, JobStatus
@@ -187,6 +188,16 @@ class OutputLookups(Protocol):
         """Of these (job, attempt, name), those that were brought."""
 
 
+class KinLookups(Protocol):
+    """What came of the outputs of accepted attempts."""
+
+    def of(self, parent: int, *, after: tuple[int, int, str] = (0, -1, ""), limit: int) -> list[Kin]:
+        """By attempt, step and name, behind these."""
+
+    def count(self, parent: int, *, most: int) -> int:
+        """How many there are, at most so many."""
+
+
 class TypeLookups(Protocol):
     def settings(self) -> Mapping[str, TypeSettings]:
         """What is set for types; those for which nothing is are not there."""
@@ -292,6 +303,8 @@ class Reader(Lookups, Protocol):
     def searches(self) -> SearchLookups: ...
     @property
     def batches(self) -> BatchLookups: ...
+    @property
+    def kin(self) -> KinLookups: ...
     @property
     def canaries(self) -> CanaryLookups: ...
     @property
@@ -421,6 +434,9 @@ class Reader(Lookups, Protocol):
 
     def waiting_for_time(self) -> list[tuple[int, int, int]]:
         """(job, until when, updated_at; both in ms) of each in its back-off, or kept from workers that failed it."""
+
+    def awaited_proofs(self) -> list[ProofAwaited]:
+        """The outputs that are sources of jobs, and have not been read yet."""
 
     def awaited_sources(self) -> list[tuple[int, str, int]]:
         """(job, source_hash, updated_at) of every job whose source is not there yet."""

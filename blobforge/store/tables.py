@@ -16,6 +16,8 @@ TABLES: Final[Mapping[str, tuple[str, ...]]] = {
     "job_tags": ("tag", "job_id"),
     "batches": ("id",),
     "batch_jobs": ("batch", "job_id"),
+    "kin": ("parent", "attempt", "step", "name"),
+    "families": ("root",),
     "job_paths": ("job_id", "n"),
     "attempts": ("job_id", "attempt"),
     "results": ("job_id", "attempt"),

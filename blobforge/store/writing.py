@@ -14,6 +14,7 @@ from blobforge.access import Token
 from blobforge.batch import JobBatch
 from blobforge.breaker import RowOfFailures
 from blobforge.canary import Canary
+from blobforge.chain import Kin
 from blobforge.failures import Cause
 from blobforge.fairness import GroupClock
 from blobforge.installation import SigningKey
@@ -141,6 +142,9 @@ class Outputs(Protocol):
     def chosen(self, job_id: int, attempt: int) -> tuple[int, int]:
         """How many there are, and their bytes together."""
 
+    def chosen_names(self, job_id: int, attempt: int, *, limit: int) -> list[tuple[str, int | None]]:
+        """The names of so many of them, in their order, with their sizes."""
+
     def is_chosen(self, job_id: int, attempt: int, name: str) -> bool: ...
     def attempts(self, job_id: int) -> list[int]:
         """The attempts of a job that told of any."""
@@ -205,6 +209,9 @@ class Superseded(Protocol):
     def restored(self, job_id: int, attempt: int) -> None:
         """It is the result of its job again."""
 
+    def keeps(self, job_id: int, attempt: int) -> bool:
+        """Whether it is one of them."""
+
     def before(self, at: int, *, limit: int) -> list[SupersededResult]:
         """Those that were replaced before this time, and may go."""
 
@@ -255,6 +262,25 @@ class Operations(Protocol):
     def prune(self, *, undo_before: int, ended_before: int, limit: int) -> int:
         """Forget so many pages whose changes can be undone until then (ms) at most, or, where there are fewer,
         operations that ended before that time; how many."""
+
+
+class KinRows(Protocol):
+    """What came of the outputs of accepted attempts."""
+
+    def lends(self, parent: int, attempt: int) -> bool:
+        """Whether an output of this attempt is the source of a job."""
+
+    def lending(self, parent: int) -> set[int]:
+        """The attempts of which an output is the source of a job."""
+
+    def of_attempt(self, parent: int, attempt: int, *, limit: int) -> list[Kin]:
+        """Some of what came of this attempt, by step and name."""
+
+    def replace(self, parent: int, attempt: int, step: int, name: str, *, job_id: int, lent: bool) -> None:
+        """Another job is what came of this output."""
+
+    def made_of(self, root: int) -> int:
+        """How many jobs have come of this one, with those that were deleted since."""
 
 
 class BatchRows(Protocol):
@@ -373,6 +399,8 @@ class Store(Lookups, InHistory, Protocol):
     def searches(self) -> Searches: ...
     @property
     def batches(self) -> BatchRows: ...
+    @property
+    def kin(self) -> KinRows: ...
     @property
     def requirements(self) -> Requirements: ...
     @property
@@ -536,6 +564,14 @@ class Store(Lookups, InHistory, Protocol):
 
     def add_path(self, job: Job, path: str) -> None:
         """A further one, the last that `job.more_paths` counts."""
+
+    # --- chains
+
+    def add_kin(self, kin: Kin) -> None:
+        """A job has come of an output; what came of it before stays."""
+
+    def count_family(self, root: int, more: int) -> None:
+        """So many more jobs have come of this one."""
 
     # --- batches
 

@@ -72,7 +72,7 @@ class ScriptedStore:
         self.sizes[to] = self.sizes[key]
         return ObjectInfo(to, self.sizes[key])
 
-    async def digest(self, key: str) -> str | None:
+    async def digest(self, key: str, *, version: str | None = None) -> str | None:
         self.asked["digest " + key] += 1
         if self.away:
             raise ObjectStoreError("it is away")

@@ -41,6 +41,7 @@ SENT = {
 SENT_BY_ALL = {
     "jobs": [{"job_id": 1, "lease": "x"}], "sources": [("ab" * 32, b"x")], "parts": [(1, "etag")], "verb": "retry",
     "filters": {"tag": "x"}, "cause": "trouble", "to": PartsDestination(job_id=1, lease="x"),
+    "then": [{"type": "ocr", "outputs": "*", "then": []}],
     "not_before": datetime(2026, 12, 1, 22, tzinfo=UTC), "expires_at": datetime(2026, 12, 2, 22, tzinfo=UTC),
 }  # fmt: skip
 

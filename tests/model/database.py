@@ -20,7 +20,7 @@ _JOBS = (
     "progress",
     "heartbeat_at", "kept_attempt", "replaced", "releases", "avoid", "avoid_until", "options", "made_by", "compare",
     "compare_until", "requires", "lane", "output_bytes", "sourceless", "of_group", "turn",
-    "batches",
+    "batches", "chain",
 )  # fmt: skip
 
 
@@ -74,6 +74,8 @@ def held(probe: Probe) -> dict[str, Any]:
         "batches": set(probe.rows(
             "batches", "id", "name", "created_at", "closed_at", "started_at", "ended_at", "endings"
         )),
+        "kin": set(probe.rows("kin", "parent", "attempt", "step", "name", "job_id", "lent")),
+        "families": set(probe.rows("families", "root", "jobs")),
         "batch jobs": set(probe.rows("batch_jobs", "batch", "job_id")),
         "batch counts": {row for row in probe.rows("batch_counts", "batch", "status", "type", "n") if row[-1]},
         "job counts": {row for row in probe.rows("job_counts", "status", "type", "priority", "n") if row[-1]},
@@ -128,6 +130,7 @@ def _jobs(probe: Probe) -> set[Row]:
         if job["result"] is None:
             job["result"] = aside.get((job["id"], of))
         job["last_error"] = job["last_error"] is not None
+        job["chain"] = chain_read(job["chain"])
         job["heartbeat_at"] = job["heartbeat_at"] if job["status"] == "running" else None
         found.add(tuple(job.values()))
     return found
@@ -198,6 +201,8 @@ def should_hold(world: World) -> dict[str, Any]:
             (number, each.name, each.made_at, each.closed_at, each.started_at, each.ended_at, each.endings)
             for number, each in world.batches.items()
         },
+        "kin": {(*row, job_id, int(lent)) for row, (job_id, lent) in world.kin.items()},
+        "families": set(world.families.items()),
         "batch jobs": {(number, job.id) for job in jobs for number in job.batches},
         "batch counts": {(*key, n) for key, n in _batch_counts(world).items()},
         "job counts": {(*key, n) for key, n in job_counts.items()},
@@ -244,8 +249,41 @@ def _job(world: World, job: Job) -> Row:
         _replaced(job), job.releases, json.dumps(job.avoid, separators=(",", ":")) if job.avoid else None,
         job.avoid_until, job.options, job.made_by, int(job.compare), job.compare_until,
         job.requires, world.lane(job), job.bytes, int(job.source_never_came), job.group, job.turn,
-        json.dumps(job.batches, separators=(",", ":")) if job.batches else None,
+        json.dumps(job.batches, separators=(",", ":")) if job.batches else None, _chain(job),
     )  # fmt: skip
+
+
+def _chain(job: Job) -> str | None:
+    """As `chains_of` reads it."""
+    chain = job.chain
+    if chain is None:
+        return None
+    return repr((
+        [_step(each) for each in chain.then], chain.parent, chain.family, chain.depth, chain.source, chain.proven,
+        chain.stopped, chain.adopted,
+    ))  # fmt: skip
+
+
+def _step(step: Any) -> Any:
+    return (step.type, step.outputs, step.options, [_step(each) for each in step.then])
+
+
+def chain_read(text: str | None) -> str | None:
+    """Without the words of why it stopped."""
+    if text is None:
+        return None
+    said = json.loads(text)
+
+    def step(each: Any) -> Any:
+        following = [step(one) for one in each.get("then", [])]
+        return (each["type"], each.get("outputs", "*"), each.get("options"), following)
+
+    then = [step(each) for each in said.get("then", [])]
+    rest = (said.get(name) for name in ("parent", "family"))
+    return repr((
+        then, *rest, said.get("depth", 0), said.get("source"), said.get("proven", False), "stopped" in said,
+        said.get("adopted", False),
+    ))  # fmt: skip
 
 
 def _batch_counts(world: World) -> Counter[tuple[int, str, str]]:

@@ -44,10 +44,10 @@ class Shelf(LocalStore):
         found = await super().head(key, version=version)
         return None if found is None else msgspec.structs.replace(found, sha256=None)
 
-    async def digest(self, key: str) -> str | None:
+    async def digest(self, key: str, *, version: str | None = None) -> str | None:
         self.asked[f"digest {key}"] += 1
         await trio.sleep(READING)
-        return await super().digest(key)
+        return await super().digest(key, version=version)
 
     async def list_page(self, prefix: str, *, cursor: str = "", limit: int = 1000) -> ListedPage:
         if self.searched_slowly:

@@ -49,8 +49,8 @@ class Shelf(LocalStore):
         found = await super().head(key, version=version)
         return None if found is None else msgspec.structs.replace(found, sha256=None)
 
-    async def digest(self, key: str) -> str | None:
-        found = await super().digest(key)
+    async def digest(self, key: str, *, version: str | None = None) -> str | None:
+        found = await super().digest(key, version=version)
         self._history.read[key] += found is not None
         return found
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from functools import lru_cache
 from typing import Any
@@ -15,6 +15,7 @@ from msgspec.structs import replace
 from actors.messages import JobBeat
 from blobforge import converters, options, requirements
 from blobforge.canary import ONLY_COMPARISONS, canary_of, ordinary
+from blobforge.chain import Step, known_hash, wrong_steps
 from blobforge.config import Settings
 from blobforge.forecast import Expected
 from blobforge.job import Attempt, Job, JobStatus
@@ -90,6 +91,32 @@ def options_text(said: dict[str, Any] | None) -> str | None:
         return options.canonical(said)
     except options.UnfitOptions as error:
         raise UnfitMember("options", str(error)) from error
+
+
+def steps_of(
+    type_: str, options_: str | None, then: Sequence[wire_jobs.StepBody] | None
+) -> tuple[Step, ...]:
+    """What follows a job of this type with these options. Raises UnfitMember."""
+    steps = _steps(then or ())
+    if steps and (wrong := wrong_steps(type_, options_, steps)) is not None:
+        raise UnfitMember("then", wrong)
+    return steps
+
+
+def _steps(then: Sequence[wire_jobs.StepBody]) -> tuple[Step, ...]:
+    return tuple(Step(each.type, each.outputs, options_text(each.options), _steps(each.then)) for each in then)
+
+
+def steps_wire(then: Sequence[Step]) -> tuple[wire_jobs.StepBody, ...]:
+    return tuple(
+        wire_jobs.StepBody(
+            each.type,
+            each.outputs,
+            msgspec.json.decode(each.options) if each.options is not None else None,
+            list(steps_wire(each.then)),
+        )
+        for each in then
+    )
 
 
 _ACCEPTED = (options.OPTIONS, HEEDS_INTERVAL, ONLY_COMPARISONS)
@@ -208,13 +235,15 @@ def job_wire(
     expected: Expected | None = None,
     waiting: Waiting | None = None,
     paths: list[str] | None = None,
+    children: list[wire_jobs.ChildWire] | None = None,
+    children_total: int = 0,
 ) -> wire_jobs.JobWire:
     return wire_jobs.JobWire(
         id=job.id,
         type=ordinary(job.type),
         status=job.status,
         priority=job.priority,
-        source_hash=job.source_hash,
+        source_hash=known_hash(job.source_hash),
         attempts=job.attempts,
         max_attempts=job.max_attempts,
         created_at=rfc3339(job.created_at),
@@ -249,6 +278,11 @@ def job_wire(
         compared_until=time_or_none(job.compare_until),
         batch=job.batch,
         batches=job.batches if len(job.batches) > 1 else (),
+        parent=job.chain.parent if job.chain is not None else None,
+        then=steps_wire(job.chain.then) if job.chain is not None else (),
+        then_stopped=job.chain.stopped if job.chain is not None else None,
+        children=children if children else msgspec.UNSET,
+        children_total=children_total if children else msgspec.UNSET,
         attempt_history=_history(attempts) if attempts is not None else msgspec.UNSET,
         attempts_total=attempts_total if attempts_total is not None else msgspec.UNSET,
         paths=paths if paths is not None and job.more_paths else msgspec.UNSET,

@@ -11,6 +11,7 @@ import trio
 from blobforge.access import Scope
 from blobforge.job import Job
 from blobforge.objects.keys import SOURCES, is_source_key, source_key
+from blobforge.objects.sources import key_of_source, version_of_source
 from blobforge.refusals import Refusal, RefusalCode
 from blobforge.store.files import FileRecord
 from blobforge.store.reading import Reader
@@ -129,8 +130,10 @@ async def source_url(call: Call, body: wire_files.SourceUrlBody) -> wire_files.U
     if isinstance(held, Refusal):
         return held
     lifetime = round(call.services.settings.url_lifetime)
-    key = source_key(held.job.source_hash)
-    url = call.services.objects.sign_download(key, expires_in=lifetime, filename=source_name(held.job))
+    job = held.job
+    url = call.services.objects.sign_download(
+        key_of_source(job), expires_in=lifetime, filename=source_name(job), version=version_of_source(job)
+    )
     return wire_files.Url(absolute(call, url))
 
 

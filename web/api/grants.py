@@ -12,9 +12,10 @@ from actors.mailbox import Envelope, Reply
 from actors.messages import Claim, Complete, Granted
 from actors.scheduler import given_back
 from blobforge.canary import ordinary
+from blobforge.chain import known_hash
 from blobforge.job import Job
 from blobforge.jobtype import Patience
-from blobforge.objects.keys import source_key
+from blobforge.objects.sources import key_of_source, version_of_source
 from web.answer import GoneError
 from web.api import encode, wire_attempts
 from web.routing import Call
@@ -61,7 +62,9 @@ def _grant(call: Call, job: Job, patience: Patience | None) -> wire_attempts.Gra
     objects = call.services.objects
     key = job.upload_key
     assert key is not None
-    source = objects.sign_download(source_key(job.source_hash), expires_in=lifetime, filename=source_name(job))
+    source = objects.sign_download(
+        key_of_source(job), expires_in=lifetime, filename=source_name(job), version=version_of_source(job)
+    )
     upload = objects.sign_upload(key, expires_in=lifetime, write_once=job.write_once)
     base = call.base_url if source.startswith("/") else ""
     assert job.lease is not None
@@ -86,7 +89,7 @@ def absolute(call: Call, url: str) -> str:
 def source_name(job: Job) -> str:
     """The name that a browser saves the source under."""
     name = last_part(job.source_path or "")
-    return name or f"{job.source_hash}.{ordinary(job.type)}"
+    return name or f"{known_hash(job.source_hash) or job.id}.{ordinary(job.type)}"
 
 
 def result_members(job: Job) -> dict[str, Any]:

@@ -43,6 +43,8 @@ from web.decode import query
 from web.problems import item_problem
 from web.routing import Access, Call, Route
 
+CHILDREN_SHOWN = 50
+MOST_CHILDREN = 100_000  # are counted
 PATHS_SHOWN = 50  # of one job, beside what else there is of it
 VERIFY_WAIT = 10.0  # seconds that `uploaded` waits for the check of the bytes before it answers "uploading"
 
@@ -83,6 +85,7 @@ async def submit_many(call: Call, body: wire_jobs.SubmitMany) -> wire_jobs.Submi
 
 
 def _new_job(call: Call, body: wire_jobs.SubmitBody) -> NewJob:
+    options = encode.options_text(body.options)
     return NewJob(
         body.type,
         body.source_hash,
@@ -93,11 +96,12 @@ def _new_job(call: Call, body: wire_jobs.SubmitBody) -> NewJob:
         tuple(filter(None, body.tags or ())),
         encode.json_text(body.metadata, field="metadata", most=wire_common.MOST_METADATA),
         call.caller.subject,
-        encode.options_text(body.options),
+        options,
         encode.requires_text(body.requires),
         *encode.times_ms(body.not_before, body.expires_at, now=call.services.now()),
         body.group,
         body.batch,
+        encode.steps_of(body.type, options, body.then),
     )
 
 
@@ -150,6 +154,8 @@ async def uploaded(call: Call) -> wire_common.Status | Refusal:
                 RefusalCode.JOB_NOT_UPLOADING, f"Job {job_id} waited too long for its source. Submit it again."
             )
         return wire_common.Status(job.status)
+    if job.waits_for_proof:
+        return wire_common.Status(job.status)  # it is not uploaded: the server reads it
     with trio.move_on_after(VERIFY_WAIT):
         outcome = await call.ask_via(call.services.intake, CheckSource(job.source_hash))
         if isinstance(outcome, Refusal):
@@ -203,6 +209,8 @@ async def shown(call: Call) -> wire_jobs.JobWire | Refusal:
             expected=expected_ends(reader, [job], now=now).get(job_id),
             waiting=why_waiting(reader, job, source_until=source_until, now=now),
             paths=paths_of(reader, job, limit=PATHS_SHOWN) if job.more_paths else None,
+            children=children_of(reader, job, limit=CHILDREN_SHOWN),
+            children_total=reader.kin.count(job.id, most=MOST_CHILDREN) if job.chain is not None else 0,
         )
 
     return await call.services.reads.moment(read) or no_such_job(job_id)
@@ -248,6 +256,19 @@ async def paths(call: Call) -> wire_jobs.PathsWire | Refusal:
         return wire_jobs.PathsWire(paths=[*first, *(path for _, path in found)], total=total, next_cursor=following)
 
     return await call.services.reads.moment(read) or no_such_job(job_id)
+
+
+def children_of(reader: Reader, job: Job, *, limit: int) -> list[wire_jobs.ChildWire]:
+    """The first of what came of a job's outputs."""
+    if job.chain is None or not job.chain.then:
+        return []
+    found = []
+    for kin in reader.kin.of(job.id, limit=limit):
+        child = reader.job_in_short(kin.job_id)
+        if child is not None:
+            former = kin.attempt != job.result_attempt
+            found.append(wire_jobs.ChildWire(child.id, child.type, child.status, kin.name, former))
+    return found
 
 
 def paths_of(reader: Reader, job: Job, *, limit: int) -> list[str]:

@@ -16,6 +16,7 @@ from quart import Response
 
 from blobforge.access import Scope
 from blobforge.canary import ordinary
+from blobforge.chain import known_hash
 from blobforge.installation import SigningKey, fingerprint
 from blobforge.job import MOST_PATHS, Job
 from blobforge.manifest import MANIFEST_TYPE, ManifestJob, ManifestOutput
@@ -180,7 +181,7 @@ def _entry(job: Job, options: str | None, begun: int, outputs: list[ManifestOutp
         job_id=job.id,
         type=ordinary(job.type),
         status=job.status,
-        source_hash=job.source_hash,
+        source_hash=known_hash(job.source_hash),
         source_path=job.source_path,
         source_size=job.source_size,
         paths=paths,

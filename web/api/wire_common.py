@@ -25,6 +25,16 @@ WorkerId = Annotated[
         description="Chosen by the worker; no slash, no space at either end",
     ),
 ]
+StepType = Annotated[
+    str,
+    Meta(
+        min_length=1,
+        max_length=100,
+        pattern=NO_SLASH,
+        description="No slash, no space at either end; with the same options, not that of a step above it",
+        examples=["summary"],
+    ),
+]
 JobType = Annotated[
     str,
     Meta(

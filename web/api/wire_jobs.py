@@ -10,6 +10,7 @@ from typing import Annotated, Any
 import msgspec
 from msgspec import Meta
 
+from blobforge.chain import LONGEST_PATTERN, MOST_STEPS
 from blobforge.job import DEFAULT_PRIORITY, JobStatus, Outcome
 from blobforge.requirements import MOST_REQUIREMENTS
 from web.api.wire_common import (
@@ -30,9 +31,20 @@ from web.api.wire_common import (
     ShortText,
     Size,
     SourcePath,
+    StepType,
     Tag,
 )
 from web.decode import LENIENT, LENIENT_PLACE
+
+
+class StepBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+    """What follows a job: each of its outputs whose name matches `outputs` (`*` and `?`, which go over slashes, too;
+    `[...]`) becomes the source of a job of this `type` with these `options`, and `then` follows that one."""
+
+    type: StepType
+    outputs: Annotated[str, Meta(min_length=1, max_length=LONGEST_PATTERN, pattern=r"^[^\x00-\x1f\x7f]+\Z")] = "*"
+    options: Json | None = None
+    then: Annotated[list[StepBody], Meta(max_length=MOST_STEPS)] = []
 
 
 class SubmitBody(msgspec.Struct, frozen=True):
@@ -41,7 +53,8 @@ class SubmitBody(msgspec.Struct, frozen=True):
     options. `requires`: what the labels of its worker must hold (`gpu`, `zone=eu`, `memory_gib>=32`), 16 at most.
     `not_before`: no worker is given the job before that time; one that is over says nothing. `expires_at`: it is dead
     if no worker was given it by then. Both are a year ahead at most. `group`: whose job it is; within a priority jobs
-    of different groups take turns. `batch`: the one that it is submitted for, open."""
+    of different groups take turns. `batch`: the one that it is submitted for, open. `then`: what its result starts,
+    in the same batch and group, with the same priority and tags; at most 32 steps, 8 deep."""
 
     type: JobType
     source_hash: Sha256
@@ -58,6 +71,7 @@ class SubmitBody(msgspec.Struct, frozen=True):
     group: Group | None = None
     expires_at: Moment | None = None
     batch: BatchId | None = None
+    then: Annotated[list[StepBody], Meta(max_length=MOST_STEPS)] | None = None
 
 
 class SubmitMany(msgspec.Struct, frozen=True):
@@ -67,9 +81,10 @@ class SubmitMany(msgspec.Struct, frozen=True):
 class SubmitAnswer(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     """A submission of what is there already adds its path and its tags; `left_out`: the path, or the tags, that the
     job has no room for. All else of that job stays as it is. `ignored` has the names of what this submission says
-    otherwise: of `group`, `requires`, `max_attempts`, `metadata`, `not_before`, `expires_at`, and `priority` where it
-    is not 3. `requires` is what the job requires, where it, or the submission, requires something. It comes to the
-    batch, too, and stays in those that it was in: `batches` are all of them, where it was submitted for one."""
+    otherwise: of `group`, `requires`, `then`, `max_attempts`, `metadata`, `not_before`, `expires_at`, and `priority`
+    where it is not 3. `requires` is what the job requires, where it, or the submission, requires something. It comes
+    to the batch, too, and stays in those that it was in: `batches` are all of them, where it was submitted for
+    one."""
 
     job_id: int
     existing: bool
@@ -219,6 +234,16 @@ class WhyWire(msgspec.Struct, frozen=True):
     waiting: WaitingWire | None
 
 
+class ChildWire(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What came of the output of this name. `former`: of a result that another one has replaced."""
+
+    job_id: int
+    type: str
+    status: JobStatus
+    output: str
+    former: bool = False
+
+
 class JobWire(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     """Absent where null; `attempt_history` (the latest 50, their long texts cut), `attempts_total` and
     `waiting` are there when one job is asked for.
@@ -232,8 +257,11 @@ class JobWire(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     `failure` is the cause of its latest failure (`GET /api/failures`), `progress_at` when its progress last changed.
     `made_by` is the converter of its result. `compared_until`: so long the result that it took the place of is kept,
     too (`GET /api/jobs/{id}/comparison`). `batch` is the one that it was made in; `batches` are all that it is in,
-    where it is in several.
-    too (`GET /api/jobs/{id}/comparison`). `canary`: it is a comparison of that canary (`GET /api/canaries/{id}`).
+    where it is in several. `canary`: it is a comparison of that canary (`GET /api/canaries/{id}`).
+
+    `parent` is the job whose output is its source; its `source_hash` is empty until the server has read that. `then`
+    is what follows it, and `then_stopped` why its result has started less. Where one job is asked for, `children` are
+    what came of its outputs (the first fifty), `children_total` is how many there are.
     """
 
     id: int
@@ -275,6 +303,11 @@ class JobWire(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     compared_until: str | None = None
     batch: int | None = None
     batches: tuple[int, ...] = ()
+    parent: int | None = None
+    then: tuple[StepBody, ...] = ()
+    then_stopped: str | None = None
+    children: list[ChildWire] | msgspec.UnsetType = msgspec.UNSET
+    children_total: int | msgspec.UnsetType = msgspec.UNSET
     attempt_history: list[AttemptWire] | msgspec.UnsetType = msgspec.UNSET
     attempts_total: int | msgspec.UnsetType = msgspec.UNSET
     paths: list[str] | msgspec.UnsetType = msgspec.UNSET

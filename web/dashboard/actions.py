@@ -15,6 +15,7 @@ from urllib.parse import parse_qs, quote
 import msgspec
 from quart import Response
 
+from blobforge.chain import known_hash
 from blobforge.operation import MANY
 from blobforge.refusals import Refusal, RefusalCode
 from blobforge.store.reading import Reader
@@ -226,7 +227,7 @@ def _samples(row: Route, form: dict[str, list[str]], reader: Reader) -> list[tup
     if not isinstance(body, wire_bulk.BulkBody):
         return []
     jobs = bulk.sample(reader, body, most=SAMPLES)
-    return [(f"/jobs/{job.id}", job.source_path or job.source_hash[:16]) for job in jobs]
+    return [(f"/jobs/{job.id}", job.source_path or known_hash(job.source_hash)[:16]) for job in jobs]
 
 
 def _chosen(form: dict[str, list[str]], row: Route) -> list[tuple[str, str]]:

@@ -47,6 +47,7 @@ class JobOptions(msgspec.Struct, frozen=True, kw_only=True):
     group: str | None = None
     expires_at: datetime | None = None
     batch: int | None = None
+    then: list[dict[str, Any]] = []
 
 
 class AwaitedUpload(NamedTuple):
@@ -155,6 +156,7 @@ class Batches:
             "group": options.group,
             "expires_at": options.expires_at,
             "batch": options.batch,
+            "then": options.then or None,
         }
         return {
             "type": hashed.file.type,

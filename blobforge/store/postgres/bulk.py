@@ -479,6 +479,8 @@ class PostgresBulk:
         write(sql.JOIN_BATCHES, changes.batches_joined)
         write(sql.LEAVE_BATCHES, changes.batches_left)
         write(sql.SAVE_BATCHES, changes.batches)
+        write(sql.ADD_KIN, changes.kin)
+        write(sql.COUNT_FAMILIES, changes.families)
         write(sql.ADD_JOB_PATHS, changes.paths)
         write(sql.DROP_RESULTS, changes.results_dropped)
         write(sql.DROP_RESULTS_BUT, changes.results_but)

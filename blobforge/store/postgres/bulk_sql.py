@@ -15,7 +15,7 @@ from blobforge.store.sql.sql import ATTEMPT_COLUMNS, BATCH_COLUMNS, FILE_COLUMNS
 TEXTS: Final = frozenset({
     "type", "status", "source_hash", "source_path", "tags", "avoid", "metadata", "worker_id", "lease", "last_error",
     "output_key", "result", "progress", "replaced", "submitter", "upload_key", "options", "converter", "made_by",
-    "requires", "of_group", "batches",
+    "requires", "of_group", "batches", "chain",
 })  # fmt: skip
 
 
@@ -213,11 +213,15 @@ INSERT_JOBS: Final = _insert(
     "jobs",
     "id, type, status, priority, source_hash, created_at, updated_at, max_attempts, source_path, source_size, tags,"
     " metadata, submitter, output_bytes, options, options_hash, requires, lane, not_before, of_group, turn,"
-    " expires_at, batches",
-    "nttntnnntntttntttnntnnt",
+    " expires_at, batches, chain",
+    "nttntnnntntttntttnntnntt",
 )
 INSERT_JOB_TAGS: Final = _insert("job_tags", "tag, job_id", "tn", "ON CONFLICT DO NOTHING")
 JOIN_BATCHES: Final = _insert("batch_jobs", "batch, job_id", "nn", "ON CONFLICT DO NOTHING")
+ADD_KIN: Final = _insert("kin", "parent, attempt, step, name, job_id, lent", "nnntnn", "ON CONFLICT DO NOTHING")
+COUNT_FAMILIES: Final = _insert(
+    "families", "root, jobs", "nn", "ON CONFLICT (root) DO UPDATE SET jobs = families.jobs + excluded.jobs"
+)
 LEAVE_BATCHES: Final = f"""
     DELETE FROM batch_jobs USING {_records("nn")} WHERE batch_jobs.batch = c0 AND batch_jobs.job_id = c1"""
 START_BATCHES: Final = f"""

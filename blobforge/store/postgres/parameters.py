@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import Any, Final
 
+from blobforge.chain import ChainPlace
 from blobforge.job import Job
 from blobforge.store.postgres.texts import as_json
 from blobforge.store.sql import rows
@@ -44,4 +45,6 @@ def column_of(value: Any) -> Any:
     """As the table has it."""
     if type(value) is tuple:
         return rows.encode_tags(value)
+    if type(value) is ChainPlace:
+        return rows.encode_chain(value)
     return int(value) if type(value) is bool else value

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from msgspec.structs import astuple, replace
 
+from blobforge.chain import ChainPlace
 from blobforge.job import Job
 from blobforge.options import Lane, digest
 from blobforge.requirements import in_groups, lane_of
@@ -33,6 +34,8 @@ class Arrivals:
         brought = next((kept.record.size for kept in whole.files if kept.key == whole.job.output_key), None)
         job = replace(whole.job, more_paths=len(whole.paths), output_bytes=whole.job.output_bytes or brought or 0)
         job = replace(job, batches=())  # they stay behind: their numbers are others' here
+        if job.chain is not None:  # the numbers of its family, too
+            job = replace(job, chain=_alone(job.chain))
         self._working.forget()
         if self._do.row(sql.SAME_JOB, (job.source_hash, job.type, digest(job.options))) is not None:
             return None
@@ -84,3 +87,9 @@ class Arrivals:
         )  # fmt: skip
         if record.kept is not None:
             self._do.rows(sql.KEEP_FILE, (record.kept, kept.key))
+
+
+def _alone(place: ChainPlace) -> ChainPlace | None:
+    """What follows the job, and where its source is: of its parent nothing is known here."""
+    alone = replace(place, parent=None, family=None, depth=0, stopped=None, adopted=False)
+    return alone if alone.then or alone.source is not None else None

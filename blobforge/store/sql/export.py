@@ -52,7 +52,8 @@ class DatabaseExport:
         with self._ask.moment():
             while row := self._ask.row(sql.JOBS_BETWEEN, (after + 1, 2**63 - 1, 1)):
                 job = rows.job(row)
-                if not is_comparison(job.type):  # its canary stays here
+                # A canary stays here, and so does what still is to be read, of which only its parent here knows.
+                if not is_comparison(job.type) and not job.waits_for_proof:
                     return self._whole(job, objects_of)
                 after = job.id
             return None

@@ -135,8 +135,10 @@ INVARIANTS: Final = (
         "completed jobs whose output is another attempt's",
         """SELECT id FROM jobs WHERE status = 'completed' AND output_key IS NOT NULL AND NOT EXISTS (
               SELECT 1 FROM attempts AS a WHERE a.job_id = jobs.id AND a.attempt = jobs.attempt AND jobs.output_key =
-              coalesce(a.output_key, 'outputs/' || a.job_id || '/' || a.attempt || '/output'))""",
-        ("jobs", "attempts.output_key"),
+              coalesce(a.output_key, 'outputs/' || a.job_id || '/' || a.attempt || '/output'))
+              AND NOT EXISTS (SELECT 1 FROM outputs AS o
+                               WHERE o.job_id = jobs.id AND o.attempt = jobs.attempt AND o.chosen = 1)""",
+        ("jobs", "attempts.output_key", "outputs"),
     ),
     Invariant(
         "running jobs that write to another key than their attempt",
@@ -148,8 +150,10 @@ INVARIANTS: Final = (
     Invariant(
         "jobs whose output is not on record",
         """SELECT id FROM jobs WHERE output_key IS NOT NULL
-              AND NOT EXISTS (SELECT 1 FROM files WHERE files.key = jobs.output_key)""",
-        ("jobs", "files"),
+              AND NOT EXISTS (SELECT 1 FROM files WHERE files.key = jobs.output_key)
+              AND NOT EXISTS (SELECT 1 FROM outputs AS o WHERE o.job_id = jobs.id AND o.chosen = 1 AND o.attempt =
+                                     CASE status WHEN 'completed' THEN jobs.attempt ELSE kept_attempt END)""",
+        ("jobs", "files", "outputs"),
     ),
     Invariant(
         "jobs that are not completed, with an output or a result of no attempt",
@@ -279,7 +283,8 @@ INVARIANTS: Final = (
     ),
     Invariant(
         "jobs whose source is no SHA-256",
-        "SELECT id FROM jobs WHERE length(source_hash) <> 64 OR ltrim(source_hash, '0123456789abcdef') <> ''",
+        """SELECT id FROM jobs WHERE source_hash NOT LIKE 'unproven/%'
+              AND (length(source_hash) <> 64 OR ltrim(source_hash, '0123456789abcdef') <> '')""",
     ),
     # --- what is kept beside the jobs says the same
     Invariant(
@@ -349,6 +354,29 @@ INVARIANTS: Final = (
             WHERE NOT EXISTS (SELECT 1 FROM json_each(jobs.batches) AS said
                                WHERE CAST(said.value AS BIGINT) = b.batch)""",
         ("jobs", "jobs.batches", "batch_jobs"),
+    ),
+    Invariant(
+        "jobs whose source is an output, of which that is not on record",
+        """SELECT id FROM jobs WHERE chain LIKE '%"parent":%' AND chain LIKE '%"source":%'
+              AND NOT EXISTS (SELECT 1 FROM kin WHERE kin.job_id = jobs.id AND kin.lent = 1)""",
+        ("jobs.chain", "kin"),
+    ),
+    Invariant(
+        "outputs on record as the sources of jobs that have another",
+        """SELECT kin.job_id FROM kin LEFT JOIN jobs ON jobs.id = kin.job_id
+            WHERE kin.lent = 1 AND coalesce(jobs.chain, '') NOT LIKE '%"source":%'""",
+        ("jobs.chain", "kin"),
+    ),
+    Invariant(
+        "jobs whose source is not proven, and that may be given to a worker",
+        """SELECT id FROM jobs
+            WHERE source_hash LIKE 'unproven/%' AND status NOT IN ('uploading', 'dead', 'cancelled')""",
+        ("jobs.chain",),
+    ),
+    Invariant(
+        "families of more jobs than there may be (the first job: how many)",
+        "SELECT root || ': ' || jobs FROM families WHERE jobs > 100000",
+        ("families",),
     ),
     Invariant(
         "jobs with another number of further paths than they say",

@@ -9,7 +9,7 @@ import msgspec
 from msgspec.structs import replace
 
 from blobforge.access import Token
-from blobforge.events import OutputAccepted
+from blobforge.events import OutputAccepted, ProofAwaited
 from blobforge.job import Attempt, Job, JobStatus, Outcome
 from blobforge.life import with_former
 from blobforge.operation import Operation
@@ -29,6 +29,7 @@ from blobforge.store.sql.batches import BatchLookups
 from blobforge.store.sql.canaries import CanaryLookups
 from blobforge.store.sql.insights import Insights
 from blobforge.store.sql.joblists import JobLists
+from blobforge.store.sql.kin import KinLookups
 from blobforge.store.sql.oldest import deferred, oldest_pending
 from blobforge.store.sql.operations import operation
 from blobforge.store.sql.outputs import OutputLookups
@@ -55,6 +56,7 @@ class SqlReader(JobLists):
         self.types = TypeLookups(ask)
         self.searches = SearchLookups(ask)
         self.batches = BatchLookups(ask)
+        self.kin = KinLookups(ask)
         self.canaries = CanaryLookups(ask)
         self.webhooks = WebhookLookups(ask)
 
@@ -289,6 +291,14 @@ class SqlReader(JobLists):
 
     def awaited_sources(self) -> list[tuple[int, str, int]]:
         return list(self._ask.rows(sql.AWAITED_SOURCES))
+
+    def awaited_proofs(self) -> list[ProofAwaited]:
+        found = []
+        for job_id, chain in self._ask.rows(sql.AWAITED_PROOFS):
+            place = rows.decode_chain(chain)
+            assert place.source is not None
+            found.append(ProofAwaited(job_id, place.source, place.version))
+        return found
 
     def is_doomed(self, key: str) -> bool:
         return self._ask.row(sql.DOOM, (key,)) is not None

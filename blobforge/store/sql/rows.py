@@ -10,6 +10,7 @@ import msgspec
 from blobforge import breaker
 from blobforge.access import Scope, Token
 from blobforge.batch import JobBatch
+from blobforge.chain import ChainPlace
 from blobforge.job import Attempt, Job, JobStatus, Outcome
 from blobforge.options import digest
 from blobforge.people import Session, User
@@ -25,12 +26,14 @@ _decode_tags = msgspec.json.Decoder(tuple[str, ...]).decode
 _decode_in_a_row = msgspec.json.Decoder(breaker.RowOfFailures).decode
 _decode_pairs = msgspec.json.Decoder(list[tuple[int, int]]).decode
 _decode_batches = msgspec.json.Decoder(tuple[int, ...]).decode
+decode_chain = msgspec.json.Decoder(ChainPlace).decode
 _decode_ends = msgspec.json.Decoder(list[LatestEnd]).decode
 _decode_quarantine = msgspec.json.Decoder(Quarantine).decode
 _BEFORE_REST = 12  # columns that are named below
 _TRUTHS = tuple(Job.__struct_fields__.index(name) - _BEFORE_REST for name in ("write_once", "compare", "sourceless"))
 _WRITE_ONCE, _COMPARE, _SOURCELESS = _TRUTHS
 _BATCHES = Job.__struct_fields__.index("batches") - _BEFORE_REST
+_CHAIN = Job.__struct_fields__.index("chain") - _BEFORE_REST
 
 
 def job(row: Sequence[Any]) -> Job:
@@ -38,6 +41,8 @@ def job(row: Sequence[Any]) -> Job:
     rest[_WRITE_ONCE], rest[_COMPARE] = bool(rest[_WRITE_ONCE]), bool(rest[_COMPARE])
     rest[_SOURCELESS] = bool(rest[_SOURCELESS])
     rest[_BATCHES] = _decode_batches(rest[_BATCHES]) if rest[_BATCHES] else ()
+    if rest[_CHAIN] is not None:
+        rest[_CHAIN] = decode_chain(rest[_CHAIN])
     return Job(
         id_, type_, _STATUS[status], priority, source_hash, created, updated, most, path, size,
         _decode_tags(tags) if tags else (), _decode_tags(avoid) if avoid else (), *rest,
@@ -55,7 +60,8 @@ def job_values(job: Job) -> Row:
         sourceless=int(job.sourceless),
         batches=encode_tags(job.batches),
     )
-    return (*msgspec.structs.astuple(whole), digest(job.options))
+    *values, _ = msgspec.structs.astuple(whole)
+    return (*values, encode_chain(job.chain), digest(job.options))
 
 
 def new_job(job: Job) -> Row:
@@ -64,12 +70,16 @@ def new_job(job: Job) -> Row:
         job.id, job.type, job.status, job.priority, job.source_hash, job.created_at, job.updated_at,
         job.max_attempts, job.source_path, job.source_size, encode_tags(job.tags), job.metadata, job.submitter,
         job.output_bytes, job.options, digest(job.options), job.requires, job.lane,
-        job.not_before, job.of_group, job.turn, job.expires_at, encode_tags(job.batches),
+        job.not_before, job.of_group, job.turn, job.expires_at, encode_tags(job.batches), encode_chain(job.chain),
     )  # fmt: skip
 
 
 def encode_tags(tags: tuple[str, ...] | tuple[int, ...]) -> str | None:
     return msgspec.json.encode(tags).decode() if tags else None
+
+
+def encode_chain(chain: ChainPlace | None) -> str | None:
+    return msgspec.json.encode(chain).decode() if chain is not None else None
 
 
 def attempt(row: Sequence[Any]) -> Attempt:

@@ -17,7 +17,7 @@ JOB_COLUMNS: Final = (
     " not_before, last_error, output_key, result, progress, failure, progress_at, releases, avoid_until,"
     " kept_attempt, replaced, submitter, upload_key, result_size, write_once, more_paths,"
     " output_bytes, options, converter, made_by, compare, compare_until, requires, lane, sourceless,"
-    " of_group, turn, expires_at, batches"
+    " of_group, turn, expires_at, batches, chain"
 )
 # Of a list that shows no more than these: what submitters and workers write at length stays on the disk.
 _LONG: Final = frozenset({"metadata", "last_error", "result", "replaced", "options"})
@@ -536,6 +536,21 @@ PRUNE_OPERATIONS: Final = """
     DELETE FROM operations WHERE id IN (
         SELECT id FROM operations WHERE ended_at < ? AND undo_until IS NULL ORDER BY ended_at LIMIT ?)"""
 
+# --- chains
+IS_SUPERSEDED: Final = "SELECT 1 FROM superseded WHERE job_id = ? AND attempt = ?"
+_KIN: Final = "parent, attempt, step, name, job_id, lent"
+LENDS: Final = "SELECT 1 FROM kin WHERE parent = ? AND attempt = ? AND lent = 1 LIMIT 1"
+LENDING: Final = "SELECT DISTINCT attempt FROM kin WHERE parent = ? AND lent = 1"
+KIN_OF_ATTEMPT: Final = f"SELECT {_KIN} FROM kin WHERE parent = ? AND attempt = ? ORDER BY step, name LIMIT ?"
+KIN_OF: Final = f"""
+    SELECT {_KIN} FROM kin WHERE parent = ? AND (attempt, step, name) > (?, ?, ?)
+     ORDER BY attempt, step, name LIMIT ?"""
+COUNT_KIN: Final = "SELECT count(*) FROM (SELECT 1 FROM kin WHERE parent = ? LIMIT ?) AS each"
+REPLACE_KIN: Final = """
+    UPDATE kin SET job_id = ?, lent = ? WHERE parent = ? AND attempt = ? AND step = ? AND name = ?"""
+FAMILY_JOBS: Final = "SELECT jobs FROM families WHERE root = ?"
+CHOSEN_OF: Final = """
+    SELECT name, size FROM outputs WHERE job_id = ? AND attempt = ? AND chosen = 1 ORDER BY name LIMIT ?"""
 # --- batches
 _BATCH: Final = "name, created_at, metadata, submitter, closed_at, started_at, ended_at, endings"
 _UNFINISHED: Final = """(SELECT coalesce(sum(n), 0) FROM batch_counts
@@ -609,7 +624,10 @@ WAITING_FOR_TIME: Final = """
     SELECT id, coalesce(not_before, avoid_until), updated_at
       FROM jobs WHERE (not_before IS NOT NULL OR avoid_until IS NOT NULL)
        AND status <> 'uploading' AND NOT (status = 'pending' AND not_before IS NOT NULL AND releases = 0)"""
-AWAITED_SOURCES: Final = "SELECT id, source_hash, updated_at FROM jobs WHERE status = 'uploading'"
+AWAITED_SOURCES: Final = """
+    SELECT id, source_hash, updated_at FROM jobs WHERE status = 'uploading' AND source_hash NOT LIKE 'unproven/%'"""
+AWAITED_PROOFS: Final = """
+    SELECT id, chain FROM jobs WHERE status = 'uploading' AND source_hash LIKE 'unproven/%'"""
 LIVE_WORKERS: Final = "SELECT id, last_heartbeat FROM workers WHERE status <> 'offline'"
 
 TYPES: Final = f"SELECT DISTINCT type FROM job_counts WHERE n > 0 AND {_ORDINARY}"

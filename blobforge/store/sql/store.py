@@ -20,6 +20,7 @@ from blobforge.store.sql.arrivals import Arrivals
 from blobforge.store.sql.batches import BatchRows
 from blobforge.store.sql.canaries import Canaries
 from blobforge.store.sql.doomed import Doomed
+from blobforge.store.sql.kin import KinRows
 from blobforge.store.sql.lookups import CredentialLookups
 from blobforge.store.sql.operations import Operations
 from blobforge.store.sql.outputs import Outputs
@@ -51,6 +52,7 @@ class SqlStore(CredentialLookups, WorkingSet):
         self.requirements = Requirements(self._do, bulk, self)
         self.arrivals = Arrivals(self._do, self, self.requirements)
         self.outputs = Outputs(self._do)
+        self.kin = KinRows(self._do, self)
         self.superseded = Superseded(self._do, self)
         self.past = PastAttempts(self._do, self)
         self.types = Types(self._do, bulk, self)

@@ -29,6 +29,9 @@ class Superseded:
         if self._do.change(sql.DROP_SUPERSEDED, (job_id, attempt)):
             self._do.rows(sql.ONE_LESS_NEWER, (job_id,))
 
+    def keeps(self, job_id: int, attempt: int) -> bool:
+        return self._do.row(sql.IS_SUPERSEDED, (job_id, attempt)) is not None
+
     def before(self, at: int, *, limit: int) -> list[SupersededResult]:
         self._working.settle()
         return [SupersededResult(*row) for row in self._do.rows(sql.SUPERSEDED_BEFORE, (at, limit))]

@@ -85,6 +85,7 @@ _OTHERWISE: Final[dict[str, Callable[[Any], Any]]] = {
     "compare": int,
     "sourceless": int,
     "batches": rows.encode_tags,
+    "chain": rows.encode_chain,
 }
 # Of so few rows each is read and written by a statement of its own, where the transaction has no more: JSON costs
 # more than a further statement.
@@ -319,6 +320,8 @@ class Bulk:
         write(sql.JOIN_BATCHES, changes.batches_joined)
         write(sql.LEAVE_BATCHES, changes.batches_left)
         write(sql.SAVE_BATCHES, changes.batches)
+        write(sql.ADD_KIN, changes.kin)
+        write(sql.COUNT_FAMILIES, changes.families)
         write(sql.ADD_JOB_PATHS, changes.paths)
         write(sql.DROP_RESULTS, changes.results_dropped)
         write(sql.DROP_RESULTS_BUT, changes.results_but)

@@ -185,10 +185,15 @@ JOB_STATES: Final = "SELECT id, status, attempt FROM jobs WHERE id IN (SELECT va
 INSERT_JOBS: Final = f"""
     INSERT INTO jobs (id, type, status, priority, source_hash, created_at, updated_at, max_attempts, source_path,
                       source_size, tags, metadata, submitter, output_bytes, options, options_hash, requires, lane,
-                      not_before, of_group, turn, expires_at, batches)
-    {{row}} {_values(0, 23)} {{each}} {{in_order}}"""
+                      not_before, of_group, turn, expires_at, batches, chain)
+    {{row}} {_values(0, 24)} {{each}} {{in_order}}"""
 INSERT_JOB_TAGS: Final = "INSERT OR IGNORE INTO job_tags (tag, job_id) {row} {0}, {1} {each}"
 JOIN_BATCHES: Final = "INSERT OR IGNORE INTO batch_jobs (batch, job_id) {row} {0}, {1} {each}"
+ADD_KIN: Final = """
+    INSERT OR IGNORE INTO kin (parent, attempt, step, name, job_id, lent) {row} {0}, {1}, {2}, {3}, {4}, {5} {each}"""
+COUNT_FAMILIES: Final = """
+    INSERT INTO families (root, jobs) {row} {0}, {1} {each}
+    ON CONFLICT (root) DO UPDATE SET jobs = jobs + excluded.jobs"""
 LEAVE_BATCHES: Final = "DELETE FROM batch_jobs WHERE (batch, job_id) IN ({row} {0}, {1} {each})"
 START_BATCHES: Final = "UPDATE batches SET started_at = {1} {set_from} WHERE batches.id = {0} AND started_at IS NULL"
 SAVE_BATCHES: Final = """

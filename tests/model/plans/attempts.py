@@ -74,9 +74,14 @@ class Attempts(Base):
 
         def expect(answer: m.Completed) -> object:
             following = answer.next if isinstance(answer, m.Completed) else None
-            return self.world.complete(message, who, fresh(following), self.now)
+            return self.world.complete(message, who, fresh(following), self.now, self.born())
 
         return Asked(message, expect)
+
+    def born(self) -> dict[tuple[int, int, int, str], int]:
+        """What has come of which output, as it is on record."""
+        found = self.database.probe.rows("kin", "parent", "attempt", "step", "name", "job_id")
+        return {(parent, attempt, step, name): job_id for parent, attempt, step, name, job_id in found}
 
     def outputs_of(
         self, what: str, job: str, names: tuple[str, ...], size: int | None, by: str, caller: str, lease: str
@@ -102,7 +107,7 @@ class Attempts(Base):
         message = m.Complete(
             real, worker, job_id, lease_of, f"{prefix_of(job_id, attempt)}a", several=several
         )  # fmt: skip
-        return Asked(message, lambda _: self.world.complete(message, who, [], self.now))
+        return Asked(message, lambda _: self.world.complete(message, who, [], self.now, self.born()))
 
     def failure(
         self, job: str, by: str = "holder", caller: str = "own", lease: str = "right", *, retryable: bool = True

@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import precondition, rule
 
 from actors import messages as m
+from blobforge.chain import Step
 from tests.model.plans.asked import Asked
 from tests.model.plans.base import Base
 from tests.model.plans.choices import (
@@ -22,6 +23,7 @@ from tests.model.plans.choices import (
     SIZES,
     SOURCE_IS_THERE,
     STARTS,
+    THEN,
     TYPES,
     seldom,
     when_some,
@@ -34,14 +36,14 @@ class Sources(Base):
         self, source_hash: str, type_: str, source: m.ObjectSeen = SOURCE_IS_THERE, *, priority: int = 3,
         size: int | None = None, most: int | None = None, tags: tuple[str, ...] = (), behind: int = 0,
         options: str | None = None, requires: str | None = None, group: str | None = None, start: int | None = None,
-        end: int | None = None, batch: str | None = None,
+        end: int | None = None, batch: str | None = None, then: tuple[Step, ...] = (),
     ) -> Asked:  # fmt: skip
         """`behind`: somebody looked for the source before the last so many deletions had ended. `start`, `end`:
         in so many ms."""
         source = m.ObjectSeen(source.seen, source.size, source.sha256, max(0, self.epoch - behind))
         more = {"options": options, "requires": requires, "group": group}
         number = self.batch_id(batch) if batch is not None else None
-        new = m.NewJob(type_, source_hash, None, size, priority, most, tags, **more, batch=number)
+        new = m.NewJob(type_, source_hash, None, size, priority, most, tags, **more, batch=number, then=then)
         if start is not None:
             new = msgspec.structs.replace(new, not_before=self.now + start)
         if end is not None:
@@ -65,11 +67,12 @@ class Sources(Base):
         source_hash=HASHES, type_=TYPES, source=SEEN, priority=PRIORITIES, size=SIZES,
         most=st.sampled_from([None, 1, 2]), tags=st.sampled_from([(), ("a", "b", "a")]), behind=st.integers(0, 1),
         options=OPTIONS, requires=REQUIRES, group=GROUPS, start=STARTS, end=ENDS, batch=BATCHES,
+        then=THEN,
     )  # fmt: skip
     def submit(
         self, source_hash: str, type_: str, source: m.ObjectSeen, priority: int, size: int | None, most: int | None,
         tags: tuple[str, ...], behind: int, options: str | None, requires: str | None, group: str | None,
-        start: int | None, end: int | None, batch: str | None,
+        start: int | None, end: int | None, batch: str | None, then: tuple[Step, ...],
     ) -> None:  # fmt: skip
         self.do(
             self.submission(
@@ -87,6 +90,7 @@ class Sources(Base):
                 group=group,
                 end=end,
                 batch=batch,
+                then=then,
             )
         )
 
@@ -101,7 +105,7 @@ class Sources(Base):
     )  # fmt: skip
     def submit_again(self, job: str, source: m.Seen, behind: int, batch: str | None) -> None:
         found = self.world.jobs.get(self.job_id(job, "dead", "uploading"))
-        if found is not None:
+        if found is not None and not found.hash.startswith("unproven/"):
             seen = m.ObjectSeen(source, size=1)
             # No client can name the type of a comparison.
             self.do(self.submission(found.hash, kind_of(found.type), seen, behind=behind, batch=batch))
@@ -123,6 +127,17 @@ class Sources(Base):
     def source_is_wrong(self, source_hash: str) -> None:
         message = m.SourceRejected(source_hash, "wrong bytes")
         self.do(Asked(message, lambda _: self.world.source_rejected(source_hash, self.now)))
+
+    @precondition(lambda self: any(job.waits_for_proof for job in self.world.jobs.values()))
+    @rule(which=st.integers(0, 2), sha256=HASHES, there=st.sampled_from([True, True, True, False]))
+    def an_output_is_read(self, which: int, sha256: str, there: bool) -> None:
+        """One that is the source of a job; or the former one of a job that is served from a copy now."""
+        waiting = [job for job in self.world.jobs.values() if job.waits_for_proof]
+        job = waiting[min(which, len(waiting) - 1)]
+        assert job.chain is not None
+        found = m.ObjectSeen(m.Seen.VERIFIED, 2, sha256) if there else m.ObjectSeen(m.Seen.ABSENT)
+        message = m.ChildSourceRead(job.id, job.chain.source or "", found)
+        self.do(Asked(message, lambda _: self.world.child_read(message, self.now)))
 
     @when_some("uploading")
     @rule(jobs=st.lists(JOBS, max_size=2))

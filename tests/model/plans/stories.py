@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from hypothesis import strategies as st
-from hypothesis.stateful import initialize, rule
+from hypothesis.stateful import initialize, precondition, rule
 
 from actors import messages as m
+from blobforge.chain import Step
 from tests.model.plans.asked import Asked
 from tests.model.plans.choices import (
     CLAIMERS,
@@ -14,6 +15,7 @@ from tests.model.plans.choices import (
     JOBS,
     SOURCE_IS_THERE,
     SOURCES,
+    THEN,
     TOKENS,
     TYPES,
     seldom,
@@ -22,6 +24,7 @@ from tests.model.plans.choices import (
 from tests.model.plans.disasters import Disasters
 from tests.model.plans.fleet import Fleet
 from tests.model.plans.many import Many
+from tests.store.making import hash_of
 
 ENDINGS = ["none"] * 4 + [
     "complete",
@@ -36,15 +39,30 @@ ENDINGS = ["none"] * 4 + [
 
 
 class Stories(Many, Fleet, Disasters):
-    @initialize(group=GROUPS)
-    def two_workers_and_some_jobs(self, group: str | None) -> None:
+    @initialize(group=GROUPS, then=THEN)
+    def two_workers_and_some_jobs(self, group: str | None, then: tuple[Step, ...]) -> None:
         for name in TOKENS:
             self.create_token(name, admin=name == "admin")
         self.register("w1", "two", "pdf")
         self.create_worker("w2")
         self.register("w2", "own", "pdf")
         for number, type_, priority in ((0, "pdf", 3), (1, "pdf", 3), (0, "ocr", 4), (1, "tiff", 2)):
-            self.do(self.submission(SOURCES[number], type_, priority=priority, most=number + 1, group=group))
+            more = {"group": group, "then": then if type_ == "pdf" else ()}
+            self.do(self.submission(SOURCES[number], type_, priority=priority, most=number + 1, **more))
+
+    @precondition(lambda self: any(job.waits_for_proof for job in self.world.jobs.values()))
+    @rule(same=st.booleans(), there=st.sampled_from([True] * 5 + [False]))
+    def a_source_is_proven(self, same: bool, there: bool) -> None:
+        """Once it is beyond the reach of URLs; it may be that of a job that is there already."""
+        while any(file.keeping for file in self.world.files.values()):
+            self.an_output_is_kept(False, False)
+        waiting = [job for job in self.world.jobs.values() if job.waits_for_proof]
+        if waiting:
+            known = [
+                job.hash for job in self.world.jobs.values()
+                if job.type == waiting[0].type and not job.hash.startswith("unproven/")
+            ]  # fmt: skip
+            self.an_output_is_read(0, known[-1] if same and known else hash_of(waiting[0].hash), there)
 
     @rule(worker=CLAIMERS, ending=st.sampled_from(ENDINGS))
     def a_turn_of_work(self, worker: str, ending: str) -> None:

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from tests.model.world.access import Access
+from tests.model.world.chains import Born, Chains
 from tests.model.world.comparisons import Comparisons
 from tests.model.world.things import (
     LIFE_MS,
@@ -22,7 +23,7 @@ from tests.model.world.things import (
 )
 
 
-class Attempts(Access, Comparisons):
+class Attempts(Access, Comparisons, Chains):
     def claim(
         self,
         who: Who,
@@ -200,7 +201,7 @@ class Attempts(Access, Comparisons):
         late = self.comes_late(job, message.worker_id, message.lease)
         return job if late or self.holds(job, message.worker_id, message.lease) else self.not_held(job)
 
-    def complete(self, message: Any, who: Who, given: Given, now: int) -> Any:
+    def complete(self, message: Any, who: Who, given: Given, now: int, born: Born) -> Any:
         job = self.attempt_of(who, message.worker_id, message.job_id)
         if isinstance(job, No):
             return job
@@ -243,6 +244,7 @@ class Attempts(Access, Comparisons):
             job.end("completed", now)
             job.blamed = False
             self.one_completed(job.type, now)
+            self.start_children(job, message, born, now)
         following = self.claim_next(message, job, who, given, now) if message.claim_next else None
         return ("Completed", job.id, following)
 
@@ -375,6 +377,7 @@ class Attempts(Access, Comparisons):
                 job.compare = False
                 job.changed_at = now
             return 0
+        self.children_revoked(job_id, attempt, now)
         self.give_back(job, "revoked", now)
         job.losses += 1
         job.completed_at = None

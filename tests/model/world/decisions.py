@@ -39,7 +39,9 @@ class Decisions(Turns):
             job.made_by = None
         job.compare = job.kept_attempt is not None and (compare or asked_before)
         job.compare_until = None
-        job.status = "pending" if self.ready(job.hash, job.size) else "uploading"
+        of_output = job.chain is not None and job.chain.source is not None
+        ready = not job.waits_for_proof if of_output else self.ready(job.hash, job.size)
+        job.status = "pending" if ready else "uploading"
         job.priority = priority or job.priority
         if reset:
             job.attempts = job.losses = job.releases = 0

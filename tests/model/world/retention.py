@@ -46,21 +46,55 @@ class Retention(Turns):
             gone[job.type] = gone.get(job.type, 0) + 1
         late = job.status == "dead" and job.lease is not None
         recent = late or job.completed_at is None or job.completed_at + URL_MS > now
-        keys = {output_of(job.id, attempt): recent for attempt in job.history}
+        self.kin = {row: came for row, came in self.kin.items() if came[0] != job.id}
+        lent = [attempt for attempt in job.history if job.chain is not None and self.lends(job.id, attempt)]
+        for attempt in lent:
+            self.files.pop(output_of(job.id, attempt), None)
+        keys = {output_of(job.id, attempt): recent for attempt in job.history if attempt not in lent}
         for key in list(keys):
             if key in self.files and (kept := self.files[key].kept) is not None:
                 keys[kept] = False
-        several = [attempt for attempt in job.history if (job.id, attempt) in self.outputs]
+        several = [attempt for attempt in job.history if (job.id, attempt) in self.outputs and attempt not in lent]
         keys |= dict.fromkeys((prefix_of(job.id, attempt) for attempt in several), recent)
         if not objects:
             for attempt in several:  # their records go piece by piece
                 self.doom(FORGOTTEN + prefix_of(job.id, attempt), now)
-        if not any(other.hash == job.hash for other in self.jobs.values()):
+        self.give_source_back(job, now)
+        known = not job.hash.startswith("unproven/")
+        if known and not any(other.hash == job.hash for other in self.jobs.values()):
             keys[source_of(job.hash)] = True
         for key, again in keys.items():
             self.files.pop(key, None)
             if objects:
                 self.doom(key, now, again=again)
+
+    def give_source_back(self, job: Job, now: int) -> None:
+        """Where its source was an output that no other job needs: of a parent that is gone, or has another result."""
+        if job.chain is None or job.chain.source is None:
+            return
+        kind, _, of, number, name = job.chain.source.split("/", 4)
+        parent, attempt = int(of), int(number)
+        if self.lends(parent, attempt):
+            return
+        there = self.jobs.get(parent)
+        if there is not None and (attempt in served(there) or (parent, attempt) in self.superseded(there)):
+            return
+        if kind == "outputs" and name != "output":
+            self.doom(prefix_of(parent, attempt), now)
+            return
+        key = output_of(parent, attempt) if there is not None else job.chain.source
+        file = self.files.pop(key, None)
+        self.doom(key, now)
+        if file is not None and file.kept is not None:
+            self.doom(file.kept, now)
+
+    def superseded(self, job: Job) -> set[tuple[int, int]]:
+        """The former results that are kept until their time is over: all, for nothing prunes them here."""
+        return {
+            (job.id, number)
+            for number, attempt in job.history.items()
+            if attempt.outcome == "completed" and not attempt.forgotten
+        }
 
     def doom(self, key: str, now: int, *, again: bool = False) -> None:
         """Once more, with `again`, when URLs to upload it have expired."""
@@ -110,6 +144,9 @@ class Retention(Turns):
         attempt, output, *_ = job.replaced
         job.compare, job.compare_until, job.replaced = False, None, None
         if output is None or not objects:
+            return
+        job.history[attempt].forgotten = True
+        if self.lends(job.id, attempt):
             return
         if output != output_of(job.id, attempt):
             self.doom(prefix_of(job.id, attempt), now)
@@ -188,11 +225,15 @@ class Retention(Turns):
                 self.doom(copy_of(key), now)
                 continue
             self.files[key].kept, self.files[key].keeping = copy_of(key), False
+            self.output_is_copied(key, copy_of(key))
             if key not in self.doomed or self.doomed[key].state in ("gone", "later"):
                 self.doomed[key] = Doom("later", now + URL_MS, 0, getattr(self.doomed.get(key), "epoch", 0))
         return ("Expired", sum(self.revoke(*each, now) for each in lost))
 
     def revoke(self, job_id: int, attempt: int, key: str, now: int) -> int:
+        raise NotImplementedError
+
+    def output_is_copied(self, key: str, to: str) -> None:
         raise NotImplementedError
 
     def begin_search(self, name: str, searcher: str, doom: bool, every: int | None, now: int) -> Any:
@@ -247,6 +288,9 @@ class Retention(Turns):
             return any(source_of(job.hash) == key for job in self.jobs.values())
         kind, _, job_id, attempt, _ = key.split("/")
         job = self.jobs.get(int(job_id))
+        file = self.files.get(key)
+        if self.lends(int(job_id), int(attempt)) and (file is None or file.kept is None):
+            return True
         if job is None:
             return False
         if key.endswith("/"):
@@ -260,3 +304,9 @@ class Retention(Turns):
             return file.kept is None
         comes = job.status == "running" or (job.status in ("pending", "dead") and job.lease is not None)
         return comes and job.attempt == int(attempt)
+
+
+def served(job: Job) -> tuple[int | None, ...]:
+    """The attempts whose outputs may be asked for."""
+    result = job.attempt if job.status == "completed" else job.kept_attempt
+    return (job.attempt, result, job.replaced[0] if job.replaced is not None else None)

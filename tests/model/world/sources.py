@@ -9,7 +9,7 @@ from typing import Any
 from tests.model.world.batches import Batches
 from tests.model.world.decisions import Decisions
 from tests.model.world.labels import set_called
-from tests.model.world.things import File, Job, No, source_of
+from tests.model.world.things import Chain, File, Job, No, source_of
 
 
 class Sources(Decisions, Batches):
@@ -26,6 +26,9 @@ class Sources(Decisions, Batches):
         found = next((j for j in self.jobs.values() if (j.hash, j.type, j.options) == identity), None)
         if found is None and job.type not in self.types and len(self.types) >= self.rules.max_types:
             return No("invalid")
+        of_output = found is not None and found.chain is not None and found.chain.source is not None
+        if of_output:
+            seen = "of an output"
         anew = found is None or (
             found.status == "dead" and (found.source_never_came or found.expired or seen == "absent")
         )
@@ -41,7 +44,7 @@ class Sources(Decisions, Batches):
             self.files[key] = File(size, job.source_hash, True)
         elif seen == "absent":
             self.files.pop(key, None)
-        ready = self.ready(job.source_hash, found.size if found is not None else job.source_size)
+        ready = of_output or self.ready(job.source_hash, found.size if found is not None else job.source_size)
         missing = not ready and seen != "present"
         if found is not None:
             if anew:
@@ -75,6 +78,7 @@ class Sources(Decisions, Batches):
             job.group,
         )  # fmt: skip
         made.batches = batches
+        made.chain = Chain(job.then) if job.then else None
         made.timed(job.not_before, job.expires_at, now)
         self.enter(made)
         self.jobs[new_id] = made
@@ -87,6 +91,7 @@ class Sources(Decisions, Batches):
             "requires": (said.requires, found.requires),
             "group": (said.group, found.group),
             "not_before": (said.not_before if (said.not_before or 0) > now and not anew else None, start),
+            "then": (said.then or None, found.chain.then if found.chain is not None else None),
             "expires_at": (said.expires_at if not anew else None, found.expires_at),
         }
         return tuple(name for name, (wanted, kept) in others.items() if wanted is not None and wanted != kept)

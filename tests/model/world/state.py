@@ -10,6 +10,7 @@ from tests.model.world.things import (
     Audited,
     Batch,
     Canary,
+    Chain,
     Doom,
     File,
     InARow,
@@ -32,7 +33,7 @@ DURABLE: Final = (
     "times_before",
     "tokens", "people", "sessions", "audits", "kept", "drills", "outputs", "set_for",
     "buckets", "rows", "searches", "sets", "required", "clocks", "turns",
-    "batches", "canaries", "hooks", "outbox",
+    "batches", "canaries", "hooks", "outbox", "kin", "families",
 )  # fmt: skip
 
 
@@ -69,6 +70,9 @@ class State:
         # By job and attempt: of each name the size, and whether it was chosen.
         self.outputs: dict[tuple[int, int], dict[str, list[Any]]] = {}
         self.batches: dict[int, Batch] = {}
+        # By parent, attempt, step and name of the output: the job that came of it, and whether that is its source.
+        self.kin: dict[tuple[int, int, int, str], tuple[int, bool]] = {}
+        self.families: dict[int, int] = {}  # by the first job: how many have come of it
         self.drills: list[tuple[int, bool]] = []
         self.searches: dict[str, Search] = {}
         self.hooks: dict[int, dict[str, Any]] = {}  # endpoints by number
@@ -86,6 +90,10 @@ class State:
     def types(self) -> set[str]:
         """Of ordinary jobs."""
         return {job.type for job in self.jobs.values() if not is_compared(job.type)}
+
+    def lends(self, parent: int, attempt: int) -> bool:
+        """Whether an output of the attempt is the source of a job."""
+        return any(lent for row, (_, lent) in self.kin.items() if row[:2] == (parent, attempt))
 
     def ready(self, source_hash: str, announced: int | None) -> bool:
         """Known to be in the store, with the right bytes; where nobody read them, with as many as announced."""
@@ -119,6 +127,7 @@ def copied(held: T) -> T:
             | File()
             | Doom()
             | Batch()
+            | Chain()
             | Session()
             | Token()
             | Person()
@@ -128,7 +137,7 @@ def copied(held: T) -> T:
             twin = object.__new__(type(held))
             vars(twin).update(
                 {
-                    name: copied(value) if type(value) in (dict, set, list) else value
+                    name: copied(value) if type(value) in (dict, set, list, Chain) else value
                     for name, value in vars(held).items()
                 }
             )

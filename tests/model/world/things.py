@@ -70,6 +70,19 @@ class Attempt:
     kind: str | None = None
     converter: str | None = None
     free: bool = False  # what it had charged was given back
+    forgotten: bool = False  # its result is kept no longer
+
+
+@dataclass
+class Chain:
+    then: tuple[Any, ...] = ()
+    parent: int | None = None
+    family: int | None = None
+    depth: int = 0
+    source: str | None = None
+    proven: bool = False
+    stopped: bool = False
+    adopted: bool = False
 
 
 @dataclass
@@ -114,6 +127,7 @@ class Job:
     source_never_came: bool = False
     expired: bool = False
     batches: tuple[int, ...] = ()
+    chain: Chain | None = None
     history: dict[int, Attempt] = field(default_factory=dict)
 
     def __setattr__(self, name: str, value: Any) -> None:
@@ -125,6 +139,10 @@ class Job:
     @property
     def last(self) -> Attempt | None:
         return self.history.get(self.attempt)
+
+    @property
+    def waits_for_proof(self) -> bool:
+        return self.chain is not None and self.chain.source is not None and not self.chain.proven
 
     @property
     def deferred(self) -> bool:

@@ -1,0 +1,277 @@
+"""Chains: what an accepted result starts, and how the source of a job that came of it is proven.
+
+All of it is in the transaction that accepts the result: the jobs, what they came of (`kin`), and how many the
+family has. A job whose source is not proven waits as `uploading`, under a hash that is none; the intake reads the
+object, and the transaction that hears of it gives the job its hash, or finds that it is there already.
+"""
+
+from __future__ import annotations
+
+from pathlib import PurePosixPath
+
+import msgspec
+from msgspec.structs import replace
+
+from actors.effects.avoidance import kept_from
+from actors.effects.causes import UPLOAD_CAUSE, blamed
+from actors.effects.newtypes import one_type_too_many
+from actors.effects.requirements import lane_for
+from actors.effects.times import ready_or_waits
+from actors.effects.transaction import Transaction
+from actors.messages import ChildSourceRead, Complete, ObjectSeen, Seen, SourceSettledFor
+from blobforge import life
+from blobforge.chain import (
+    MOST_AT_ONCE,
+    MOST_IN_FAMILY,
+    MOST_STEPS,
+    ChainPlace,
+    Kin,
+    LinkedOutput,
+    Step,
+    matching,
+    source_path,
+    too_many,
+    unproven_hash,
+    whence,
+)
+from blobforge.events import (
+    JobCreated,
+    JobFailed,
+    JobRemoved,
+    JobUpdated,
+    ProofAwaited,
+    SourceSettled,
+)
+from blobforge.job import MOST_BATCHES, Job, JobStatus, tagged
+from blobforge.objects.keys import OUTPUT_NAME, named_output_key, output_of, prefix_of
+from blobforge.outputs import MOST as MOST_OUTPUTS
+from blobforge.refusals import Refusal, RefusalCode
+from blobforge.store.turns import with_turn
+
+COME_AGAIN_SECONDS = 5
+
+
+def start(tx: Transaction, job: Job, message: Complete, *, settled: bool) -> None:
+    """The result of this job was accepted: make what follows it. `settled`: nothing will be written over its one
+    output, nor will it be served from a copy."""
+    place = job.chain
+    if place is None or not place.then:
+        return
+    several = message.several is not None
+    links = _several(tx, job) if several else _single(job, message, settled=settled)
+    planned = [(number, step, link) for number, step in enumerate(place.then) for link in matching(step, links)]
+    if place.stopped is not None:
+        _stop(tx, job, None)
+    if not planned:
+        return
+    root = place.family or job.id
+    left = MOST_IN_FAMILY - 1 - tx.store.kin.made_of(root)
+    made, why = 0, None
+    for at, (number, step, link) in enumerate(planned):
+        if at == MOST_AT_ONCE:
+            why = f"one result starts at most {MOST_AT_ONCE:,} jobs"
+        elif made >= left:
+            why = f"its family has {MOST_IN_FAMILY:,} jobs"
+        if why is None:
+            done = _start_one(tx, job, root, number, step, link, several=several)
+            if isinstance(done, Refusal):
+                why = done.detail
+            else:
+                made += done
+        if why is not None:
+            _stop(tx, job, too_many(len(planned) - at, why))
+            break
+    if made:
+        tx.store.count_family(root, made)
+
+
+def _single(job: Job, message: Complete, *, settled: bool) -> list[LinkedOutput]:
+    """The one output, if there is one, by the name that the worker gave it."""
+    if message.output_key is None:
+        return []
+    seen = message.output
+    proven = settled and seen.seen in {Seen.VERIFIED, Seen.PRESENT}
+    return [LinkedOutput(
+        _name_of(message.result), message.output_key, seen.size, seen.sha256 if proven else None, seen.version
+    )]  # fmt: skip
+
+
+def _name_of(result: str | None) -> str:
+    try:
+        said = msgspec.json.decode(result) if result is not None else None
+    except msgspec.DecodeError:  # a number beyond all bounds
+        said = None
+    name = said.get("filename") if isinstance(said, dict) else None
+    return PurePosixPath(name.replace("\\", "/")).name or OUTPUT_NAME if isinstance(name, str) else OUTPUT_NAME
+
+
+def _several(tx: Transaction, job: Job) -> list[LinkedOutput]:
+    assert job.output_key is not None
+    prefix = prefix_of(job.output_key)
+    found = tx.store.outputs.chosen_names(job.id, job.attempt, limit=MOST_OUTPUTS)
+    return [LinkedOutput(name, named_output_key(prefix, name), size) for name, size in found]
+
+
+def _stop(tx: Transaction, job: Job, said: str | None) -> None:
+    now = tx.store.job(job.id)
+    assert now is not None
+    assert now.chain is not None
+    tx.store.save_job(now, replace(now, chain=replace(now.chain, stopped=said)))
+
+
+def _start_one(
+    tx: Transaction, parent: Job, root: int, number: int, step: Step, link: LinkedOutput, *, several: bool
+) -> bool | Refusal:
+    """Whether a job was made; not, where it is there already."""
+    kin = Kin(parent.id, parent.attempt, number, link.name, 0, True)
+    if link.sha256 is not None:
+        same = tx.store.same_job(link.sha256, step.type, step.options)
+        if same is not None:
+            lent = _adopt(tx, parent, same, link)
+            tx.store.add_kin(replace(kin, job_id=same.id, lent=lent))
+            return False
+    if (refusal := one_type_too_many(tx, step.type)) is not None:
+        return refusal
+    lane = lane_for(tx, step.type, None, step.options, parent.of_group)
+    if isinstance(lane, Refusal):
+        return lane
+    proven = link.sha256 is not None
+    most = tx.store.type_settings(step.type).max_attempts or tx.rules.max_attempts
+    depth = parent.chain.depth + 1 if parent.chain is not None else 1
+    child = Job(
+        id=0,
+        type=step.type,
+        status=JobStatus.PENDING if proven else JobStatus.UPLOADING,
+        priority=parent.priority,
+        source_hash=link.sha256 or unproven_hash(parent.id, parent.attempt, number, link.name),
+        created_at=tx.now,
+        updated_at=tx.now,
+        max_attempts=most,
+        source_path=source_path(parent.source_path, link.name, several=several),
+        source_size=link.size,
+        tags=parent.tags,
+        submitter=parent.submitter,
+        options=step.options,
+        lane=lane,
+        of_group=parent.of_group,
+        batches=parent.batches,
+        chain=ChainPlace(step.then, parent.id, root, depth, link.key, link.version, proven),
+    )
+    (child,) = tx.store.insert_jobs([with_turn(tx.store, child)])
+    tx.store.add_kin(replace(kin, job_id=child.id))
+    tx.events.append(JobCreated(child.id, child.type, child.status))
+    if proven:
+        ready_or_waits(tx, child)
+    else:
+        tx.facts.append(ProofAwaited(child.id, link.key, link.version))
+    return True
+
+
+def _adopt(tx: Transaction, parent: Job, same: Job, link: LinkedOutput) -> bool:
+    """The job that is there already comes to the parent's batches and tags. Where it waits for its source, it is
+    given this one: whether it was."""
+    known = same.chain or ChainPlace(adopted=True)
+    batches = (*same.batches, *(each for each in parent.batches if each not in same.batches))[:MOST_BATCHES]
+    tags, _ = tagged(same.tags, parent.tags, ())
+    after = replace(same, chain=known, batches=batches if batches != same.batches else same.batches, tags=tags)
+    arrived = None
+    if same.status is JobStatus.UPLOADING:
+        avoid = kept_from(tx, same)
+        arrived = life.arrive(after, size=link.size, avoid=avoid, policy=tx.retry_policy(same.type), now=tx.now)
+    if arrived is not None:
+        lent = replace(known, source=link.key, version=link.version, proven=True)
+        after = with_turn(tx.store, replace(arrived, chain=lent))
+    if after == same:
+        return False
+    tx.store.save_job(same, replace(after, updated_at=tx.now))
+    tx.events.append(JobUpdated(same.id, same.type, after.status, worker_id=same.worker_id))
+    if arrived is not None:
+        tx.facts.append(SourceSettled(same.id, same.source_hash))
+        ready_or_waits(tx, after)
+    return arrived is not None
+
+
+# --- how the source is proven
+
+
+def source_read(tx: Transaction, message: ChildSourceRead) -> SourceSettledFor | Refusal:
+    """The intake has read the output that is the source of a job: it may be given out, or is there already."""
+    job = tx.store.job(message.job_id)
+    if job is None or job.status is not JobStatus.UPLOADING or job.chain is None or not job.waits_for_proof:
+        return SourceSettledFor(0)
+    if job.chain.source != message.key:
+        return SourceSettledFor(0)  # it is served from a copy now, which is read, too
+    record = tx.store.file(message.key)
+    if record is not None and (record.checked_at is None or record.keeping):
+        said = f"{message.key!r} may still be written over. Look again later."
+        return Refusal(RefusalCode.UNAVAILABLE, said, retry_after=COME_AGAIN_SECONDS)
+    found = message.output
+    if found.seen is Seen.ABSENT:
+        _source_is_lost(tx, job)
+        return SourceSettledFor(1)
+    assert found.sha256 is not None
+    tx.facts.append(SourceSettled(job.id, job.source_hash))
+    same = tx.store.same_job(found.sha256, job.type, job.options)
+    if same is not None:
+        _is_there_already(tx, job, same, found)
+        return SourceSettledFor(1)
+    avoid = kept_from(tx, job)
+    policy = tx.retry_policy(job.type)
+    arrived = life.arrive(job, size=found.size, avoid=avoid, policy=policy, now=tx.now)
+    assert arrived is not None
+    place = replace(job.chain, proven=True)
+    arrived = with_turn(tx.store, replace(arrived, source_hash=found.sha256, chain=place))
+    tx.store.save_job(job, arrived)
+    tx.events.append(JobUpdated(job.id, job.type, arrived.status))
+    ready_or_waits(tx, arrived)
+    return SourceSettledFor(1)
+
+
+def _is_there_already(tx: Transaction, job: Job, same: Job, found: ObjectSeen) -> None:
+    """The job that was made for this source is one that is there: that one takes its place."""
+    assert job.chain is not None
+    assert job.chain.source is not None
+    parent_id, attempt, step, name = whence(job.source_hash)
+    link = LinkedOutput(name, job.chain.source, found.size, found.sha256, job.chain.version)
+    lent = _adopt(tx, job, same, link)
+    tx.store.kin.replace(parent_id, attempt, step, name, job_id=same.id, lent=lent)
+    tx.store.delete_job(job)
+    tx.events.append(JobRemoved(job.id, job.type))
+
+
+def _source_is_lost(tx: Transaction, job: Job) -> None:
+    reason = "its source, an output of the job that it came of, is not in the object store"
+    lost = life.expire_upload(job, reason=reason, now=tx.now)
+    assert lost is not None
+    lost = blamed(tx, lost, UPLOAD_CAUSE)
+    tx.store.save_job(job, lost)
+    tx.events.append(JobFailed(job.id, job.type, lost.status, error=reason))
+    tx.facts.append(SourceSettled(job.id, job.source_hash))
+
+
+def output_kept(tx: Transaction, parent: Job | None, key: str, to: str) -> None:
+    """The output is served from a copy now, which nothing can write over: that one is the source of its children."""
+    if parent is None or parent.chain is None or not parent.chain.then:
+        return
+    for kin in tx.store.kin.of_attempt(parent.id, output_of(key).attempt, limit=MOST_STEPS):
+        child = tx.store.job(kin.job_id)
+        if child is not None and child.chain is not None and child.chain.source == key:
+            tx.store.save_job(child, replace(child, chain=replace(child.chain, source=to)))
+            if child.waits_for_proof and child.status is JobStatus.UPLOADING:
+                tx.facts.append(ProofAwaited(child.id, to, None))
+
+
+def output_revoked(tx: Transaction, parent: Job, attempt: int) -> None:
+    """The output is not there, and the job is done once more: what came of it and was not begun is cancelled."""
+    if parent.chain is None or not parent.chain.then:
+        return
+    for kin in tx.store.kin.of_attempt(parent.id, attempt, limit=MOST_STEPS):
+        child = tx.store.job(kin.job_id)
+        if child is None or child.status is not JobStatus.UPLOADING or not child.waits_for_proof:
+            continue
+        reason = f"the output of job {parent.id} that was its source is not in the object store"
+        ended = life.cancel(child, reason=reason, now=tx.now)
+        assert isinstance(ended, Job)
+        tx.store.save_job(child, ended)
+        tx.events.append(JobUpdated(child.id, child.type, ended.status))
+        tx.facts.append(SourceSettled(child.id, child.source_hash))

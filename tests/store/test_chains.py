@@ -1,0 +1,335 @@
+"""Chains on each engine: what an accepted result starts, what of it is kept how long, and what is there already."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from actors.effects import chains
+from actors.messages import (
+    ChildSourceRead,
+    ChooseOutputs,
+    Claim,
+    CloseBatch,
+    Complete,
+    DeleteJob,
+    DeletionsTried,
+    KeptOutput,
+    MakeBatch,
+    ObjectSeen,
+    OutputChecked,
+    OutputsKept,
+    Prune,
+    Register,
+    Retry,
+    Seen,
+    Several,
+    SourceSettledFor,
+    TakeDoomed,
+    TellOutputs,
+)
+from blobforge.chain import Step
+from blobforge.events import BatchEnded, JobRemoved, ProofAwaited
+from blobforge.job import Job, JobStatus
+from blobforge.objects.keys import named_output_key, prefix_of
+from blobforge.objects.sources import key_of_source
+from blobforge.outputs import Output
+from blobforge.refusals import Refusal, RefusalCode
+from tests.fixtures.engines import ENGINES
+from tests.store.making import ADMIN, Book, hash_of, submission
+
+SUMMARY = (Step("summary", "*.md"),)
+
+
+class Told(Book):
+    """Remembers the last transaction's events and facts."""
+
+    events: list[Any]
+    facts: list[Any]
+
+    def _do(self, messages: Sequence[Any], tx: Any) -> list[Any]:
+        answers = super()._do(messages, tx)
+        self.events, self.facts = tx.events, tx.facts
+        return answers
+
+    def job(self, job_id: int) -> Job:
+        with self.reader() as reader:
+            found = reader.job(job_id)
+        assert found is not None
+        return found
+
+    def children(self, parent: int) -> list[Job]:
+        with self.reader() as reader:
+            return [self.job(kin.job_id) for kin in reader.kin.of(parent, limit=100)]
+
+    def proofs(self) -> list[ProofAwaited]:
+        return [fact for fact in self.facts if isinstance(fact, ProofAwaited)]
+
+
+@pytest.fixture(params=["memory", "postgres"])
+def book(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Told]:
+    opened = Told(ENGINES[request.param](tmp_path / "x.db"))
+    opened.do(Register(ADMIN, "w", "pdf"))
+    yield opened
+    assert opened.database.broken() == []
+    opened.close()
+
+
+def submitted(book: Book, name: object = "scan", *, then: tuple[Step, ...] = SUMMARY, **more: Any) -> int:
+    return int(book.do(submission(name, then=then, **more)).job_id)
+
+
+def complete(
+    book: Book, out: object = "text", *, type_: str = "pdf", name: str = "a.md", write_once: bool = True,
+    proven: bool = True, seen: Seen = Seen.PRESENT,
+) -> Job:  # fmt: skip
+    """The next job is done: its output has the bytes `out`, for which the store vouches if `proven`."""
+    job: Job
+    (job,) = book.do(Claim(ADMIN, "w", (type_,), write_once=write_once, accepts=("options",))).jobs
+    found = ObjectSeen(seen, 7 if seen is Seen.PRESENT else None, hash_of(out) if proven else None)
+    result = f'{{"filename": "{name}"}}'
+    book.do(Complete(ADMIN, "w", job.id, output_key=job.upload_key, output=found, result=result))
+    return job
+
+
+def complete_several(book: Book, *names: str) -> tuple[Job, list[str]]:
+    (job,) = book.do(Claim(ADMIN, "w", ("pdf",), write_once=True)).jobs
+    outputs = tuple(Output(name, 3) for name in names)
+    book.do(TellOutputs(ADMIN, "w", job.id, outputs), ChooseOutputs(ADMIN, "w", job.id, outputs, True))
+    keys = [named_output_key(prefix_of(job.upload_key), name) for name in names]
+    several = Several(len(names), 3 * len(names))
+    book.do(Complete(ADMIN, "w", job.id, output_key=keys[0], several=several))
+    return job, keys
+
+
+def read(book: Book, fact: ProofAwaited, out: object) -> Any:
+    """The intake has read the output: it has the bytes `out`."""
+    return book.do(ChildSourceRead(fact.job_id, fact.key, ObjectSeen(Seen.VERIFIED, 3, hash_of(out))))
+
+
+def doomed(book: Book) -> set[str]:
+    """What is deleted now, and that it was."""
+    keys = book.do(TakeDoomed(limit=100)).keys
+    book.do(DeletionsTried(keys, (), (), epoch=1))
+    return set(keys)
+
+
+# --- what is started
+
+
+def test_a_completion_starts_a_job_with_its_very_output(book: Told) -> None:
+    number = int(book.do(MakeBatch("scans")).batch_id)
+    parent = submitted(
+        book, tags=("x",), group="acme", priority=1, batch=number, submitter="me", source_path="in/a.pdf",
+        then=(Step("summary", "*.md", '{"n":1}', (Step("index"),)), Step("other", "*.png")),
+    )  # fmt: skip
+    book.do(CloseBatch(number))
+    done = complete(book)
+    assert not [each for each in book.events if isinstance(each, BatchEnded)]
+    (child,) = book.children(parent)
+    assert (child.type, child.status, child.source_hash) == ("summary", JobStatus.PENDING, hash_of("text"))
+    assert (child.options, child.priority, child.tags, child.of_group) == ('{"n":1}', 1, ("x",), "acme")
+    assert (child.batches, child.submitter, child.source_path) == ((number,), "me", "in/a.md")
+    assert key_of_source(child) == done.upload_key
+    assert child.chain is not None
+    assert (child.chain.parent, child.chain.family, child.chain.depth) == (parent, parent, 1)
+    complete(book, "summary", type_="summary", name="b.md")
+    (index,) = book.children(child.id)
+    assert (index.type, index.chain and (index.chain.family, index.chain.depth)) == ("index", (parent, 2))
+    complete(book, "index", type_="index")
+    assert [each.batch_id for each in book.events if isinstance(each, BatchEnded)] == [number]
+
+
+def test_nothing_is_started_where_no_output_matches_or_none_follows(book: Told) -> None:
+    parent, without = submitted(book), submitted(book, "other", then=())
+    complete(book, name="a.txt")
+    complete(book)
+    assert book.children(parent) == book.children(without) == []
+
+
+def test_what_the_store_does_not_vouch_for_waits_until_it_was_read(book: Told) -> None:
+    parent = submitted(book)
+    done = complete(book, proven=False)
+    (child,) = book.children(parent)
+    assert (child.status, child.waits_for_proof) == (JobStatus.UPLOADING, True)
+    assert book.proofs() == [ProofAwaited(child.id, done.upload_key or "", None)]
+    with book.reader() as reader:
+        assert (reader.awaited_proofs(), reader.awaited_sources()) == (book.proofs(), [])
+    assert book.do(Claim(ADMIN, "w", ("summary",))).jobs == ()
+    assert read(book, ProofAwaited(child.id, "outputs/of/another", None), "x") == SourceSettledFor(0)
+    assert read(book, book_fact := ProofAwaited(child.id, done.upload_key or "", None), "text") == SourceSettledFor(1)
+    now = book.job(child.id)
+    assert (now.status, now.source_hash, now.source_size) == (JobStatus.PENDING, hash_of("text"), 3)
+    assert read(book, book_fact, "text") == SourceSettledFor(0)  # by another server
+    assert [job.id for job in book.do(Claim(ADMIN, "w", ("summary",))).jobs] == [child.id]
+
+
+def test_each_of_several_outputs_that_matches_becomes_a_source(book: Told) -> None:
+    parent = submitted(book, then=(Step("ocr", "pages/*.png"),), source_path="in/a.pdf")
+    _, keys = complete_several(book, "pages/1.png", "pages/2.png", "index.md")
+    one, two = book.children(parent)
+    assert [fact.key for fact in book.proofs()] == keys[:2]
+    assert (one.source_path, two.source_path) == ("in/a/pages/1.png", "in/a/pages/2.png")
+    for fact in book.proofs():
+        read(book, fact, fact.key)
+    assert [child.status for child in book.children(parent)] == [JobStatus.PENDING, JobStatus.PENDING]
+
+
+def test_an_output_that_may_be_written_over_is_read_from_its_copy(book: Told) -> None:
+    parent = submitted(book)
+    done = complete(book, write_once=False)
+    (child,) = book.children(parent)
+    key, copy = done.upload_key or "", f"accepted/{book.store.installation}/{parent}/1/output"
+    assert child.waits_for_proof
+    early = read(book, ProofAwaited(child.id, key, None), "text")
+    assert isinstance(early, Refusal)
+    assert early.code is RefusalCode.UNAVAILABLE
+    book.do(OutputsKept((KeptOutput(key, copy),), ()))
+    assert book.proofs() == [ProofAwaited(child.id, copy, None)]
+    assert read(book, ProofAwaited(child.id, key, None), "other") == SourceSettledFor(0)
+    assert read(book, ProofAwaited(child.id, copy, None), "text") == SourceSettledFor(1)
+    assert key_of_source(book.job(child.id)) == copy
+    book.do(DeleteJob(parent))
+    assert copy not in doomed(book)
+    book.do(DeleteJob(child.id))
+    assert copy in doomed(book)
+
+
+def test_a_completion_that_is_revoked_takes_back_what_it_has_started(book: Told) -> None:
+    parent = submitted(book)
+    done = complete(book, proven=False, seen=Seen.UNKNOWN)
+    (child,) = book.children(parent)
+    book.do(OutputChecked(parent, 1, done.upload_key or "", ObjectSeen(Seen.ABSENT)))
+    assert book.job(child.id).status is JobStatus.CANCELLED
+    assert book.job(parent).status is JobStatus.PENDING
+
+
+def test_an_output_that_is_gone_is_said_and_read_again_after_a_retry(book: Told) -> None:
+    parent = submitted(book)
+    done = complete(book, proven=False)
+    (child,) = book.children(parent)
+    fact = ProofAwaited(child.id, done.upload_key or "", None)
+    book.do(ChildSourceRead(child.id, fact.key, ObjectSeen(Seen.ABSENT)))
+    assert book.job(child.id).status is JobStatus.DEAD
+    book.do(Retry(child.id))
+    assert (book.proofs(), book.job(child.id).status) == ([fact], JobStatus.UPLOADING)
+
+
+# --- what is there already
+
+
+def test_the_same_output_of_another_attempt_makes_nothing_new(book: Told) -> None:
+    parent = submitted(book)
+    complete(book)
+    (child,) = book.children(parent)
+    book.do(Retry(parent))
+    complete(book)
+    assert {job.id for job in book.children(parent)} == {child.id}
+    book.do(Retry(parent))
+    complete(book, "another")
+    assert len({job.id for job in book.children(parent)}) == 2
+    with book.reader() as reader:
+        assert [kin.attempt for kin in reader.kin.of(parent, limit=9)] == [1, 2, 3]
+
+
+def test_an_unproven_job_that_is_there_already_gives_way(book: Told) -> None:
+    number = int(book.do(MakeBatch("scans")).batch_id)
+    there = int(book.do(submission("text", type_="summary")).job_id)
+    parent = submitted(book, batch=number)
+    complete(book, proven=False)
+    (made,) = book.proofs()
+    read(book, made, "text")
+    assert [each.job_id for each in book.events if isinstance(each, JobRemoved)] == [made.job_id]
+    (child,) = book.children(parent)
+    assert (child.id, child.batches, child.chain and child.chain.adopted) == (there, (number,), True)
+    assert key_of_source(child) == f"sources/{hash_of('text')}"
+
+
+def test_a_job_that_waits_for_its_upload_is_given_the_output(book: Told) -> None:
+    there = int(book.do(submission("text", type_="summary", ready=False)).job_id)
+    submitted(book)
+    done = complete(book)
+    job = book.job(there)
+    assert (job.status, key_of_source(job)) == (JobStatus.PENDING, done.upload_key)
+
+
+def test_a_file_that_is_the_same_as_an_output_needs_no_upload(book: Told) -> None:
+    parent = submitted(book)
+    done = complete(book)
+    (child,) = book.children(parent)
+    again = book.do(submission("text", type_="summary", ready=False))
+    assert (again.job_id, again.existing, again.upload) == (child.id, True, False)
+    assert key_of_source(book.job(child.id)) == done.upload_key
+
+
+def test_a_submission_of_what_is_there_says_that_its_chain_is_another(book: Told) -> None:
+    submitted(book)
+    assert book.do(submission("scan", then=SUMMARY)).ignored == ()
+    assert book.do(submission("scan", then=(Step("index"),))).ignored == ("then",)
+
+
+# --- what is kept
+
+
+def test_an_output_stays_as_long_as_a_job_needs_it(book: Told) -> None:
+    parent = submitted(book)
+    done = complete(book)
+    (child,) = book.children(parent)
+    book.do(DeleteJob(parent))
+    assert done.upload_key not in doomed(book)
+    book.do(DeleteJob(child.id))
+    assert done.upload_key in doomed(book)
+
+
+def test_several_outputs_stay_together_as_long_as_a_job_needs_one(book: Told) -> None:
+    parent = submitted(book, then=(Step("ocr", "*"),))
+    job, _ = complete_several(book, "1.png", "2.png")
+    prefix = prefix_of(job.upload_key or "")
+    for fact in book.proofs():
+        read(book, fact, fact.key)
+    one, two = book.children(parent)
+    book.do(DeleteJob(parent))
+    book.do(DeleteJob(one.id))
+    assert prefix not in doomed(book)
+    book.do(DeleteJob(two.id))
+    assert prefix in doomed(book)
+
+
+def test_a_former_result_stays_as_long_as_a_job_needs_it(book: Told) -> None:
+    parent = submitted(book)
+    done = complete(book)
+    (child,) = book.children(parent)
+    book.do(Retry(parent))
+    complete(book, "another")
+    book.do(Prune((), objects=True, superseded_before=book.now + 5000))
+    assert done.upload_key not in doomed(book)
+    book.do(DeleteJob(child.id))
+    assert done.upload_key in doomed(book)
+
+
+# --- how much there is
+
+
+def test_a_family_and_a_result_have_bounds(book: Told, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(chains, "MOST_AT_ONCE", 2)
+    parent = submitted(book, then=(Step("ocr", "*"),))
+    complete_several(book, "1", "2", "3", "4")
+    job = book.job(parent)
+    assert len(book.children(parent)) == 2
+    assert job.chain is not None
+    assert job.chain.stopped == "2 outputs have started nothing: one result starts at most 2 jobs"
+    monkeypatch.setattr(chains, "MOST_IN_FAMILY", 4)
+    book.do(Retry(parent))
+    complete_several(book, "1", "2")
+    job = book.job(parent)
+    assert job.chain is not None
+    assert job.chain.stopped == "1 output has started nothing: its family has 4 jobs"
+    monkeypatch.undo()
+    book.do(Retry(parent))
+    complete_several(book, "3")
+    job = book.job(parent)
+    assert job.chain is not None
+    assert job.chain.stopped is None

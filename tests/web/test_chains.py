@@ -1,0 +1,86 @@
+"""Chains in the API: submitted, started by a completion, proven by the server, and fetched by the next worker."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import trio
+
+from tests.fixtures.local import LocalServer
+from tests.web.calls import HEX, assert_problem, raw
+from tests.web.test_files import path_of, put
+from tests.web.test_outputs import brought, completed
+
+SPLIT = [{"type": "ocr", "outputs": "pages/*", "options": {"dpi": 300}, "then": [{"type": "summary"}]}]
+
+
+async def claimed(local: LocalServer, type_: str = "pdf") -> dict[str, Any]:
+    body = {"worker_id": "w1", "job_type": type_, "accepts": ["options"]}
+    status, grant = await local.call("POST", "/api/jobs/claim", body)
+    assert status == 200, grant
+    return dict(grant)
+
+
+async def fetched(local: LocalServer, grant: dict[str, Any]) -> bytes:
+    return await (await raw(local, "GET", path_of(grant["source_url"]), Authorization="")).get_data(as_text=False)
+
+
+async def test_from_a_document_to_what_is_read_of_its_pages(local: LocalServer, autojump_clock: Any) -> None:
+    await local.register()
+    await local.submit(b"a document", source_path="in/a.pdf", then=SPLIT)
+    assert (await local.job(1))["then"] == SPLIT
+    grant = await claimed(local)
+    await brought(local, grant, "pages/1.png", "pages/2.png", "index.md")
+    assert (await completed(local, grant, "all"))[0] == 200
+    parent = await local.job(1)
+    children = [(each["job_id"], each["output"]) for each in parent["children"]]
+    assert children == [(2, "pages/1.png"), (3, "pages/2.png")]
+    assert parent["children_total"] == 2
+    await trio.sleep(5)
+    child = await local.job(2)
+    assert (child["status"], child["parent"], child["type"]) == ("pending", 1, "ocr")
+    assert (child["options"], child["source_path"]) == ({"dpi": 300}, "in/a/pages/1.png")
+    assert len(child["source_hash"]) == 64
+    grant = await claimed(local, "ocr")
+    assert await fetched(local, grant) == b"pages/1.png"
+    status, again = await local.call(
+        "POST", "/api/files/source-url", {"job_id": 2, "lease": grant["lease"], "worker_id": "w1"}
+    )
+    assert (status, path_of(again["url"]).split("?")[0]) == (200, path_of(grant["source_url"]).split("?")[0])
+    assert await put(local, grant["upload_url"], b"its text") == 200
+    body = {"worker_id": "w1", "lease": grant["lease"], "output_key": grant["output_key"]}
+    assert (await local.call("POST", "/api/jobs/2/complete", body))[0] == 200
+    await trio.sleep(5)
+    grant = await claimed(local, "summary")
+    assert (await fetched(local, grant), grant["job"]["parent"]) == (b"its text", 2)
+    status, url = await local.call("GET", f"/api/files/{grant['job']['id']}/source/url")
+    assert status == 200, url
+
+
+@pytest.mark.parametrize(
+    ("then", "said"),
+    [
+        ([{"type": "pdf"}], "goes in a circle: pdf -> pdf"),
+        ([{"type": "a", "then": [{"type": "b", "then": [{"type": "a"}]}]}], "circle: pdf -> a -> b -> a"),
+        ([{"type": "a", "join": {}}], "unknown field"),
+        ([{"type": "a", "outputs": ""}], "outputs"),
+        ([{"type": "a/b"}], "type"),
+        ([{"type": f"t{n}", "outputs": f"{n}"} for n in range(33)], "then"),
+    ],
+)
+async def test_a_chain_that_cannot_be_is_refused(
+    local: LocalServer, autojump_clock: Any, then: Any, said: str
+) -> None:
+    answer = await local.call("POST", "/api/jobs", {"type": "pdf", "source_hash": HEX, "then": then})
+    assert said in assert_problem(answer, 422, "invalid")["detail"]
+
+
+async def test_a_chain_has_a_depth(local: LocalServer, autojump_clock: Any) -> None:
+    then: list[dict[str, Any]] = []
+    for depth in reversed(range(9)):
+        then = [{"type": f"t{depth}", "then": then}]
+    answer = await local.call("POST", "/api/jobs", {"type": "pdf", "source_hash": HEX, "then": then})
+    assert "8 steps deep" in assert_problem(answer, 422, "invalid", field="then")["detail"]
+    answer = await local.call("POST", "/api/jobs", {"type": "pdf", "source_hash": HEX, "then": then[0]["then"]})
+    assert answer[0] == 201
