@@ -222,9 +222,7 @@ class Intake:
             del self._due[name]
             if self._is_anothers(name):
                 self._look_at(name, now + self._pause(name))
-            elif name not in self._busy and (
-                name in self._awaited or name in self._outputs or name in self._proofs
-            ):
+            elif name not in self._busy and (name in self._awaited or name in self._outputs or name in self._proofs):
                 self._not_before = now + PAUSE
                 return name
         return None
@@ -368,7 +366,6 @@ class Intake:
         outcome = await ask(self._writer, OutputChecked(accepted.job_id, accepted.attempt, key, seen))
         if not isinstance(outcome, Refusal):
             del self._outputs[key]
-
 
     async def _prove(self, name: str) -> None:
         """Read an output that is the source of a job, unless the store vouches for its bytes."""

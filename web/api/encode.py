@@ -93,9 +93,7 @@ def options_text(said: dict[str, Any] | None) -> str | None:
         raise UnfitMember("options", str(error)) from error
 
 
-def steps_of(
-    type_: str, options_: str | None, then: Sequence[wire_jobs.StepBody] | None
-) -> tuple[Step, ...]:
+def steps_of(type_: str, options_: str | None, then: Sequence[wire_jobs.StepBody] | None) -> tuple[Step, ...]:
     """What follows a job of this type with these options. Raises UnfitMember."""
     steps = _steps(then or ())
     if steps and (wrong := wrong_steps(type_, options_, steps)) is not None:
