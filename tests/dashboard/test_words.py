@@ -15,12 +15,14 @@ from hypothesis import strategies as st
 from markupsafe import Markup
 
 from blobforge.forecast import Expected
+from blobforge.job import Attempt, Outcome
 from blobforge.refusals import Refusal, RefusalCode
 from tests.fixtures.local import LocalServer
 from web.api import wire_access, wire_bulk
 from web.dashboard import words
 from web.dashboard.actions import LONGEST_FORM, MOST_FIELDS, back, body_of, bulk_fields, read_form
 from web.dashboard.assets import Assets
+from web.dashboard.bars import Bar, Bars, bars_of
 from web.html import safe_next
 from web.routing import Call
 
@@ -75,6 +77,21 @@ def test_a_line_of_numbers(values: tuple[int, ...], points: str, said: str) -> N
     shown = words.spark(values, "done")
     assert f'points="{points}"' in shown
     assert f'aria-label="{said}"' in shown
+
+
+def test_attempts_are_bars_on_a_line_of_time() -> None:
+    def made(number: int, began: int, ended: int | None, outcome: Outcome | None) -> Attempt:
+        ended_at = None if ended is None else NOW + ended
+        return Attempt(7, number, "w", "", NOW + began, ended_at=ended_at, outcome=outcome)
+
+    first, second = made(1, 0, 1000, Outcome.FAILED), made(2, 3000, None, None)
+    assert bars_of([first], NOW + 4000) is None, "one says nothing that its words do not"
+    shown = bars_of([second, first], NOW + 4000)
+    assert shown == Bars([Bar(first, 0, 250, 1), Bar(second, 750, 250, 1)], NOW, 1004, 4)
+    # An attempt that was over at once, and one that the clock was set back under, are still there.
+    shown = bars_of([made(1, 0, 0, Outcome.LOST), made(2, 9000, 8000, Outcome.LOST)], NOW)
+    assert shown is not None
+    assert [bar.length for bar in shown.bars] == [4, 4]
 
 
 def test_a_time_has_the_exact_one_with_it() -> None:

@@ -15,6 +15,7 @@ from markupsafe import Markup, escape
 from blobforge.forecast import Expected, share_done
 from blobforge.job import tries
 from web.api.encode import rfc3339
+from web.dashboard.bars import bars_of
 
 STEM = 32  # characters of a long name that stay before the gap
 TAIL = 16
@@ -51,6 +52,7 @@ def install(environment: Environment) -> None:
         "span": span,
         "clock": clock,
         "per_hour": per_hour,
+        "bars_of": bars_of,
         "spark": spark,
         "machine": machine,
         "tries": tries,
