@@ -44,8 +44,8 @@ from actors.messages import (
 from actors.sequencer import EventSink, Sequencer
 from blobforge.events import CredentialsRevoked, Event, Fact, WritesResumed
 from blobforge.machinery.hop import Hop, in_thread_at_once
-from blobforge.machinery.logs import redact
 from blobforge.machinery.outage import Outage
+from blobforge.machinery.redaction import redact
 from blobforge.machinery.tally import Spread
 from blobforge.machinery.tracing import Tracer
 from blobforge.people import AuditEntry

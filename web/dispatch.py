@@ -20,7 +20,8 @@ from werkzeug.exceptions import HTTPException, RequestEntityTooLarge, RequestTim
 
 from actors.messages import Audit, Done, Ping, Repeatable
 from blobforge.access import Caller, Scope
-from blobforge.machinery.logs import Answered, answered, redact
+from blobforge.machinery.logs import Answered, answered
+from blobforge.machinery.redaction import redact
 from blobforge.machinery.tracing import Tracer
 from blobforge.refusals import Refusal, RefusalCode
 from blobforge.store.errors import DatabaseError

@@ -9,7 +9,7 @@ from typing import Any
 
 import msgspec
 
-from blobforge.machinery.logs import redact
+from blobforge.machinery.redaction import redact
 from blobforge.refusals import Refusal, RefusalCode
 from web.answer import PlainAnswer
 

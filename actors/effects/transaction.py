@@ -19,7 +19,7 @@ from blobforge.converters import MOST_CONVERTERS
 from blobforge.events import AttemptEnded, CredentialsRevoked, DeliveriesWait, Event, Fact, JobWaits, TypeFreed
 from blobforge.job import Job, JobStatus, Outcome, RetryPolicy
 from blobforge.jobtype import HEEDS_INTERVAL, Patience, patience, retry_policy
-from blobforge.machinery.logs import redact
+from blobforge.machinery.redaction import redact
 from blobforge.quarantine import EndedAttempt
 from blobforge.refusals import Refusal
 from blobforge.requirements import MOST_SETS

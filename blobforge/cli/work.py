@@ -159,6 +159,13 @@ def _memory(value: str) -> int:
 )
 @click.option("--converter", "made_with", metavar="'NAME VERSION'", help="What makes the results, as 'marker 1.3.2'.")
 @click.option("--hide-command", is_flag=True, help="Do not tell the server the command; `replay` cannot run it then.")
+@click.option(
+    "--redact",
+    multiple=True,
+    metavar="REGEX",
+    help="Takes secrets out of what is sent of its output, besides those known by their form; may be repeated.",
+)
+@click.option("--no-live-log", is_flag=True, help="Do not send what the command prints while it runs.")
 @click.option("--min-free", type=size, default="256M", metavar="SIZE", help="Leave so much of that disk free [256M].")
 @session_options
 @pass_session
@@ -196,6 +203,8 @@ def work(
     workdir: Path | None,
     min_free: int,
     hide_command: bool,
+    redact: tuple[str, ...],
+    no_live_log: bool,
     made_with: str | None,
 ) -> None:
     """Run a command for each job, until SIGTERM or Ctrl-C.
@@ -231,6 +240,10 @@ def work(
 
     The server keeps the command and its limits as this worker's record, for those that may read it: `blobforge
     replay` runs an attempt again by them. So no secret belongs into the command; --hide-command keeps it here.
+
+    What the command prints is sent while it runs, for whoever looks at the job (`blobforge jobs logs --follow`, the
+    job's page), without secrets: values of this worker's own environment whose names say so, tokens, keys and
+    passwords by their forms, and what --redact matches in a line.
 
     The credential is an API token with the scope `work`, or a worker's own: --worker-id with its secret in
     BLOBFORGE_WORKER_SECRET.
@@ -279,7 +292,7 @@ def work(
 
     async def main() -> Worker:
         async with session.client(worker=credential, on_retry=ServerAwayNotice()) as client:
-            with _usage("--run-window, --converter"):
+            with _usage("--run-window, --converter, --redact"):
                 worker = Worker(
                     client=client,
                     worker_id=worker_id,
@@ -299,6 +312,8 @@ def work(
                     max_failures=max_failures,
                     converter=made_with,
                     comparisons_only=comparisons_only,
+                    live_log=not no_live_log,
+                    redact=redact,
                 )
             worker.add(dict.fromkeys(types), converter, limits, recipe, validation)
             await worker.run_until_signalled()

@@ -35,6 +35,7 @@ from blobforge.client.types import (
     Installation,
     Job,
     JobFilters,
+    JobLog,
     JobPage,
     JobWaiting,
     Operation,
@@ -160,6 +161,12 @@ class Endpoints(FileEndpoints, AttemptEndpoints, BatchEndpoints, AdminEndpoints)
         """
         params = {"former": "true"} if former else None
         return bytes(await self._call("GET", f"/api/jobs/{job_id}/result", msgspec.Raw, params=params))
+
+    async def job_log(self, job_id: int, *, attempt: int | None = None, start: int = 0) -> JobLog:
+        """What the latest attempt has printed: while it runs, from that place (characters) on, if `attempt` is its
+        number; afterwards the end that was kept, if any."""
+        params = {"attempt": attempt, "start": start or None}
+        return await self._call("GET", f"/api/jobs/{job_id}/log", JobLog, params=params)
 
     async def compare_job(self, job_id: int, *, cursor: str = "", limit: int = 100) -> Comparison:
         """What has changed between a job's result and the former one that is kept beside it, page by page.

@@ -13,6 +13,7 @@ from blobforge.client.types import (
     ClaimedJob,
     FailAnswer,
     HeartbeatAnswer,
+    LogTaken,
     Registration,
     ReleaseCause,
     StatusAnswer,
@@ -147,6 +148,15 @@ class AttemptEndpoints(ClientConnection):
             instance=self._instance,
         )
         return await self._post(f"/api/jobs/{job_id}/fail", FailAnswer, body, once_only=True)
+
+    async def send_log(self, job_id: int, worker_id: str, lease: str, start: int, text: str) -> LogTaken:
+        """Send a piece of what an attempt prints while it runs; `start` is its place (characters) in all that was
+        sent. A piece that is sent twice counts once. The answer says after how long the next one is wanted.
+
+        ApiError `lease-lost` (409): the job is no longer this worker's.
+        """
+        body = without_none(worker_id=worker_id, lease=lease, start=start, text=text, instance=self._instance)
+        return await self._post(f"/api/jobs/{job_id}/log", LogTaken, body)
 
     async def release(
         self, job_id: int, worker_id: str, lease: str, reason: str, *, cause: ReleaseCause = "trouble"

@@ -241,6 +241,25 @@ class Registration(msgspec.Struct, frozen=True, kw_only=True):
     worker_timeout: float | None = None
 
 
+class LogTaken(msgspec.Struct, frozen=True, kw_only=True):
+    """A piece of a live log was taken. `next_seconds`: after how long the next one is wanted."""
+
+    next_seconds: float = 15.0
+
+
+class JobLog(msgspec.Struct, frozen=True, kw_only=True):
+    """What an attempt has printed. `start` and `end` are places (characters) in all that it has sent. `live`: it
+    runs, and this is what the server has heard of it. Otherwise it is the end that was kept with the attempt."""
+
+    job_id: int
+    status: str
+    text: str = ""
+    start: int = 0
+    end: int = 0
+    live: bool = False
+    attempt: int | None = None
+
+
 class HeartbeatAnswer(msgspec.Struct, frozen=True, kw_only=True):
     """`drain`: take no more jobs. `abandon`: jobs whose lease this worker no longer holds.
 

@@ -1,7 +1,8 @@
-"""Logging: structlog, JSON where stderr is no terminal, and no secret in any line. State owned here: the configured
-secrets, to redact them.
+"""Logging: structlog, JSON where stderr is no terminal, and no secret in any line. State owned here: the log of
+requests.
 
-Redaction is the last step before a line is written, so that it also covers what libraries and tracebacks say.
+Redaction (`redaction.py`) is the last step before a line is written, so that it also covers what libraries and
+tracebacks say.
 """
 
 from __future__ import annotations
@@ -9,10 +10,9 @@ from __future__ import annotations
 import contextlib
 import io
 import logging
-import re
 import sys
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any, TextIO
 
@@ -20,38 +20,10 @@ import msgspec
 import structlog
 from structlog.typing import EventDict, Processor
 
-GONE = "[redacted]"
-_SECRETS = re.compile(
-    r"(?P<token>bfw?_[A-Za-z0-9_-]{12,}={0,2})"
-    r"|(?P<webhook>whsec_[A-Za-z0-9+/]{12,}={0,2})"
-    # 256 random bits in base64url, in both cases: what a session's cookie and the first-start code are.
-    r"|(?P<random>(?<![A-Za-z0-9_-])(?=[a-z0-9_-]*[A-Z])(?=[A-Z0-9_-]*[a-z])[A-Za-z0-9_-]{43}(?![A-Za-z0-9_-]))"
-    r"|(?P<bearer>(?i:bearer)\s+(?!bf_\.\.\.)\S+)"  # our own texts say how a token is sent: `Bearer bf_...`
-    r"|(?P<name>(?i:X-Amz-Signature|X-Amz-Credential|X-Amz-Security-Token|sig|code|state|token|secret)=)[^&\s\"'<>]+"
-)
+from blobforge.machinery.redaction import redact
 
-# What stands in every text that the above matches: a fifth of its time to look for, and in most texts there is none.
-_SUSPECT = re.compile(r"[A-Za-z0-9_-]{12}|=|(?i:bearer)")
-
-# State owned here: the secrets of this process's configuration, which have no form to be known by.
-_configured: list[str] = []
-SHORTEST = 8  # characters; something shorter is a word of other texts, too
-# And the log of requests that `configure` made.
+# The log of requests that `configure` made.
 _of_requests: list[Callable[[Answered], None]] = []
-
-
-def hide(secrets: Iterable[str]) -> None:
-    """From now on, redact these values as well, wherever they stand."""
-    _configured[:] = sorted({secret for secret in secrets if len(secret) >= SHORTEST}, key=len, reverse=True)
-
-
-def redact(text: str) -> str:
-    """The text without tokens, worker secrets, session ids, signatures of URLs, and what `hide` was told."""
-    for secret in _configured:
-        text = text.replace(secret, GONE)
-    if _SUSPECT.search(text) is None:
-        return text
-    return _SECRETS.sub(lambda match: (match["name"] or "") + GONE, text)
 
 
 def configure(level: str, format_: str, stream: TextIO | None = None) -> None:

@@ -11,6 +11,8 @@ import math
 import mimetypes
 import re
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from enum import StrEnum
 from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple
@@ -28,7 +30,9 @@ from blobforge.runner.events import log, say, warn
 from blobforge.runner.fetch import fetch_source
 from blobforge.runner.holdings import Held
 from blobforge.runner.job import Job, JobFailed, NoRoom, WorkerTrouble
+from blobforge.runner.livelog import LogSender
 from blobforge.runner.outputs import OutputFile, originals, packed
+from blobforge.runner.redacting import Redactor
 from blobforge.runner.scratch import Scratch, remove
 from blobforge.runner.several import upload_several
 from blobforge.runner.upload import LOST, upload
@@ -73,7 +77,11 @@ class AttemptRun:
         scratch: Scratch,
         zip_outputs: bool = False,
         made_with: str | None = None,
+        redactor: Redactor | None = None,
+        logs: LogSender | None = None,
     ) -> None:
+        self._redactor = redactor or Redactor()
+        self._logs = logs
         self._made_with = made_with
         self._client = client
         self._worker_id = worker_id
@@ -139,12 +147,32 @@ class AttemptRun:
             report({"stage": "downloading"})
             await fetch_source(self._client, self._held, job.source)
             report({"stage": "converting"})
-            outputs = await self._conversion.outputs(job, report)
+            with self._log_of(job):
+                outputs = await self._conversion.outputs(job, report)
             report({"stage": "uploading"})
             brought = await self._upload(job, outputs)
         except JobFailed as failure:
             return await self._fail(failure)
         return await self._complete(brought)
+
+    @contextmanager
+    def _log_of(self, job: Job) -> Iterator[None]:
+        """What the handler prints within the block is sent to the server while it runs."""
+        if self._logs is None:
+            yield
+            return
+        claim = self._held.claim
+
+        async def send(start: int, text: str) -> float:
+            client = self._client.with_patience(0)  # the next piece is the repeat
+            return (await client.send_log(claim.job.id, self._worker_id, claim.lease, start, text)).next_seconds
+
+        log = self._logs.begin(send)
+        job.hear = log.add
+        try:
+            yield
+        finally:
+            self._logs.end(log)
 
     async def _upload(self, job: Job, outputs: list[OutputFile]) -> _Brought:
         """Several go up one by one; packed as one file where that is asked for, or the server takes no others."""
@@ -212,17 +240,18 @@ class AttemptRun:
         return result
 
     async def _fail(self, failure: JobFailed) -> RunEnd:
-        claim, self.reason = self._held.claim, str(failure)
+        claim, without_secrets = self._held.claim, self._redactor.text
+        error = self.reason = without_secrets(str(failure))
         self._held.settle()
         try:
             answer = await self._client.with_patience(math.inf).fail(
                 claim.job.id,
                 self._worker_id,
                 claim.lease,
-                str(failure),
+                error,
                 kind=failure.kind,
-                traceback=failure.traceback,
-                log_tail=failure.log_tail,
+                traceback=without_secrets(failure.traceback) if failure.traceback is not None else None,
+                log_tail=without_secrets(failure.log_tail) if failure.log_tail is not None else None,
                 retryable=failure.retryable,
             )
         except ApiError as error:
@@ -230,7 +259,7 @@ class AttemptRun:
         after = "it will be tried again" if answer.will_retry else "its tries are spent"
         warn(
             "job-failed",
-            f"job {claim.job.id}: failed, {after}: {failure}",
+            f"job {claim.job.id}: failed, {after}: {error}",
             job=claim.job.id,
             kind=failure.kind,
             will_retry=answer.will_retry,

@@ -92,7 +92,7 @@ class Command:
 
         `output` is a file that is there already, for a command that is to look at it.
         """
-        tails = Tails(stdout=not self._stdout)
+        tails = Tails(stdout=not self._stdout, hear=job.hear)
         job.output_tail = tails.log
         values = _values(job) | {"cwd": self._cwd} | ({"output": str(output)} if output is not None else {})
         await trio.Path(values["options"]).write_bytes(msgspec.json.encode(job.options))

@@ -161,7 +161,7 @@ class _Child:
     async def convert(self, job: Job) -> None:
         """Run the handler for one job. Raises JobFailed and WorkerTrouble."""
         cookie = uuid.uuid4().hex
-        self._tails = Tails()
+        self._tails = Tails(hear=job.hear)
         self._job, job.output_tail = job, self._tails.log
         self.fit = False  # until it has answered
         if self._guard is not None:

@@ -69,6 +69,8 @@ class Job:
         """The outputs that the handler has returned, where it has returned paths."""
         self.cancel_signal = threading.Event()
         """Set when the job was cancelled, has lost its lease, ran out of time, or the worker stops."""
+        self.hear: Callable[[str, bytes | bytearray], None] | None = None
+        """Told what the handler's process writes (`stdout` or `stderr`, and the bytes)."""
         self.output_tail: Callable[[], str | None] = lambda: None
         """The last output of the handler's process; the converter that starts it sets this."""
         self.life = 0

@@ -66,8 +66,10 @@ class Tail:
             del self._kept[: -self._limit]
 
     def text(self) -> str:
-        """What is kept, as text fit for a database: bad bytes and NUL are replaced."""
-        return self._kept[-self._limit :].decode("utf-8", "replace").replace("\0", "\ufffd")
+        """What is kept, as text fit for a database: bad bytes and NUL are replaced. It begins with a whole line,
+        where there is one: half of a secret would not be known for one."""
+        text = self._kept[-self._limit :].decode("utf-8", "replace").replace("\0", "\ufffd")
+        return text.partition("\n")[2] or text if self.cut else text
 
     def last_line(self) -> str:
         """The last line that says something, cut to 500 characters."""
@@ -76,18 +78,21 @@ class Tail:
 
 
 class Tails:
-    """The ends of both streams of a command; of stderr alone where `stdout` is the output."""
+    """The ends of both streams of a command; of stderr alone where `stdout` is the output. `hear` is told all that
+    they are the ends of."""
 
-    def __init__(self, *, stdout: bool = True) -> None:
+    def __init__(self, *, stdout: bool = True, hear: OnOutput | None = None) -> None:
         self.stdout = Tail()
         self.stderr = Tail()
         self._both = stdout
+        self._hear = hear
 
     def add(self, stream: str, data: bytes | bytearray) -> None:
-        if stream == "stderr":
-            self.stderr.add(data)
-        elif self._both:
-            self.stdout.add(data)
+        if stream != "stderr" and not self._both:
+            return
+        (self.stderr if stream == "stderr" else self.stdout).add(data)
+        if self._hear is not None:
+            self._hear(stream, data)
 
     def last_line(self) -> str:
         return self.stderr.last_line() or self.stdout.last_line()

@@ -7,7 +7,7 @@ import uuid
 from collections import Counter
 from collections.abc import Mapping
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -30,7 +30,9 @@ from blobforge.runner.holdings import Holdings
 from blobforge.runner.instance import InstanceFile
 from blobforge.runner.job import WorkerReplaced, WorkerTrouble
 from blobforge.runner.limits import Limits
+from blobforge.runner.livelog import LogSender
 from blobforge.runner.recipe import IN_METADATA, Recipe
+from blobforge.runner.redacting import Redactor
 from blobforge.runner.scratch import MIN_FREE, Scratch
 from blobforge.runner.streak import Streak
 from blobforge.runner.validation import ANYTHING, Validation
@@ -60,7 +62,8 @@ class ShiftOptions:
     `workdir` is where the scratch folder is made (the system's temporary folder by default), on a disk of which
     `min_free` bytes are left alone. `output_suffix` names the outputs (`.txt`). `zip_outputs` packs several as one.
     `named`: the worker's id was chosen, and outlives the process. `made_with` is what makes the results: a name and a
-    version ("marker 1.3.2"). `comparisons_only`: it takes the jobs of canaries, and no others.
+    version ("marker 1.3.2"). `comparisons_only`: it takes the jobs of canaries, and no others. With `live_log` what
+    handlers print is sent while they run; `redactor` takes the secrets out of that, and out of what is told of failures.
     """
 
     concurrency: int = 1
@@ -80,6 +83,8 @@ class ShiftOptions:
     max_failures: int | None = MAX_FAILURES
     made_with: str | None = None
     comparisons_only: bool = False
+    live_log: bool = True
+    redactor: Redactor = field(default_factory=Redactor)
 
 
 @dataclass(frozen=True)
@@ -111,6 +116,7 @@ class Shift:
         self._scratch = Scratch(options.workdir, min_free=options.min_free)
         self._guard = Guard()
         self._holdings = Holdings()
+        self._logs = LogSender(options.redactor) if options.live_log else None
         self._claiming = trio.CancelScope()
         self._slots = trio.Semaphore(1 if options.once else options.concurrency)
         self._left = 1 if options.once else options.max_jobs if options.max_jobs is not None else math.inf
@@ -227,6 +233,8 @@ class Shift:
         try:
             async with trio.open_nursery() as beating:
                 beating.start_soon(heartbeat.run)
+                if self._logs is not None:
+                    beating.start_soon(self._logs.run)
                 if self._options.preemption_notice is not None:
                     beating.start_soon(self._watch_notice)
                 async with trio.open_nursery() as attempts:
@@ -401,6 +409,8 @@ class Shift:
             scratch=self._scratch,
             zip_outputs=self._options.zip_outputs,
             made_with=self._made_with(duty),
+            redactor=self._options.redactor,
+            logs=self._logs,
         )
         try:
             outcome = await attempt.run()

@@ -66,7 +66,7 @@ class Worker:
     BLOBFORGE_API_TOKEN), or the worker's own: `worker_id` with `worker_secret` (BLOBFORGE_WORKER_ID with
     BLOBFORGE_WORKER_SECRET). Where neither is given, both are what `blobforge work` finds: the login, or this
     machine's server and its admin token. A `client` replaces all of these. Times are in seconds, sizes in bytes; the
-    options are those of `ShiftOptions`. Raises ValueError for what cannot be.
+    options are those of `ShiftOptions`; `redact` are regular expressions of secrets that handlers print. Raises ValueError for what cannot be.
     """
 
     def __init__(
@@ -93,6 +93,8 @@ class Worker:
         max_failures: int | None = MAX_FAILURES,
         converter: str | None = None,
         comparisons_only: bool = False,
+        live_log: bool = True,
+        redact: Iterable[str] = (),
     ) -> None:
         if concurrency < 1:
             raise ValueError("a worker runs at least one job at a time")
@@ -123,6 +125,8 @@ class Worker:
             named=self._named is not None,
             made_with=_known(converter),
             comparisons_only=comparisons_only,
+            live_log=live_log,
+            redactor=Redactor.of(os.environ, [redact] if isinstance(redact, str) else redact),
         )
         self.worker_id = self._named or default_worker_id()
         self.tally: Counter[RunEnd] = Counter()

@@ -53,6 +53,7 @@ from web.checkup import Checkup
 from web.connection.places import KnownAddresses
 from web.letters import Letters
 from web.limits import LARGE_BODIES, Bounded, Limit, Unread, Watch
+from web.livelogs import LiveLogs
 from web.metrics.counting import Counting
 from web.metrics.exposition import Metrics
 from web.metrics.parts import PartsMetrics
@@ -183,6 +184,7 @@ class Parts:
             now=now,
             rank=rank,
         )
+        self.live_logs = LiveLogs()
         self.first_link = FirstLink(shared)
         sealer = Sealer(secret)
         provider = _provider(settings)
@@ -251,7 +253,7 @@ class Parts:
         self.writer.sequencer.listeners += [self.scheduler, self.reaper, self.intake, self.janitor]
         self.writer.sequencer.listeners += [self.operator, self.courier]
         self.writer.sequencer.listeners += [keyring, sessions, self.broadcaster, metrics.attempts]
-        self.writer.sequencer.listeners.append(self.presence)
+        self.writer.sequencer.listeners += [self.presence, self.live_logs]
         self.services = Services(
             settings=settings,
             writer=self.writer.mailbox,
@@ -261,6 +263,7 @@ class Parts:
             source_awaited_for=self.reaper.source_awaited_for,
             backups=Backups(lambda: self.replicator),
             broadcaster=self.broadcaster,
+            live_logs=self.live_logs,
             reads=reads,
             previews=Previews(hop=hop),
             installation=store.installation,

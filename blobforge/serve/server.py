@@ -31,7 +31,7 @@ from blobforge.backup.sidecar import Plan
 from blobforge.config import Settings, secrets_of
 from blobforge.events import OutputAccepted
 from blobforge.jobtype import retry_policy
-from blobforge.machinery import datadir, garbage, heap, logs, notify
+from blobforge.machinery import datadir, garbage, heap, logs, notify, redaction
 from blobforge.machinery.clock import wall_ms
 from blobforge.machinery.datadir import StartError
 from blobforge.machinery.groups import leaves
@@ -71,7 +71,7 @@ IN_HAND_SECONDS = 30.0  # a server that has accepted an output has checked and k
 def run(settings: Settings) -> int:
     """Serve until SIGTERM or SIGINT. Returns the exit code: 0 after a clean stop, 1 when it could not start."""
     logs.configure(settings.log_level, settings.log_format)
-    logs.hide(secrets_of(settings))
+    redaction.hide(secrets_of(settings))
     sys.setswitchinterval(SWITCH_SECONDS)
     heap.settle()
     signal.signal(signal.SIGTERM, _end_at_once)  # until the server is ready to stop in good order
@@ -131,6 +131,7 @@ async def serve(settings: Settings, *, task_status: trio.TaskStatus[str] = trio.
                     log.info("stopping")
                     # Streams first: an open one would hold up everything behind it.
                     parts.broadcaster.close()
+                    parts.live_logs.close()
                     parts.scheduler.close()
                     stop.set()
             finally:
