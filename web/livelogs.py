@@ -14,7 +14,7 @@ from typing import ClassVar, NamedTuple
 
 import trio
 
-from blobforge.events import Fact, LeaseEnded
+from blobforge.events import CredentialsRevoked, Fact, LeaseEnded
 from blobforge.livelog import (
     MOST_KEPT,
     MOST_OF_ALL,
@@ -99,7 +99,7 @@ class AttemptLog:
 
 
 class LiveLogs:
-    heeds: ClassVar[frozenset[type[Fact]]] = frozenset({LeaseEnded})
+    heeds: ClassVar[frozenset[type[Fact]]] = frozenset({LeaseEnded, CredentialsRevoked})
 
     def __init__(self) -> None:
         self._logs: OrderedDict[int, AttemptLog] = OrderedDict()
@@ -110,6 +110,9 @@ class LiveLogs:
         for fact in facts:
             if isinstance(fact, LeaseEnded) and fact.job_id in self._logs:
                 self._forget(fact.job_id)
+            elif isinstance(fact, CredentialsRevoked):
+                for log in self._logs.values():
+                    log.tell()  # each viewer is judged anew
 
     def of(self, job_id: int, lease: str | None) -> AttemptLog | None:
         """The log of this attempt, if something of it is here."""

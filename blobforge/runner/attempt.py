@@ -241,14 +241,14 @@ class AttemptRun:
 
     async def _fail(self, failure: JobFailed) -> RunEnd:
         claim, without_secrets = self._held.claim, self._redactor.text
-        error = self.reason = without_secrets(str(failure))
+        text = self.reason = without_secrets(str(failure))
         self._held.settle()
         try:
             answer = await self._client.with_patience(math.inf).fail(
                 claim.job.id,
                 self._worker_id,
                 claim.lease,
-                error,
+                text,
                 kind=failure.kind,
                 traceback=without_secrets(failure.traceback) if failure.traceback is not None else None,
                 log_tail=without_secrets(failure.log_tail) if failure.log_tail is not None else None,
@@ -259,7 +259,7 @@ class AttemptRun:
         after = "it will be tried again" if answer.will_retry else "its tries are spent"
         warn(
             "job-failed",
-            f"job {claim.job.id}: failed, {after}: {error}",
+            f"job {claim.job.id}: failed, {after}: {text}",
             job=claim.job.id,
             kind=failure.kind,
             will_retry=answer.will_retry,

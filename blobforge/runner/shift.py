@@ -63,7 +63,8 @@ class ShiftOptions:
     `min_free` bytes are left alone. `output_suffix` names the outputs (`.txt`). `zip_outputs` packs several as one.
     `named`: the worker's id was chosen, and outlives the process. `made_with` is what makes the results: a name and a
     version ("marker 1.3.2"). `comparisons_only`: it takes the jobs of canaries, and no others. With `live_log` what
-    handlers print is sent while they run; `redactor` takes the secrets out of that, and out of what is told of failures.
+    handlers print is sent while they run; `redactor` takes the secrets out of it, and out of what is told of
+    failures.
     """
 
     concurrency: int = 1

@@ -27,6 +27,7 @@ from blobforge.runner.job import WorkerReplaced, WorkerTrouble
 from blobforge.runner.limits import Limits
 from blobforge.runner.process import GRACE
 from blobforge.runner.recipe import Recipe
+from blobforge.runner.redacting import Redactor
 from blobforge.runner.scratch import MIN_FREE
 from blobforge.runner.shift import MAX_FAILURES, Duty, Shift, ShiftOptions
 from blobforge.runner.validation import ANYTHING, Validation
@@ -66,7 +67,8 @@ class Worker:
     BLOBFORGE_API_TOKEN), or the worker's own: `worker_id` with `worker_secret` (BLOBFORGE_WORKER_ID with
     BLOBFORGE_WORKER_SECRET). Where neither is given, both are what `blobforge work` finds: the login, or this
     machine's server and its admin token. A `client` replaces all of these. Times are in seconds, sizes in bytes; the
-    options are those of `ShiftOptions`; `redact` are regular expressions of secrets that handlers print. Raises ValueError for what cannot be.
+    options are those of `ShiftOptions`; `redact` are regular expressions of secrets that handlers print. Raises
+    ValueError for what cannot be.
     """
 
     def __init__(

@@ -113,13 +113,14 @@ def _from_last(call: Call, wanted: wire_logs.LogQuery) -> wire_logs.LogQuery:
 async def _stream(call: Call, first: wire_logs.LogWire, room: ExitStack) -> AsyncIterator[bytes]:
     # As in `web/events.py`: what the stream holds is taken within `with`, and goes with the room.
     with room, call.services.live_logs.watched(call.params["job_id"]) as log:
-        frame, at, checked = _frame(first), first.end, -math.inf
-        now = first
+        frame, at, now = _frame(first), first.end, first
+        checked, revocations = -math.inf, -1
         while True:
-            if trio.current_time() - checked >= KEEPALIVE_SECONDS or call.good_for() <= 0:
+            known = call.services.keyring.revocations
+            if trio.current_time() - checked >= KEEPALIVE_SECONDS or call.good_for() <= 0 or known != revocations:
                 if not await _may_still_read(call):
                     return
-                checked = trio.current_time()
+                checked, revocations = trio.current_time(), known
             yield frame
             if not now.live:
                 yield b"event: end\ndata: %s\n\n" % _encode({"status": now.status, "attempt": now.attempt})

@@ -14,8 +14,8 @@ Place = Annotated[int, Meta(ge=0, le=2**53 - 1, description="a place in the log,
 
 
 class LogBody(msgspec.Struct, frozen=True):
-    """A piece of what an attempt prints. `start` is its place in all that was sent of this attempt: what is sent twice
-    counts once, and what is missing is said to be."""
+    """A piece of what an attempt prints. `start` is its place in all that was sent of it: what is sent twice counts
+    once, and what is missing is said to be."""
 
     lease: Lease
     start: Place
@@ -39,8 +39,8 @@ class LogQuery(msgspec.Struct, frozen=True):
 
 
 class LogWire(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
-    """The log of a job's latest attempt. `live`: it runs, and this is what this server has heard of it; else it is the
-    end that was kept with the attempt, if any."""
+    """The log of a job's latest attempt. `live`: it runs, and this is what this server has heard of it. Else it is
+    the end that was kept with the attempt, if any."""
 
     job_id: int
     status: str
