@@ -14,10 +14,11 @@ from blobforge.cli.selection import Filters, chosen, each_page, job_filters, one
 
 if TYPE_CHECKING:
     from blobforge.cli.watching import Board, View
-    from blobforge.client import AsyncClient, Attempt, Job, JobPage
+    from blobforge.client import AsyncClient, Attempt, Job, JobLog, JobPage
 
 MOST_WATCHED = 10_000  # jobs; each is asked for when the stream says that events were missed
 _AT_ONCE = 8  # of those requests
+_LOOK_EACH = 1.0  # seconds between two looks at a log
 
 
 @click.command("watch")
@@ -127,7 +128,8 @@ async def _job(client: AsyncClient, job_id: int, *, known: bool) -> Job | None:
 @session_options
 @pass_session
 def logs(session: CliSession, job_id: int, attempt: int | None, on: bool) -> None:
-    """Show what the attempts at a job have left: errors, tracebacks, the last output of the converter.
+    """Show what the attempts at a job have left: errors, tracebacks, the last output of the converter; and of one
+    that runs what it has printed so far, as far as its worker has sent it.
 
     \b
       blobforge jobs logs 17
@@ -142,27 +144,59 @@ def logs(session: CliSession, job_id: int, attempt: int | None, on: bool) -> Non
     if not on:
         job = session.run(lambda client: client.get_job(job_id))
         log.show(job, attempt)
+        if job.status == "running" and attempt is None:
+            log.live(session.run(lambda client: _live(client, job_id)))
     elif follow(session, lambda client, outages: _follow(client, outages, job_id, log)) != "completed":
         common.fail()
 
 
 async def _follow(client: AsyncClient, outages: Outages, job_id: int, log: _Log) -> str:
+    import trio
+
     from blobforge.client import FINAL_STATUSES
 
     async with client.events(types=job_events(), job=job_id, on_break=outages.broken) as stream:
-        known = False
-        while True:
-            event = await stream.next()
-            if event.name == "job_progress":
-                log.progress(event.data.get("progress"))
-                continue
-            job = await _job(client, job_id, known=known)
-            if job is None:
-                raise CliError(f"Job {job_id} was removed.", common.CONFLICT)
-            known = True
-            log.follow(job)
-            if job.status in FINAL_STATUSES:
-                return job.status
+        async with trio.open_nursery() as beside:
+            beside.start_soon(_follow_live, client, job_id, log)
+            known = False
+            while True:
+                event = await stream.next()
+                if event.name == "job_progress":
+                    log.progress(event.data.get("progress"))
+                    continue
+                job = await _job(client, job_id, known=known)
+                if job is None:
+                    raise CliError(f"Job {job_id} was removed.", common.CONFLICT)
+                known = True
+                log.follow(job)
+                if job.status in FINAL_STATUSES:
+                    beside.cancel_scope.cancel()
+                    return job.status
+
+
+async def _follow_live(client: AsyncClient, job_id: int, log: _Log) -> None:
+    """What attempts print while they run, until cancelled."""
+    import trio
+
+    attempt: int | None = None
+    place = 0
+    while (found := await _live(client, job_id, attempt, place)) is not None:
+        if found.live:
+            attempt, place = found.attempt, found.end
+            log.live(found)
+        await trio.sleep(_LOOK_EACH)
+
+
+async def _live(client: AsyncClient, job_id: int, attempt: int | None = None, place: int = 0) -> JobLog | None:
+    """None: the job is no more, or its server, of an earlier release, has no live logs."""
+    from blobforge.client import ApiError
+
+    try:
+        return await client.job_log(job_id, attempt=attempt, start=place)
+    except ApiError as error:
+        if error.status == 404:
+            return None
+        raise
 
 
 class _Log:
@@ -214,6 +248,15 @@ class _Log:
             return
         self._line = line
         click.echo(output.json_line({"progress": progress}) if self._session.json else line)
+
+    def live(self, found: JobLog | None) -> None:
+        """What an attempt has printed since the last call."""
+        if found is None or not found.live or not found.text:
+            return
+        if self._session.json:
+            click.echo(output.json_line({"log": found.text, "attempt": found.attempt}))
+        else:
+            click.echo(output.many_lines(found.text.rstrip("\n")))
 
     def _record(self, record: Attempt, *, apart: bool) -> None:
         if apart:

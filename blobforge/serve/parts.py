@@ -251,15 +251,8 @@ class Parts:
             now=now,
         )
         self.writer.sequencer.listeners += [self.scheduler, self.reaper, self.intake, self.janitor]
-        self.writer.sequencer.listeners += [
-            self.operator,
-            self.courier,
-            keyring,
-            sessions,
-            self.broadcaster,
-            metrics.attempts,
-        ]
-        self.writer.sequencer.listeners += [self.presence, self.live_logs]
+        self.writer.sequencer.listeners += [self.operator, self.courier, self.presence, self.live_logs]
+        self.writer.sequencer.listeners += [keyring, sessions, self.broadcaster, metrics.attempts]
         self.services = Services(
             settings=settings,
             writer=self.writer.mailbox,

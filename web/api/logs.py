@@ -13,6 +13,7 @@ from quart import Response
 from blobforge.access import Scope
 from blobforge.job import Attempt, Job, JobStatus, no_such_job
 from blobforge.life import holds, lease_lost
+from blobforge.livelog import harmless
 from blobforge.refusals import Refusal, RefusalCode
 from blobforge.store.errors import DatabaseError
 from blobforge.worker import may_act
@@ -70,7 +71,7 @@ def shown(call: Call, job: Job, attempts: list[Attempt], wanted: wire_logs.LogQu
         passage = log.after(start) if log is not None else None
         begin, end, text = passage if passage is not None else (0, 0, "")
     else:
-        kept = last.log_tail or "" if last is not None else ""
+        kept = harmless(last.log_tail or "") if last is not None else ""
         begin, end, text = min(start, len(kept)), len(kept), kept[start:]
     return wire_logs.LogWire(
         job_id=job.id,

@@ -9,13 +9,13 @@ from markupsafe import Markup
 from quart import Response, render_template
 from werkzeug.datastructures import MultiDict
 
-from blobforge.job import JobStatus, no_such_job
+from blobforge.job import Job, JobStatus, no_such_job
 from blobforge.life import cancelled_for
 from blobforge.refusals import Refusal, RefusalCode
 from blobforge.requirements import words
 from blobforge.store.lists import NEWEST, PAGE_BYTES
 from blobforge.store.reading import MOST_LOOKED_AT, MOST_SPLIT, Reader
-from web.api import encode, files, wire_jobs
+from web.api import encode, files, logs, wire_jobs, wire_logs
 from web.api import jobs as api
 from web.api.insights import read_failure
 from web.api.preview import find_preview
@@ -86,6 +86,7 @@ def _zoned(name: str, value: str) -> str:
     return f"{value}:00Z" if name in TIMES and len(value) == LOCAL else value
 
 
+MOST_LOG = 16_384  # characters of a log that the page of its job begins with
 MOST_PATHS = 50  # that the page of one job lists
 
 
@@ -128,7 +129,29 @@ async def shown(call: Call) -> Response | Refusal:
     if found is None:
         return no_such_job(job_id)
     chosen = call.request.args.get("diff", "")
-    return await page(call, "job.html", title=f"Job {job_id}", place="/jobs", stats=stats, chosen=chosen, **found)
+    live = _live_log(call, found["job"])
+    return await page(
+        call, "job.html", title=f"Job {job_id}", place="/jobs", stats=stats, chosen=chosen, live=live, **found
+    )
+
+
+def _live_log(call: Call, job: Job) -> dict[str, Any] | None:
+    """The end of what the attempt that runs has printed; the page's script goes on from there."""
+    if job.status is not JobStatus.RUNNING:
+        return None
+    log = call.services.live_logs.of(job.id, job.lease)
+    text = log.after(log.end - MOST_LOG).text if log is not None else ""
+    return {"text": text, "end": log.end if log is not None else 0, "alone": not call.services.presence.has_company}
+
+
+async def log_text(call: Call) -> Response | Refusal:
+    """The log of the latest attempt as a file, as far as it is known."""
+    found = await logs.log_of(call, wire_logs.LogQuery())
+    if isinstance(found, Refusal):
+        return found
+    name = f"job-{found.job_id}-attempt-{found.attempt or 0}.log"
+    headers = {"Cache-Control": "no-store", "Content-Disposition": f'attachment; filename="{name}"'}
+    return Response(found.text, headers=headers, content_type="text/plain; charset=utf-8")
 
 
 async def file(call: Call) -> Response | Refusal:
@@ -152,6 +175,8 @@ async def preview(call: Call) -> Response | Refusal:
 ROUTES = [
     Route("GET", "/jobs", Access.READ, listed, "The jobs page", gives=str, page=True, query=wire_jobs.ListQuery),
     Route("GET", "/jobs/<id:job_id>", Access.READ, shown, "The page of one job", gives=str, page=True),
+    Route("GET", "/jobs/<id:job_id>/log", Access.READ, log_text, "The log of its latest attempt, as a file",
+          gives=str, page=True),
     Route("GET", "/jobs/<id:job_id>/preview", Access.READ, preview, "The preview on that page", gives=str, page=True),
     Route("GET", "/jobs/<id:job_id>/<any(source,output):kind>", Access.READ, file,
           "Leads to the source or the output", gives=str, page=True),

@@ -96,6 +96,9 @@ const keeping = {
   beforeNodeMorphed: (old, fresh) => {
     if (old.nodeType !== Node.ELEMENT_NODE) return true;
     if (old.matches("input:not([type=hidden]), select, textarea")) return !begun(old);
+    // A log that is followed is ahead of the page.
+    if (old.matches("[data-log]") && liveLog.source) return liveLog.about(old) !== liveLog.about(fresh);
+    if (old.id === "live-state") return false;
     // A chart redraws itself; its canvas is in no page.
     return !(old.matches("[data-chart]") && old.dataset.chart === fresh.dataset.chart);
   },
@@ -328,6 +331,73 @@ addEventListener("resize", () => {
   }, 150);
 });
 
+// ---------------------------------------------------------------- the log of a job that runs
+
+const MOST_LOG = 131072; // characters of it that stay in the page
+const NEAR_END = 40; // pixels: who is so near to the end wants to see what comes
+
+// One stream, of the log on the page that somebody looks at: none in a tab in the background. What it brings is text.
+const liveLog = {
+  source: null,
+  shown: "", // which log that is
+  size: 0,
+
+  about: (pane) => `${pane.dataset.log} ${pane.dataset.attempt}`,
+
+  settle() {
+    const pane = document.querySelector("[data-log]");
+    if (!pane || document.hidden) { this.close(); return; }
+    if (this.source && this.shown === this.about(pane)) return;
+    this.close();
+    const { log, attempt, end } = pane.dataset;
+    const again = this.shown === this.about(pane);
+    this.shown = this.about(pane);
+    if (!again) pane.scrollTop = pane.scrollHeight;
+    this.size = pane.textContent.length;
+    const source = new EventSource(`${log}?attempt=${attempt}&start=${end}`);
+    this.source = source;
+    source.addEventListener("log", (event) => { if (this.source === source) this.add(pane, JSON.parse(event.data)); });
+    source.addEventListener("end", () => { if (this.source === source) { this.close(); this.say("ended"); refresher.soon(); } });
+    source.onerror = () => {
+      if (this.source !== source) return;
+      this.say("interrupted");
+      if (source.readyState === EventSource.CLOSED) this.close();
+    };
+    pane.onscroll = () => this.say(this.follows(pane) ? "following" : "paused: scroll to the end to follow");
+  },
+
+  close() {
+    this.source?.close();
+    this.source = null;
+  },
+
+  follows: (pane) => pane.scrollHeight - pane.scrollTop - pane.clientHeight < NEAR_END,
+
+  add(pane, { text, end, attempt, live }) {
+    if (!pane.isConnected || String(attempt) !== pane.dataset.attempt) { this.close(); return; }
+    if (!live) return;
+    pane.dataset.end = end;
+    const follows = this.follows(pane);
+    if (text) {
+      const piece = document.createElement("span");
+      piece.textContent = text;
+      pane.append(piece);
+      this.size += text.length;
+      while (this.size > MOST_LOG && pane.childNodes.length > 1) {
+        this.size -= pane.firstChild.textContent.length;
+        pane.firstChild.remove();
+      }
+      if (follows) pane.scrollTop = pane.scrollHeight;
+    }
+    this.say(follows ? "following" : "paused: scroll to the end to follow");
+  },
+
+  say(state) {
+    const sign = document.getElementById("live-state");
+    if (sign && sign.textContent !== state) sign.textContent = state;
+  },
+};
+
 // ---------------------------------------------------------------- choosing rows, copying, menus
 
 const countChosen = () => {
@@ -429,6 +499,7 @@ const settle = () => {
   keepNotices();
   countChosen();
   drawCharts();
+  liveLog.settle();
 };
 
 const arrive = () => {
@@ -438,7 +509,7 @@ const arrive = () => {
   settle();
 };
 
-document.addEventListener("visibilitychange", () => { connection.open(); if (!document.hidden) refresher.now(); });
+document.addEventListener("visibilitychange", () => { connection.open(); liveLog.settle(); if (!document.hidden) refresher.now(); });
 addEventListener("pageshow", (event) => { if (event.persisted) { arrive(); refresher.now(); } });
 // A page settles some time after it was swapped in; a refresh that was under way must not take its notice away before.
 document.addEventListener("htmx:afterSwap", () => { refresher.stop(); refresher.last = Date.now(); });
