@@ -155,23 +155,25 @@ async def _follow(client: AsyncClient, outages: Outages, job_id: int, log: _Log)
 
     from blobforge.client import FINAL_STATUSES
 
-    async with client.events(types=job_events(), job=job_id, on_break=outages.broken) as stream:
-        async with trio.open_nursery() as beside:
-            beside.start_soon(_follow_live, client, job_id, log)
-            known = False
-            while True:
-                event = await stream.next()
-                if event.name == "job_progress":
-                    log.progress(event.data.get("progress"))
-                    continue
-                job = await _job(client, job_id, known=known)
-                if job is None:
-                    raise CliError(f"Job {job_id} was removed.", common.CONFLICT)
-                known = True
-                log.follow(job)
-                if job.status in FINAL_STATUSES:
-                    beside.cancel_scope.cancel()
-                    return job.status
+    async with (
+        client.events(types=job_events(), job=job_id, on_break=outages.broken) as stream,
+        trio.open_nursery() as beside,
+    ):
+        beside.start_soon(_follow_live, client, job_id, log)
+        known = False
+        while True:
+            event = await stream.next()
+            if event.name == "job_progress":
+                log.progress(event.data.get("progress"))
+                continue
+            job = await _job(client, job_id, known=known)
+            if job is None:
+                raise CliError(f"Job {job_id} was removed.", common.CONFLICT)
+            known = True
+            log.follow(job)
+            if job.status in FINAL_STATUSES:
+                beside.cancel_scope.cancel()
+                return job.status
 
 
 async def _follow_live(client: AsyncClient, job_id: int, log: _Log) -> None:

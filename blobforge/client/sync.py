@@ -50,6 +50,7 @@ from blobforge.client.types import (
     Installation,
     Job,
     JobFilters,
+    JobLog,
     JobPage,
     JobWaiting,
     NamedUploadUrl,
@@ -282,6 +283,11 @@ class Client(BlockingClient):
         ApiError `no-such-object` (404): it sent none.
         """
         return self._run(partial(self._client.job_result, job_id, former=former))
+
+    def job_log(self, job_id: int, *, attempt: int | None = None, start: int = 0) -> JobLog:
+        """What the latest attempt has printed: while it runs, from that place (characters) on, if `attempt` is its
+        number; afterwards the end that was kept, if any."""
+        return self._run(partial(self._client.job_log, job_id, attempt=attempt, start=start))
 
     def compare_job(self, job_id: int, *, cursor: str = "", limit: int = 100) -> Comparison:
         """What has changed between a job's result and the former one that is kept beside it, page by page.

@@ -17,9 +17,9 @@ _SECRET_NAME = re.compile(r"(?i)secret|token|passw|credential|private|api_?key|a
 _KNOWN = re.compile(
     r"(?P<url>\b[A-Za-z][A-Za-z0-9+.-]{1,15}://[^\s/@:]{0,128}:)[^\s/@]{1,256}(?=@)"
     r"|(?P<header>(?i:authorization|cookie|x-api-key|x-worker-secret)[\"']?\s{0,3}[:=]\s{0,3})\S.*"
-    r"|(?P<name>(?i:passw(?:or)?d|passphrase|secret|token|api[_-]?key|access[_-]?key)[\w-]{0,32}[\"']?\s{0,3}[=:]"
+    r"|(?P<name>(?:(?i:passw(?:or)?d|passphrase|secret|api[_-]?key|access[_-]?key)[\w-]{0,32}[\"']?\s{0,3}[=:]\s{0,3}"
     # A number is how many tokens a model has read.
-    r"\s{0,3}[\"']?)(?!\d+(?:[.,]\d+)*(?![\w.-]))[^\s\"',;&]{4,}"
+    r"|(?i:token)[\w-]{0,32}[\"']?\s{0,3}[=:]\s{0,3}(?![\"']?\d+(?:[.,]\d+)*(?![\w.-])))[\"']?)[^\s\"',;&]{4,}"
     r"|\b(?:AKIA|ASIA)[A-Z0-9]{16}\b"
     r"|\bgh[pousr]_[A-Za-z0-9]{20,}"
     r"|\bgithub_pat_[A-Za-z0-9_]{20,}"

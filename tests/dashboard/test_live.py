@@ -10,8 +10,8 @@ from urllib.parse import urlsplit
 from playwright.sync_api import Page, Route, expect
 
 from tests.dashboard.conftest import Stage
-from tests.dashboard.looks import refreshes
-from tests.dashboard.scene import Scene
+from tests.dashboard.looks import refreshes, scrolls_sideways
+from tests.dashboard.scene import HOSTILE, Scene
 
 REFRESH_SECONDS = 1.5  # between two refreshes of a page, as app.js has it
 # The tab is in the background, as its script sees it, until `show()`.
@@ -242,3 +242,83 @@ def test_a_lost_stream_is_shown_and_mends_itself(stage: Stage, page: Page) -> No
     expect(page.locator("#connection")).to_contain_text("reconnecting…")
     server.start()
     live(page)
+
+
+def test_a_log_is_followed_as_text_and_waits_for_whom_reads(stage: Stage, page: Page) -> None:
+    scene = stage.scene()
+    scene.worker("printer", "printing")
+    job = scene.submit("printed.pdf", type="printing")
+    grant = scene.claim("printer", "printing")
+    place = 0
+
+    def prints(text: str) -> None:
+        nonlocal place
+        body = {"worker_id": "printer", "lease": grant["lease"], "start": place, "text": text}
+        scene.call("POST", f"/api/jobs/{job}/log", body)
+        place += len(text)
+
+    prints("the first line\n")
+    page.goto(f"/jobs/{job}")
+    pane = page.locator("#live-log")
+    expect(pane).to_have_text("the first line\n")
+    expect(page.locator("#live-state")).to_have_text("following")
+    hostile = "".join(f"{each}\x1b[2J\n" for each in HOSTILE)
+    prints(hostile)
+    expect(pane).to_contain_text("DROP TABLE jobs")
+    assert pane.evaluate("(each) => [...each.querySelectorAll('*')].every((child) => child.localName === 'span')")
+    assert page.title().endswith(f"Job {job} · BlobForge")
+    assert not scrolls_sideways(page)
+    # A refresh of the page takes nothing of it away.
+    scene.beat("printer", grant, stage="pages", done=1, total=4)
+    expect(page.get_by_text("1 of 4")).to_be_visible()
+    expect(pane).to_contain_text("the first line")
+    lines = "".join(f"{number:05} {'x' * 70}\n" for number in range(800))
+    prints(lines)
+    expect(pane).to_contain_text("00799")
+    at_end = "(each) => each.scrollHeight - each.scrollTop - each.clientHeight < 40"
+    assert pane.evaluate(at_end)
+    pane.evaluate("(each) => { each.scrollTop = 100 }")
+    expect(page.locator("#live-state")).to_contain_text("paused")
+    for _ in range(3):
+        prints(lines)
+    prints("the last line\n")
+    expect(pane).to_contain_text("the last line")
+    assert not pane.evaluate(at_end)
+    assert pane.evaluate("(each) => each.textContent.length") < 200_000
+    with page.expect_download() as download:
+        page.locator("#live").get_by_role("link", name="Download").click()
+    assert download.value.suggested_filename == f"job-{job}-attempt-1.log"
+    scene.complete("printer", grant)
+    expect(pane).to_have_count(0)
+    assert stage.complaints == []
+
+
+def test_nobody_streams_a_log_to_a_tab_in_the_background_and_it_is_read_without_script(stage: Stage) -> None:
+    scene = stage.scene()
+    scene.worker("plain-printer", "plain-printing")
+    job = scene.submit("plain.pdf", type="plain-printing")
+    grant = scene.claim("plain-printer", "plain-printing")
+    body = {"worker_id": "plain-printer", "lease": grant["lease"], "start": 0, "text": "what is printed\n"}
+    scene.call("POST", f"/api/jobs/{job}/log", body)
+    away = stage.visitor()
+    asked: list[str] = []
+    away.on("request", lambda request: asked.append(request.url))
+    away.add_init_script(BACKGROUND)
+    away.goto(f"/jobs/{job}")
+    expect(away.locator("#live-log")).to_have_text("what is printed\n")
+    streams = [url for url in asked if "/events/jobs/" in url]
+    assert streams == []
+    with away.expect_request(lambda request: "/events/jobs/" in request.url):
+        away.evaluate("window.show()")
+    away.context.close()
+    plain = stage.context(java_script_enabled=False)
+    plain.request.post(
+        "/login",
+        form={"token": stage.server.token, "next": "/"},
+        headers={"Origin": stage.server.url},
+        max_redirects=0,
+    )
+    reader = plain.new_page()
+    reader.goto(f"/jobs/{job}")
+    expect(reader.locator("#live-log")).to_have_text("what is printed\n")
+    plain.close()

@@ -158,6 +158,7 @@ WORKER_BODIES: list[tuple[str, dict[str, Any]]] = [
     ("/api/workers/register", {"id": "mine", "type": "pdf"}),
     ("/api/jobs/claim", {"worker_id": "mine", "job_type": "pdf"}),
     ("/api/jobs/1/complete", {"worker_id": "mine"}),
+    ("/api/jobs/1/log", {"worker_id": "mine", "lease": "x", "start": 0, "text": "a"}),
     ("/api/jobs/1/fail", {"worker_id": "mine", "error": "x"}),
     ("/api/jobs/1/release", {"worker_id": "mine"}),
     ("/api/workers/mine/heartbeat", {"job_id": 1}),

@@ -56,6 +56,13 @@ async def converted(local: LocalServer) -> None:
     await local.call("POST", "/api/jobs/1/complete", {"worker_id": "w1", "lease": claimed["lease"]})
 
 
+async def printing(local: LocalServer) -> tuple[str, Any]:
+    await local.register()
+    await local.submit()
+    lease = (await local.claim())["lease"]
+    return "/api/jobs/1/log", {"worker_id": "w1", "lease": lease, "start": 0, "text": "page 1\n"}
+
+
 async def canary(local: LocalServer) -> tuple[str, Any]:
     await converted(local)
     return "/api/canaries", {"types": ["pdf"], "made_by": "m 2"}
@@ -150,6 +157,7 @@ CASES: dict[str, Prepare] = {
     "/api/jobs/<id:job_id>/outputs": plain(
         "/api/jobs/1/outputs", {"worker_id": "w1", "outputs": [{"name": "a"}]}, jobs=1, running=True
     ),
+    "/api/jobs/<id:job_id>/log": printing,
     "/api/jobs/<id:job_id>/fail": plain("/api/jobs/1/fail", {"worker_id": "w1", "error": "x"}, jobs=1, running=True),
     "/api/jobs/<id:job_id>/release": plain("/api/jobs/1/release", {"worker_id": "w1"}, jobs=1, running=True),
     "/api/jobs/complete": plain(

@@ -37,12 +37,12 @@ async def send(call: Call, body: wire_logs.LogBody) -> wire_logs.LogTaken | Refu
     sender = (worker_id, body.instance or "", call.caller.subject)
     if not logs.may_send(job_id, body.lease, sender):
         job, worker = await call.services.reads.moment(lambda reader: (reader.job(job_id), reader.worker(worker_id)))
-        if job is None:
-            return no_such_job(job_id)
         if worker is None:
             return Refusal(RefusalCode.NO_SUCH_WORKER, f"There is no worker {worker_id!r}.")
         if (refusal := may_act(worker, call.caller, body.instance)) is not None:
             return refusal
+        if job is None:
+            return no_such_job(job_id)
         if not holds(job, worker_id=worker_id, lease=body.lease):
             return lease_lost(job)
         logs.admit(job_id, body.lease, sender)
@@ -175,6 +175,6 @@ ROUTES = [
     Route("GET", "/api/jobs/<id:job_id>/log", Access.READ, read,
           "The log of a job's latest attempt: live while it runs, else the end that was kept",
           gives=wire_logs.LogWire, query=wire_logs.LogQuery),
-    Route("GET", "/api/jobs/<id:job_id>/log/events", Access.READ, follow, "The same as it grows (SSE)",
+    Route("GET", "/events/jobs/<id:job_id>/log", Access.READ, follow, "The same as it grows (SSE)",
           gives=str, query=wire_logs.LogQuery),
 ]  # fmt: skip
