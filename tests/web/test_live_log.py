@@ -78,6 +78,8 @@ async def test_from_the_worker_to_its_viewers_and_nothing_is_written(local: Loca
         "job_id": 1, "status": "running", "text": "", "start": 0, "end": 0, "live": True, "attempt": 1,
     }  # fmt: skip
     await trio.sleep(61)  # that look is over
+    await local.job(1)  # which notes that the token is in use
+    await trio.sleep(2)
     writes = local.parts.writer.writes
     assert await sent(local, lease, 0, "page 1\n") == (200, {"next_seconds": UNWATCHED_SECONDS, "status": "ok"})
     async with followed(local) as stream:
