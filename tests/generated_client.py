@@ -27,6 +27,7 @@ PARTS = {
 WORKERS_OWN = {
     "register", "unregister", "heartbeat", "claim", "complete", "fail", "release", "fresh_source_url",
     "fresh_upload_url", "begin_multipart", "upload_part", "complete_multipart", "abort_multipart",
+    "send_log",
 }  # fmt: skip
 
 HEADER = '''"""`Client`: the AsyncClient without `async` and `await`, for scripts.

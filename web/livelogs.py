@@ -1,4 +1,5 @@
-"""What attempts print while they run, as their workers send it. State owned here: these texts, and who looks at them.
+"""What attempts print while they run, as their workers send it. State owned here: these texts, and their
+viewers.
 
 They are kept in memory, at the server that the worker sends them to, and nothing of them is written: an attempt's log
 is gone when it ends, and what its worker tells with a failure is its record. Each has room for MOST_KEPT characters,
@@ -24,7 +25,7 @@ from blobforge.livelog import (
     left_out,
 )
 
-LOOKED_AT_SECONDS = 30.0  # for which one look at a log counts: who asks again and again is a viewer, too
+LOOKED_AT_SECONDS = 30.0  # for which one look at a log counts: a client that asks again and again is a viewer, too
 MOST_LOGS = 10_000  # that are known, also those that are empty
 _PIECE_COST = 64  # characters that a piece counts for besides its own: one of a character each would cost more
 
@@ -44,7 +45,7 @@ class Passage(NamedTuple):
 
 class AttemptLog:
     """The log of one attempt. `over`: the attempt has ended, or this was forgotten. `holder` is the attempt's lease,
-    None before the first piece; `senders` those of whom it is known that they may send."""
+    None before the first piece; `senders` are the callers that are known to hold it."""
 
     def __init__(self, job_id: int) -> None:
         self.job_id = job_id

@@ -39,7 +39,7 @@ class LiveLog:
         self.due = -math.inf
         self._on_news = on_news
         self._redaction = Redaction(redactor)
-        self._streams: dict[str, _Lines] = {}
+        self._streams: dict[str, _StreamLines] = {}
         self._head: list[str] = []
         self._tail: deque[str] = deque()
         self._head_size = self._tail_size = self._left_out = 0
@@ -51,7 +51,7 @@ class LiveLog:
         """What the converter has written to this stream (`stdout`, `stderr`)."""
         if self._ended:
             return
-        lines = self._streams.setdefault(stream, _Lines())
+        lines = self._streams.setdefault(stream, _StreamLines())
         self._keep(lines.add(data))
         self._on_news()
 
@@ -109,7 +109,7 @@ class LiveLog:
         return self._redaction.lines(_plain(lines))
 
 
-class _Lines:
+class _StreamLines:
     """One stream, as whole lines."""
 
     def __init__(self) -> None:

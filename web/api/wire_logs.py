@@ -10,7 +10,7 @@ from msgspec import Meta
 from blobforge.livelog import MOST_PIECE
 from web.api.wire_common import Instance, Lease, WorkerId
 
-Place = Annotated[int, Meta(ge=0, le=2**53 - 1, description="a place in the log, in characters (code points)")]
+LogPlace = Annotated[int, Meta(ge=0, le=2**53 - 1, description="a place in the log, in characters (code points)")]
 
 
 class LogBody(msgspec.Struct, frozen=True):
@@ -18,7 +18,7 @@ class LogBody(msgspec.Struct, frozen=True):
     once, and what is missing is said to be."""
 
     lease: Lease
-    start: Place
+    start: LogPlace
     text: Annotated[str, Meta(max_length=MOST_PIECE)]
     worker_id: WorkerId | None = None
     instance: Instance | None = None
@@ -35,7 +35,7 @@ class LogQuery(msgspec.Struct, frozen=True):
     """`start`: from this place on, where `attempt` is the latest one; else from the beginning of what is kept."""
 
     attempt: Annotated[int, Meta(ge=1, le=2**53 - 1)] | None = None
-    start: Place = 0
+    start: LogPlace = 0
 
 
 class LogWire(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
