@@ -19,7 +19,7 @@ import heapq
 import itertools
 import math
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from contextlib import AbstractAsyncContextManager, suppress
 from typing import Any, ClassVar, Protocol
 
@@ -40,7 +40,15 @@ from actors.messages import (
     SourceSettledFor,
     seen_as,
 )
-from blobforge.events import Fact, OutputAccepted, OutputUnchecked, ProofAwaited, SourceAwaited, SourceSettled
+from blobforge.events import (
+    Fact,
+    ManifestMade,
+    OutputAccepted,
+    OutputUnchecked,
+    ProofAwaited,
+    SourceAwaited,
+    SourceSettled,
+)
 from blobforge.objects import ObjectInfo, ObjectStore, ObjectStoreError
 from blobforge.objects.keys import incoming_prefix, is_incoming_key, source_key
 from blobforge.refusals import Refusal, RefusalCode
@@ -85,10 +93,11 @@ class Others(Protocol):
 
 class Intake:
     """`others`: None where there are none. `verify_limit` is in bytes: above it, only existence and size are checked.
-    `epoch` tells looks before a deletion from those after it (the janitor counts)."""
+    `epoch` tells looks before a deletion from those after it (the janitor counts). `manifest` reads what the source
+    of a job says that joins others."""
 
     heeds: ClassVar[frozenset[type[Fact]]] = frozenset(
-        {SourceAwaited, SourceSettled, OutputUnchecked, OutputAccepted, ProofAwaited}
+        {SourceAwaited, SourceSettled, OutputUnchecked, OutputAccepted, ProofAwaited, ManifestMade}
     )
 
     def __init__(
@@ -99,6 +108,7 @@ class Intake:
         installation: str,
         verify_limit: int,
         epoch: Callable[[], int] = lambda: 0,
+        manifest: Callable[[str], Awaitable[str | None]] | None = None,
         others: Others | None = None,
     ) -> None:
         self._others = others
@@ -108,10 +118,12 @@ class Intake:
         self._objects = objects
         self._verify_limit = verify_limit
         self._epoch = epoch
+        self._manifest = manifest
         self._order = itertools.count()
         self._awaited: dict[str, _Awaited] = {}
         self._outputs: dict[str, OutputUnchecked] = {}
         self._proofs: dict[str, ProofAwaited] = {}  # by the name of the look
+        self._manifests: set[str] = set()  # sources that the database has, until they are in the store
         self._looks: list[tuple[float, int, str]] = []  # (when, tie-break, source hash or output key)
         self._due: dict[str, float] = {}  # when each is looked for next; the heap also holds times that are past
         self._busy: set[str] = set()
@@ -164,6 +176,10 @@ class Intake:
                 case SourceAwaited(job_id=job_id, source_hash=source_hash):
                     self._await(source_hash).jobs.add(job_id)
                     self._look_at(source_hash, now + FIRST_LOOK)
+                case ManifestMade(job_id=job_id, source_hash=source_hash):
+                    self._await(source_hash).jobs.add(job_id)
+                    self._manifests.add(source_hash)
+                    self._wanted.append(source_hash)
                 case ProofAwaited(job_id=job_id):
                     self._proofs[_proof(job_id)] = fact
                     self._wanted.append(_proof(job_id))
@@ -174,6 +190,7 @@ class Intake:
                         awaited.jobs.discard(job_id)
                         if not awaited.jobs:
                             del self._awaited[source_hash]
+                            self._manifests.discard(source_hash)
                             for reply in awaited.replies:
                                 reply.settle(SourceSettledFor(0))
                 case OutputUnchecked(key=key):
@@ -289,7 +306,7 @@ class Intake:
     async def _look_for_source(self, source_hash: str) -> SourceSettledFor | Refusal:
         if self._others is None:
             return await self._read_source(source_hash)
-        if not await self._is_there(source_hash):
+        if source_hash not in self._manifests and not await self._is_there(source_hash):
             return _missing(source_key(source_hash))
         async with self._others.alone(f"source {source_hash}", READS_ALONE):
             await self._others.catch_up()
@@ -308,6 +325,8 @@ class Intake:
         key = source_key(source_hash)
         epoch = self._epoch()
         info = await self._objects.head(key)
+        if info is None and source_hash in self._manifests:
+            info = await self._put_manifest(source_hash)
         if info is not None:
             found = await self._digest(info)
             if found is None or found == source_hash:
@@ -317,6 +336,15 @@ class Intake:
         if is_incoming_key(self._objects.plain_source_key(source_hash)):
             return await self._look_for_incoming(source_hash, epoch)
         return _missing(key)
+
+    async def _put_manifest(self, source_hash: str) -> ObjectInfo | None:
+        """The source is one that the database has: a store that is there has it now."""
+        text = await self._manifest(source_hash) if self._manifest is not None else None
+        if text is None:
+            return None
+        key = source_key(source_hash)
+        await self._objects.put_own(key, text.encode())
+        return await self._objects.head(key)
 
     async def _look_for_incoming(self, source_hash: str, epoch: int) -> SourceSettledFor | Refusal:
         """Uploads that were not bound to the checksum. The first with the right bytes becomes the source, by a copy

@@ -25,6 +25,15 @@ LONGEST_PATH: Final = 1_000  # characters of the path that a child's source is s
 UNPROVEN: Final = "unproven/"
 
 
+class Join(msgspec.Struct, frozen=True, omit_defaults=True):
+    """One more job, of this type with these options, when all jobs that the step has made of one result have ended;
+    its source is the manifest of their outputs (`stage.py`)."""
+
+    type: str
+    options: str | None = None
+    then: tuple[Step, ...] = ()
+
+
 class Step(msgspec.Struct, frozen=True, omit_defaults=True):
     """Each output whose name `outputs` matches (`*` and `?`, which go over slashes, too, and `[...]`) becomes the
     source of a job of this type with these options (canonical JSON), followed by `then`."""
@@ -33,6 +42,7 @@ class Step(msgspec.Struct, frozen=True, omit_defaults=True):
     outputs: str = "*"
     options: str | None = None
     then: tuple[Step, ...] = ()
+    join: Join | None = None
 
 
 class ChainPlace(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -43,7 +53,7 @@ class ChainPlace(msgspec.Struct, frozen=True, omit_defaults=True):
     output, and `version` which of it, where the store has versions. `proven`: the bytes of that object have been
     read, or the store vouches for them; until then no worker is given the job, and its hash is none. `stopped` says
     why its result has started less than its steps say. A job that was there before, and is the same as one that a
-    step would have made, is `adopted`.
+    step would have made, is `adopted`. `joined`: a job waits for the end of this one; `joins`: it is such a job.
     """
 
     then: tuple[Step, ...] = ()
@@ -55,6 +65,8 @@ class ChainPlace(msgspec.Struct, frozen=True, omit_defaults=True):
     proven: bool = False
     stopped: str | None = None
     adopted: bool = False
+    joined: bool = False
+    joins: bool = False
 
     @property
     def waits_for_proof(self) -> bool:
@@ -94,6 +106,11 @@ def whence(source_hash: str) -> tuple[int, int, int, str]:
     return int(parent), int(attempt), int(step), name
 
 
+def join_step(step: int) -> int:
+    """The number by which the job that joins a stage is on record: below all steps."""
+    return -1 - step
+
+
 def known_hash(source_hash: str) -> str:
     """The hash as it is told: empty where the source is not proven."""
     return "" if source_hash.startswith(UNPROVEN) else source_hash
@@ -121,15 +138,22 @@ def _wrong(above: tuple[tuple[str, str | None], ...], then: Sequence[Step]) -> s
         if (step.type, step.options) in above:
             words = " -> ".join(type_ for type_, _ in (*above, (step.type, step.options)))
             return f"it goes in a circle: {words}, with the same options. End it, or give that step other options"
-        if (wrong := _wrong((*above, (step.type, step.options)), step.then)) is not None:
+        below = (*above, (step.type, step.options))
+        if (wrong := _wrong(below, step.then)) is not None:
+            return wrong
+        joining = (Step(step.join.type, "*", step.join.options, step.join.then),) if step.join is not None else ()
+        if (wrong := _wrong(below, joining)) is not None:
             return wrong
     return None
 
 
-def _all(then: Sequence[Step]) -> Iterator[Step]:
+def _all(then: Sequence[Step]) -> Iterator[Step | Join]:
     for step in then:
         yield step
         yield from _all(step.then)
+        if step.join is not None:
+            yield step.join
+            yield from _all(step.join.then)
 
 
 def source_path(of_parent: str | None, name: str, *, several: bool) -> str | None:

@@ -307,6 +307,13 @@ class OutputUnchecked(Fact, frozen=True):
     key: str
 
 
+class ManifestMade(Fact, frozen=True):
+    """A job waits for its source, which the database has: it is to be put into the object store."""
+
+    job_id: int
+    source_hash: str
+
+
 class ProofAwaited(Fact, frozen=True):
     """A job waits until the output that is its source has been read: the object `key`, in that `version` where the
     store keeps each."""

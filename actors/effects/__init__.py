@@ -24,6 +24,7 @@ from actors.effects import (
     fleet,
     jobs,
     jobtypes,
+    joining,
     operations,
     outputs,
     people,
@@ -146,8 +147,10 @@ def perform(tx: Transaction, message: Command, place: int = 0) -> Answer:
 
 
 def apply(tx: Transaction, message: Command) -> Answer:
+    ended = len(tx.store.ended)
     answer = _apply(tx, message)
     if not isinstance(answer, Refusal):
+        joining.settle(tx, ended)
         batches.settle(tx)
     return answer
 

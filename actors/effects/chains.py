@@ -7,13 +7,11 @@ object, and the transaction that hears of it gives the job its hash, or finds th
 
 from __future__ import annotations
 
-from pathlib import PurePosixPath
-
-import msgspec
 from msgspec.structs import replace
 
 from actors.effects.avoidance import kept_from
 from actors.effects.causes import UPLOAD_CAUSE, blamed
+from actors.effects.joining import join_ended, name_of
 from actors.effects.newtypes import one_type_too_many
 from actors.effects.requirements import lane_for
 from actors.effects.times import ready_or_waits
@@ -43,7 +41,7 @@ from blobforge.events import (
     SourceSettled,
 )
 from blobforge.job import MOST_BATCHES, Job, JobStatus, tagged
-from blobforge.objects.keys import OUTPUT_NAME, named_output_key, output_of, prefix_of
+from blobforge.objects.keys import named_output_key, output_of, prefix_of
 from blobforge.outputs import MOST as MOST_OUTPUTS
 from blobforge.refusals import Refusal, RefusalCode
 from blobforge.store.turns import with_turn
@@ -83,6 +81,10 @@ def start(tx: Transaction, job: Job, message: Complete, *, settled: bool) -> Non
             break
     if made:
         tx.store.count_family(root, made)
+    if any(step.join is not None for step in place.then):  # they may all have been there, and have ended
+        join_ended(
+            tx, [(job.id, job.attempt, number) for number in dict.fromkeys(number for number, _, _ in planned)]
+        )
 
 
 def _single(job: Job, message: Complete, *, settled: bool) -> list[LinkedOutput]:
@@ -92,24 +94,15 @@ def _single(job: Job, message: Complete, *, settled: bool) -> list[LinkedOutput]
     seen = message.output
     proven = settled and seen.seen in {Seen.VERIFIED, Seen.PRESENT}
     return [LinkedOutput(
-        _name_of(message.result), message.output_key, seen.size, seen.sha256 if proven else None, seen.version
+        name_of(message.result), message.output_key, seen.size, seen.sha256 if proven else None, seen.version
     )]  # fmt: skip
-
-
-def _name_of(result: str | None) -> str:
-    try:
-        said = msgspec.json.decode(result) if result is not None else None
-    except msgspec.DecodeError:  # a number beyond all bounds
-        said = None
-    name = said.get("filename") if isinstance(said, dict) else None
-    return PurePosixPath(name.replace("\\", "/")).name or OUTPUT_NAME if isinstance(name, str) else OUTPUT_NAME
 
 
 def _several(tx: Transaction, job: Job) -> list[LinkedOutput]:
     assert job.output_key is not None
     prefix = prefix_of(job.output_key)
-    found = tx.store.outputs.chosen_names(job.id, job.attempt, limit=MOST_OUTPUTS)
-    return [LinkedOutput(name, named_output_key(prefix, name), size) for name, size in found]
+    found = tx.store.outputs.chosen_of(job.id, job.attempt, limit=MOST_OUTPUTS)
+    return [LinkedOutput(each.name, named_output_key(prefix, each.name), each.size) for each in found]
 
 
 def _stop(tx: Transaction, job: Job, said: str | None) -> None:
@@ -127,7 +120,7 @@ def _start_one(
     if link.sha256 is not None:
         same = tx.store.same_job(link.sha256, step.type, step.options)
         if same is not None:
-            lent = _adopt(tx, parent, same, link)
+            lent = _adopt(tx, parent, same, link, joined=step.join is not None)
             tx.store.add_kin(replace(kin, job_id=same.id, lent=lent))
             return False
     if (refusal := one_type_too_many(tx, step.type)) is not None:
@@ -155,7 +148,9 @@ def _start_one(
         lane=lane,
         of_group=parent.of_group,
         batches=parent.batches,
-        chain=ChainPlace(step.then, parent.id, root, depth, link.key, link.version, proven),
+        chain=ChainPlace(
+            step.then, parent.id, root, depth, link.key, link.version, proven, joined=step.join is not None
+        ),
     )
     (child,) = tx.store.insert_jobs([with_turn(tx.store, child)])
     tx.store.add_kin(replace(kin, job_id=child.id))
@@ -167,10 +162,12 @@ def _start_one(
     return True
 
 
-def _adopt(tx: Transaction, parent: Job, same: Job, link: LinkedOutput) -> bool:
+def _adopt(tx: Transaction, parent: Job, same: Job, link: LinkedOutput, *, joined: bool) -> bool:
     """The job that is there already comes to the parent's batches and tags. Where it waits for its source, it is
     given this one: whether it was."""
     known = same.chain or ChainPlace(adopted=True)
+    if joined and not known.joined:
+        known = replace(known, joined=True)
     batches = (*same.batches, *(each for each in parent.batches if each not in same.batches))[:MOST_BATCHES]
     tags, _ = tagged(same.tags, parent.tags, ())
     after = replace(same, chain=known, batches=batches if batches != same.batches else same.batches, tags=tags)
@@ -233,9 +230,11 @@ def _is_there_already(tx: Transaction, job: Job, same: Job, found: ObjectSeen) -
     assert job.chain.source is not None
     parent_id, attempt, step, name = whence(job.source_hash)
     link = LinkedOutput(name, job.chain.source, found.size, found.sha256, job.chain.version)
-    lent = _adopt(tx, job, same, link)
+    lent = _adopt(tx, job, same, link, joined=job.chain.joined)
     tx.store.kin.replace(parent_id, attempt, step, name, job_id=same.id, lent=lent)
     tx.store.delete_job(job)
+    if job.chain.joined:
+        join_ended(tx, [(parent_id, attempt, step)])
     tx.events.append(JobRemoved(job.id, job.type))
 
 
@@ -253,7 +252,7 @@ def output_kept(tx: Transaction, parent: Job | None, key: str, to: str) -> None:
     """The output is served from a copy now, which nothing can write over: that one is the source of its children."""
     if parent is None or parent.chain is None or not parent.chain.then:
         return
-    for kin in tx.store.kin.of_attempt(parent.id, output_of(key).attempt, limit=MOST_STEPS):
+    for kin in tx.store.kin.of_attempt(parent.id, output_of(key).attempt, limit=2 * MOST_STEPS):
         child = tx.store.job(kin.job_id)
         if child is not None and child.chain is not None and child.chain.source == key:
             tx.store.save_job(child, replace(child, chain=replace(child.chain, source=to)))
@@ -265,7 +264,7 @@ def output_revoked(tx: Transaction, parent: Job, attempt: int) -> None:
     """The output is not there, and the job is done once more: what came of it and was not begun is cancelled."""
     if parent.chain is None or not parent.chain.then:
         return
-    for kin in tx.store.kin.of_attempt(parent.id, attempt, limit=MOST_STEPS):
+    for kin in tx.store.kin.of_attempt(parent.id, attempt, limit=2 * MOST_STEPS):
         child = tx.store.job(kin.job_id)
         if child is None or child.status is not JobStatus.UPLOADING or not child.waits_for_proof:
             continue

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import partial
 
 from msgspec.structs import replace
 
 from actors.effects.deletions import DOUBT_MS, doom, forget_later
+from actors.effects.joining import is_unfinished, join_ended, stages_of
 from actors.effects.transaction import Transaction
 from actors.messages import (
     DeleteJob,
@@ -16,6 +18,7 @@ from actors.messages import (
 )
 from blobforge import life
 from blobforge.canary import is_a_canarys, is_comparison
+from blobforge.chain import Kin
 from blobforge.events import (
     JobRemoved,
     JobsPruned,
@@ -26,9 +29,12 @@ from blobforge.events import (
 )
 from blobforge.job import Job, JobStatus, no_such_job
 from blobforge.objects.keys import (
+    accepted_key,
     attempt_of,
     is_sha256,
     name_in,
+    named_output_key,
+    output_key,
     output_of,
     prefix_of,
     shared_source,
@@ -180,10 +186,13 @@ def remove(tx: Transaction, job: Job, *, objects: bool) -> None:
         if record is not None and record.kept is not None:
             doomed[record.kept] = False
     prefixes = [prefix for prefix in _prefixes(tx, job) if attempt_of(prefix).attempt not in lent]
+    stages = stages_of(tx, [job]) if is_unfinished(job) else []
     give_up_turn(tx.store, job)
+    joined = tx.store.kin.of_join(job.id) if job.chain is not None and job.chain.joins else []
     tx.store.delete_job(job)
+    join_ended(tx, stages)
     doomed |= dict.fromkeys(prefixes, recent)
-    _give_back(tx, job)
+    _give_back(tx, job, joined)
     if is_sha256(job.source_hash):
         doomed[source_key(job.source_hash)] = True
     if tx.store.has_source(job.source_hash):
@@ -211,18 +220,37 @@ def _prefixes(tx: Transaction, job: Job) -> list[str]:
     return [prefix_of(key) for key in keys if output_of(key).installation is not None]
 
 
-def _give_back(tx: Transaction, job: Job) -> None:
-    """The job has gone for good: the output that was its source goes, too, where no other job needs it."""
+def _give_back(tx: Transaction, job: Job, joined: Sequence[Kin]) -> None:
+    """The job has gone for good: the output that was its source, or those that it joins, go, too, where no other job
+    needs them."""
+    for kin in joined:
+        _take_back_lent(tx, kin.parent, kin.attempt, None)
+    if joined:
+        tx.store.kin.drop_manifest(job.source_hash)
     if job.chain is None or job.chain.source is None:
         return
     key = job.chain.source
     whose = output_of(key)
-    parent = tx.store.job(whose.job_id)
+    _take_back_lent(tx, whose.job_id, whose.attempt, key)
+
+
+def _take_back_lent(tx: Transaction, job_id: int, number: int, key: str | None) -> None:
+    """An output of this attempt is the source of one job less, or is joined by one less. `key`: one of them, where
+    its job may be gone."""
+    parent = tx.store.job(job_id)
     if parent is not None:
         former = life.former_result(parent)
         served = (parent.attempt, parent.result_attempt, former.attempt if former is not None else None)
-        if whose.attempt in served or tx.store.superseded.keeps(parent.id, whose.attempt):
+        if number in served or tx.store.superseded.keeps(parent.id, number):
             return
-    attempt = tx.store.attempt(whose.job_id, whose.attempt)
-    _doom_result(tx, key if name_in(key) is not None or attempt is None else attempt.output_key)
+    attempt = tx.store.attempt(job_id, number)
+    main = attempt.output_key if attempt is not None else output_key(tx.store.installation, job_id, number)
+    if (key is not None and name_in(key) is not None) or number in tx.store.outputs.attempts(job_id):
+        _doom_result(tx, key or named_output_key(prefix_of(main), "any"))
+    elif key is not None and attempt is None:
+        _doom_result(tx, key)
+    else:
+        _doom_result(tx, main)
+        if attempt is None:
+            _doom_result(tx, accepted_key(tx.store.installation, main))
     tx.facts.append(ObjectsDoomed())

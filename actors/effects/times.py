@@ -8,7 +8,7 @@ from actors.effects.causes import EXPIRED_CAUSE, blamed
 from actors.effects.transaction import Transaction
 from actors.messages import HeedTimes, TimesHeeded
 from blobforge import life
-from blobforge.events import JobFailed, JobUpdated, ProofAwaited, SourceAwaited, SourceSettled
+from blobforge.events import JobFailed, JobUpdated, ManifestMade, ProofAwaited, SourceAwaited, SourceSettled
 from blobforge.job import Job, JobStatus
 from blobforge.store.turns import give_up_turn, with_turn
 
@@ -27,6 +27,8 @@ def tell_awaited(tx: Transaction, job: Job) -> None:
         tx.facts.append(ProofAwaited(job.id, job.chain.source, job.chain.version))
     else:
         tx.facts.append(SourceAwaited(job.id, job.source_hash))
+        if job.chain is not None and job.chain.joins:
+            tx.facts.append(ManifestMade(job.id, job.source_hash))
 
 
 def tell_expiry(tx: Transaction, job: Job) -> None:

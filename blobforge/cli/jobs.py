@@ -233,7 +233,8 @@ def _show_job(job: Job) -> None:
     for attempt in job.attempt_history or []:
         _show_attempt(attempt)
     for child in job.children or []:
-        of = f"{child.output}, of a former result" if child.former else child.output
+        what = "all of these" if child.joins else child.output
+        of = f"{what}, of a former result" if child.former else what
         click.echo(f"  {output.one_line(of)}: job {child.job_id} ({child.type}), {child.status}")
     if (more := (job.children_total or 0) - len(job.children or [])) > 0:
         click.echo(f"  and {more:,} more")
@@ -244,6 +245,7 @@ def _steps(then: Sequence[Mapping[str, Any]]) -> str:
     return ", ".join(
         f"{each.get('type')} ({each.get('outputs', '*')})"
         + (f" -> {_steps(each['then'])}" if each.get("then") else "")
+        + (f", joined by {_steps([each['join'] | {'outputs': 'all'}])}" if each.get("join") else "")
         for each in then
     )
 

@@ -34,13 +34,15 @@ class Attempt(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ChildJob(msgspec.Struct, frozen=True, kw_only=True):
-    """What came of the output of this name. `former`: of a result that another one has replaced."""
+    """What came of the output of this name. `former`: of a result that another one has replaced. `joins`: it joins
+    several."""
 
     job_id: int
     type: str
     status: str
-    output: str
+    output: str = ""
     former: bool = False
+    joins: bool = False
 
 
 class Job(msgspec.Struct, frozen=True, kw_only=True):
@@ -214,9 +216,19 @@ class FailAnswer(msgspec.Struct, frozen=True, kw_only=True):
     will_retry: bool = False
 
 
+class JoinedOutput(msgspec.Struct, frozen=True, kw_only=True):
+    """An output that a job joins. `name`: of the output that its job came of, and its own behind it."""
+
+    name: str
+    url: str
+    size: int | None = None
+    sha256: str | None = None
+
+
 class ClaimedJob(msgspec.Struct, frozen=True, kw_only=True):
     """One job handed to this worker, with signed URLs for its source and its output. `lease` proves the hold.
-    `heartbeat_interval`: seconds between heartbeats, where it is another than that of the registration."""
+    `heartbeat_interval`: seconds between heartbeats, where it is another than that of the registration. `inputs`: of
+    a job that joins others, what they brought."""
 
     job: Job
     source_url: str
@@ -226,6 +238,7 @@ class ClaimedJob(msgspec.Struct, frozen=True, kw_only=True):
     lease_expires_at: datetime | None = None
     upload_headers: dict[str, str] | None = None
     heartbeat_interval: float | None = None
+    inputs: list[JoinedOutput] | None = None
 
 
 class ClaimAnswer(msgspec.Struct, frozen=True, kw_only=True):

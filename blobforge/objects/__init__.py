@@ -140,8 +140,8 @@ class ObjectStore(Protocol):
         """
         ...
 
-    async def put_mark(self, key: str, data: bytes) -> None:
-        """Store the mark of an installation: a small object of our own."""
+    async def put_own(self, key: str, data: bytes) -> None:
+        """Store a small object of our own: the mark of an installation, or a manifest."""
         ...
 
     async def learn(self, key: str) -> None:

@@ -129,7 +129,7 @@ class LocalStore:
         work = partial(files.link, self._names, self.root, (key, self._path(key)), (to, self._path(to)), like=like)
         return await self._breaker.transfer(self._digesting, work, timeout=self._digest_timeout, op="copy")
 
-    async def put_mark(self, key: str, data: bytes) -> None:
+    async def put_own(self, key: str, data: bytes) -> None:
         incoming = Incoming(self._incoming, reserve=0)
         finish = partial(files.finish, names=self._names, root=self.root, path=self._path(key), key=key)
         await self._moving(partial(finish, incoming, [data], expected=None, content_type=None))

@@ -26,7 +26,7 @@ async def leave(objects: ObjectStore, installation: str, *, fresh: bool) -> bool
         for prefix in (SOURCES, OUTPUTS, ACCEPTED):
             found = found or bool((await objects.list_page(prefix, limit=1)).objects)
         if found and not await others(objects, installation):
-            await objects.put_mark(mark_key(UNKNOWN_INSTALLATION), b"")
-    await objects.put_mark(mark_key(installation), b"")
+            await objects.put_own(mark_key(UNKNOWN_INSTALLATION), b"")
+    await objects.put_own(mark_key(installation), b"")
     await objects.learn(mark_key(installation))
     return found

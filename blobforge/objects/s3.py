@@ -163,7 +163,7 @@ class S3Store:
         timeout = max(self._digest_timeout, like.size / COPIED_A_SECOND if like is not None else 0.0)
         return await self._breaker.transfer(self._digesting, work, timeout=timeout, op="copy")
 
-    async def put_mark(self, key: str, data: bytes) -> None:
+    async def put_own(self, key: str, data: bytes) -> None:
         work = partial(self._bucket.put, self._bucket.full(key), data)
         await self._breaker.call(self._asking, work, timeout=self._timeout, op="put")
 

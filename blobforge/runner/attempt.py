@@ -27,7 +27,7 @@ from blobforge.client import (
 )
 from blobforge.runner.conversion import Conversion, shown_name
 from blobforge.runner.events import log, say, warn
-from blobforge.runner.fetch import fetch_source
+from blobforge.runner.fetch import fetch_inputs, fetch_source
 from blobforge.runner.holdings import Held
 from blobforge.runner.job import Job, JobFailed, NoRoom, WorkerTrouble
 from blobforge.runner.livelog import LogSender
@@ -146,6 +146,8 @@ class AttemptRun:
         try:
             report({"stage": "downloading"})
             await fetch_source(self._client, self._held, job.source)
+            if self._held.claim.inputs:
+                await fetch_inputs(self._client, self._held, job.inputs)
             report({"stage": "converting"})
             with self._log_of(job):
                 outputs = await self._conversion.outputs(job, report)

@@ -26,7 +26,7 @@ from blobforge.runner.process import GRACE, Finished, OnOutput, Tails, run_in_gr
 from blobforge.runner.progress import Lines, Pattern, follow
 
 PLACEHOLDERS = (
-    *("cwd", "source", "output", "outputs", "workdir", "progress_file"),
+    *("cwd", "source", "output", "outputs", "inputs", "workdir", "progress_file"),
     *("job_id", "job_type", "source_path", "source_hash", "options"),
 )
 _BRACES = re.compile(r"\{\{(\w+)\}\}|(?<!\$)\{(\w+)\}")  # `{{name}}` is the text {name}; ${name} is a shell's own
@@ -207,6 +207,7 @@ def _values(job: Job) -> dict[str, str]:
         "source": str(job.source),
         "output": str(job.output),
         "outputs": str(job.outputs),
+        "inputs": str(job.inputs),
         "workdir": str(job.workdir),
         "progress_file": str(job.workdir / "progress"),
         "job_id": str(job.id),

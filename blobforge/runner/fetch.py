@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 
 import trio
 
 from blobforge.client import ApiError, AsyncClient, ChecksumMismatch, ClientError, TransferRefused
+from blobforge.outputs import wrong_name
 from blobforge.runner.events import say
 from blobforge.runner.holdings import Held
 from blobforge.runner.job import JobFailed, WorkerTrouble
@@ -33,6 +35,28 @@ async def fetch_source(client: AsyncClient, held: Held, target: Path) -> None:
             held.abandon()
             await trio.lowlevel.checkpoint()
         raise WorkerTrouble(f"the source cannot be downloaded: {error}") from error
+
+
+async def fetch_inputs(client: AsyncClient, held: Held, folder: Path) -> None:
+    """Fetch what a job joins, below the folder. Raises JobFailed, for what is damaged or not there, and
+    WorkerTrouble: also where the URLs have expired meanwhile, for the next claim brings fresh ones."""
+    patient, inputs = client.with_patience(DOWNLOAD_PATIENCE), held.claim.inputs or []
+    for done, each in enumerate(inputs):
+        held.report({"stage": "downloading", "done": done, "total": len(inputs)})
+        if (wrong := wrong_name(each.name)) is not None:
+            raise JobFailed(f"an input cannot be called {each.name!r}: {wrong}", kind="InputMissing")
+        target = folder / each.name
+        try:
+            await trio.to_thread.run_sync(partial(target.parent.mkdir, parents=True, exist_ok=True))
+            await patient.download(each.url, target, sha256=each.sha256)
+        except ChecksumMismatch as error:
+            raise JobFailed(f"the input {each.name!r} is damaged: {error}", kind="ChecksumMismatch") from error
+        except TransferRefused as error:
+            if error.status == _MISSING:
+                raise JobFailed(f"the input {each.name!r} is not in the store", kind="InputMissing") from error
+            raise WorkerTrouble(f"an input cannot be downloaded: {error}") from error
+        except (ClientError, OSError) as error:
+            raise WorkerTrouble(f"an input cannot be downloaded: {error}") from error
 
 
 class _Fetch:

@@ -56,7 +56,9 @@ class Job:
 
     `source` is there and verified. The handler writes one file to `output`, or any number below the folder `outputs`,
     or returns the paths of what it has written elsewhere in `workdir`, a private folder that is removed when the
-    attempt ends. `source_path` is the name under which the document was submitted: a stranger's text, no path here.
+    attempt ends. Of a job that joins others, what they brought is below the folder `inputs`, as `source`, the
+    manifest, names it. `source_path` is the name under which the document was submitted: a stranger's text, no path
+    here.
     """
 
     def __init__(self, record: JobRecord, workdir: Path, source: Path, report: Callable[[Mapping[str, Any]], None]):
@@ -65,6 +67,7 @@ class Job:
         self.source = source
         self.output = workdir / "output"
         self.outputs = workdir / "outputs"
+        self.inputs = workdir / "inputs"
         self.returned: list[Path] | None = None
         """The outputs that the handler has returned, where it has returned paths."""
         self.cancel_signal = threading.Event()

@@ -174,6 +174,7 @@ class Parts:
             installation=store.installation,
             verify_limit=settings.verify_limit,
             epoch=lambda: self.janitor.epoch,
+            manifest=lambda source_hash: reads.run(lambda reader: reader.kin.manifest(source_hash)),
             others=None if shared.alone else OtherServers(self.presence, shared, self.writer.sequencer),
         )
         self.courier = Courier(

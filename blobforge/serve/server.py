@@ -305,8 +305,10 @@ async def _resume(parts: Parts) -> None:
 
 
 async def _take_up_proofs(parts: Parts) -> None:
-    """Outputs that are to be read, as jobs wait for that. Where two servers do it, the second finds it done."""
+    """Outputs that are to be read, as jobs wait for that, and manifests that are to be put into the store. Where two
+    servers do it, the second finds it done."""
     parts.intake.post(await parts.reads.run(lambda reader: reader.awaited_proofs()))
+    parts.intake.post(await parts.reads.run(lambda reader: reader.kin.awaited_manifests()))
 
 
 async def _outputs_left(parts: Parts) -> tuple[list[tuple[int, int, str]], list[OutputAccepted]]:

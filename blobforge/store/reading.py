@@ -17,7 +17,7 @@ from blobforge.batch import JobBatch
 from blobforge.breaker import RowOfFailures
 from blobforge.canary import Canary, ComparedDocument, SampleCandidate
 from blobforge.chain import Kin
-from blobforge.events import OutputAccepted, ProofAwaited
+from blobforge.events import ManifestMade, OutputAccepted, ProofAwaited
 from blobforge.forecast import Durations, Load
 from blobforge.installation import SigningKey
 from blobforge.job import Attempt, Job, JobStatus
@@ -193,6 +193,12 @@ class KinLookups(Protocol):
 
     def of(self, parent: int, *, after: tuple[int, int, str] = (0, -1, ""), limit: int) -> list[Kin]:
         """By attempt, step and name, behind these."""
+
+    def manifest(self, source_hash: str) -> str | None:
+        """What the source of a job says that joins others."""
+
+    def awaited_manifests(self) -> list[ManifestMade]:
+        """Those of jobs that wait for theirs."""
 
     def count(self, parent: int, *, most: int) -> int:
         """How many there are, at most so many."""

@@ -18,6 +18,7 @@ TABLES: Final[Mapping[str, tuple[str, ...]]] = {
     "batch_jobs": ("batch", "job_id"),
     "kin": ("parent", "attempt", "step", "name"),
     "families": ("root",),
+    "manifests": ("source_hash",),
     "job_paths": ("job_id", "n"),
     "attempts": ("job_id", "attempt"),
     "results": ("job_id", "attempt"),

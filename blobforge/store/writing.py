@@ -142,8 +142,8 @@ class Outputs(Protocol):
     def chosen(self, job_id: int, attempt: int) -> tuple[int, int]:
         """How many there are, and their bytes together."""
 
-    def chosen_names(self, job_id: int, attempt: int, *, limit: int) -> list[tuple[str, int | None]]:
-        """The names of so many of them, in their order, with their sizes."""
+    def chosen_of(self, job_id: int, attempt: int, *, limit: int) -> list[Output]:
+        """So many of them, by name."""
 
     def is_chosen(self, job_id: int, attempt: int, name: str) -> bool: ...
     def attempts(self, job_id: int) -> list[int]:
@@ -279,6 +279,22 @@ class KinRows(Protocol):
     def replace(self, parent: int, attempt: int, step: int, name: str, *, job_id: int, lent: bool) -> None:
         """Another job is what came of this output."""
 
+    def of_stage(self, parent: int, attempt: int, step: int, *, limit: int) -> list[Kin]:
+        """Some of what came of this attempt by that step, by name."""
+
+    def of_job(self, job_id: int) -> list[Kin]:
+        """Which outputs the job came of, by which steps; not those that it joins."""
+
+    def of_join(self, job_id: int) -> list[Kin]:
+        """The outputs that are lent to the job."""
+
+    def is_unfinished(self, parent: int, attempt: int, step: int) -> bool:
+        """Whether a job has not ended that came of this attempt by that step."""
+
+    def add_manifest(self, source_hash: str, manifest: str) -> None:
+        """What the source of this hash says."""
+
+    def drop_manifest(self, source_hash: str) -> None: ...
     def made_of(self, root: int) -> int:
         """How many jobs have come of this one, with those that were deleted since."""
 

@@ -75,7 +75,7 @@ class Shelf:
     async def head(self, key: str) -> ObjectInfo | None:
         return ObjectInfo(key, self.objects[key][0]) if key in self.objects else None
 
-    async def put_mark(self, key: str, data: bytes) -> None:
+    async def put_own(self, key: str, data: bytes) -> None:
         self.marks.add(key)
 
     async def learn(self, key: str) -> None:

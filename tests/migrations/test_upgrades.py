@@ -62,6 +62,7 @@ COMMITTED = {
     "0035_batches.sql": "89c4169326f19d94",
     "0036_canaries.sql": "979662e5981645eb",
     "0037_webhooks.sql": "b8e7fa5346e64a0a",
+    "0039_manifests.sql": "16129f89de7dc1ba",
     "0038_chains.sql": "f5682b87d0309daa",
 }
 NUMBERS = {

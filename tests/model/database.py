@@ -75,6 +75,7 @@ def held(probe: Probe) -> dict[str, Any]:
             "batches", "id", "name", "created_at", "closed_at", "started_at", "ended_at", "endings"
         )),
         "kin": set(probe.rows("kin", "parent", "attempt", "step", "name", "job_id", "lent")),
+        "manifests": set(probe.rows("manifests", "source_hash", "manifest")),
         "families": set(probe.rows("families", "root", "jobs")),
         "batch jobs": set(probe.rows("batch_jobs", "batch", "job_id")),
         "batch counts": {row for row in probe.rows("batch_counts", "batch", "status", "type", "n") if row[-1]},
@@ -202,6 +203,7 @@ def should_hold(world: World) -> dict[str, Any]:
             for number, each in world.batches.items()
         },
         "kin": {(*row, job_id, int(lent)) for row, (job_id, lent) in world.kin.items()},
+        "manifests": set[Row](),  # of stages that are joined: tests/store/test_chains.py has these
         "families": set(world.families.items()),
         "batch jobs": {(number, job.id) for job in jobs for number in job.batches},
         "batch counts": {(*key, n) for key, n in _batch_counts(world).items()},

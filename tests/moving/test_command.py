@@ -142,7 +142,7 @@ def test_beside_the_bucket_of_the_original(tmp_path: Path, theirs: Path, seaweed
     prefix = f"moving/{tmp_path.name}"
     bucket = s3_store(seaweed, prefix)
     for key in (original_output_key(source("done")), source_key(source("waits"))):
-        trio.run(bucket.put_mark, key, BYTES)
+        trio.run(bucket.put_own, key, BYTES)
     variables = s3_settings(seaweed, prefix)
     taken = json.loads(ok(blobforge(tmp_path, "import", theirs, "--yes", "--json", **variables)))
     assert taken["results"] == 2

@@ -262,7 +262,7 @@ async def test_one_of_several_outputs_may_have_any_name(place: Place) -> None:
 
 async def test_one_of_several_outputs_is_written_once(place: Place) -> None:
     if isinstance(place.store, S3Store):
-        await place.store.put_mark(mark_key("binstallation"), b"here")
+        await place.store.put_own(mark_key("binstallation"), b"here")
         await place.store.learn(mark_key("binstallation"))
         assert place.store.write_once
     key = named_output_key(prefix_of(OUTPUT), "a/b.md")

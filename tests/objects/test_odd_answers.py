@@ -185,7 +185,7 @@ async def asked(store: S3Store, verb: str) -> str:
             case "list":
                 found = (await store.list_page("sources/")).objects or None
             case _:
-                await store.put_mark("installations/binstallation", b"")
+                await store.put_own("installations/binstallation", b"")
                 found = True
     except ObjectStoreError:
         return UNKNOWN

@@ -17,6 +17,7 @@ from actors.messages import (
     Complete,
     DeleteJob,
     DeletionsTried,
+    Fail,
     KeptOutput,
     MakeBatch,
     ObjectSeen,
@@ -27,12 +28,14 @@ from actors.messages import (
     Retry,
     Seen,
     Several,
+    SourceArrived,
     SourceSettledFor,
     TakeDoomed,
     TellOutputs,
 )
-from blobforge.chain import Step
-from blobforge.events import BatchEnded, JobRemoved, ProofAwaited
+from blobforge import stage
+from blobforge.chain import Join, Step
+from blobforge.events import BatchEnded, JobRemoved, ManifestMade, ProofAwaited
 from blobforge.job import Job, JobStatus
 from blobforge.objects.keys import named_output_key, prefix_of
 from blobforge.objects.sources import key_of_source
@@ -333,3 +336,105 @@ def test_a_family_and_a_result_have_bounds(book: Told, monkeypatch: pytest.Monke
     job = book.job(parent)
     assert job.chain is not None
     assert job.chain.stopped is None
+
+
+# --- joining
+
+PAGES = (Step("ocr", "*.png", None, (), Join("book")),)
+
+
+def page(book: Told, well: bool = True) -> int:
+    """A page is read, or fails; its job."""
+    if well:
+        return complete(book, f"text {book.now}", type_="ocr", name="page.md").id
+    (job,) = book.do(Claim(ADMIN, "w", ("ocr",))).jobs
+    book.do(Fail(ADMIN, "w", job.id, "blurred", retryable=False))
+    return int(job.id)
+
+
+def split(book: Told, **more: Any) -> int:
+    parent = submitted(book, then=PAGES, source_path="in/a.pdf", **more)
+    complete_several(book, "1.png", "2.png")
+    for fact in book.proofs():
+        read(book, fact, fact.key)
+    return parent
+
+
+def manifest_of(book: Told, job: Job) -> stage.StageManifest:
+    with book.reader() as reader:
+        text = reader.kin.manifest(job.source_hash)
+    assert text is not None
+    assert hash_of(text) == job.source_hash
+    return stage.read(text)
+
+
+def test_when_all_of_a_stage_have_ended_one_job_joins_them(book: Told) -> None:
+    number = int(book.do(MakeBatch("scans")).batch_id)
+    parent = split(book, batch=number)
+    book.do(CloseBatch(number))
+    one = page(book)
+    assert not [fact for fact in book.facts if isinstance(fact, ManifestMade)]
+    two = page(book)
+    assert not [each for each in book.events if isinstance(each, BatchEnded)]
+    (made,) = [fact for fact in book.facts if isinstance(fact, ManifestMade)]
+    job = book.job(made.job_id)
+    assert (job.type, job.status, job.batches, job.source_path) == (
+        "book", JobStatus.UPLOADING, (number,), "in/a/manifest.json",
+    )  # fmt: skip
+    found = manifest_of(book, job)
+    assert [(each.name, each.job_id, each.key) for each in found.inputs] == [
+        ("1.png/page.md", one, book.key(one)), ("2.png/page.md", two, book.key(two)),
+    ]  # fmt: skip
+    assert ([each.sha256 is not None for each in found.inputs], found.missing) == ([True, True], [])
+    with book.reader() as reader:
+        assert reader.kin.awaited_manifests() == [made]
+    book.do(SourceArrived(job.source_hash, job.source_size or 0, True, epoch=9))
+    assert [each.id for each in book.do(Claim(ADMIN, "w", ("book",))).jobs] == [job.id]
+    assert parent
+
+
+def test_one_bad_page_costs_a_page_and_comes_with_the_next_book(book: Told) -> None:
+    parent = split(book)
+    page(book)
+    bad = page(book, well=False)
+    (first,) = [fact for fact in book.facts if isinstance(fact, ManifestMade)]
+    found = manifest_of(book, book.job(first.job_id))
+    assert ([each.name for each in found.inputs], [each.name for each in found.missing]) == (
+        ["1.png/page.md"], ["2.png"],
+    )  # fmt: skip
+    assert (found.missing[0].job_id, found.missing[0].status, found.missing[0].error) == (bad, "dead", "blurred")
+    book.do(Retry(bad, reset_attempts=True))
+    page(book)
+    (second,) = [fact for fact in book.facts if isinstance(fact, ManifestMade)]
+    assert len(manifest_of(book, book.job(second.job_id)).inputs) == 2
+    assert {job.id for job in book.children(parent)} >= {first.job_id, second.job_id}
+
+
+def test_a_stage_that_brings_nothing_is_not_joined(book: Told) -> None:
+    parent = split(book)
+    page(book, well=False)
+    page(book, well=False)
+    assert not [fact for fact in book.facts if isinstance(fact, ManifestMade)]
+    chain = book.job(parent).chain
+    assert chain is not None
+    assert chain.stopped == "nothing was joined: no job of the stage has brought an output"
+
+
+def test_what_is_joined_stays_as_long_as_the_job_that_joins_it(book: Told) -> None:
+    parent = split(book)
+    one, two = page(book), page(book)
+    (made,) = [fact for fact in book.facts if isinstance(fact, ManifestMade)]
+    for job_id in (one, two, parent):
+        book.do(DeleteJob(job_id))
+    assert not {book.key(one), book.key(two)} & doomed(book)
+    book.do(DeleteJob(made.job_id))
+    assert {book.key(one), book.key(two)} <= doomed(book)
+
+
+def test_a_page_that_is_deleted_is_waited_for_no_more(book: Told) -> None:
+    parent = split(book)
+    page(book)
+    (left,) = [job.id for job in book.children(parent) if job.status is JobStatus.PENDING]
+    book.do(DeleteJob(left))
+    (made,) = [fact for fact in book.facts if isinstance(fact, ManifestMade)]
+    assert len(manifest_of(book, book.job(made.job_id)).inputs) == 1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
@@ -58,12 +59,39 @@ async def test_from_a_document_to_what_is_read_of_its_pages(local: LocalServer, 
     assert status == 200, url
 
 
+async def test_what_a_stage_has_brought_comes_with_the_claim_that_joins_it(
+    local: LocalServer, autojump_clock: Any
+) -> None:
+    await local.register()
+    then = [{"type": "ocr", "join": {"type": "book", "options": {"title": "A"}}}]
+    await local.submit(b"a document", then=then)
+    assert (await local.job(1))["then"] == then
+    await brought(local, grant := await claimed(local), "1", "2")
+    assert (await completed(local, grant, "all"))[0] == 200
+    await trio.sleep(5)
+    for _ in range(2):
+        await brought(local, grant := await claimed(local, "ocr"), "a.md", "b.md")
+        assert (await completed(local, grant, "all"))[0] == 200
+    await trio.sleep(5)
+    grant = await claimed(local, "book")
+    manifest = json.loads(await fetched(local, grant))
+    names = ["1/a.md", "1/b.md", "2/a.md", "2/b.md"]
+    assert [each["name"] for each in manifest["inputs"]] == [each["name"] for each in grant["inputs"]] == names
+    for each in grant["inputs"]:
+        answer = await raw(local, "GET", path_of(each["url"]), Authorization="")
+        assert await answer.get_data(as_text=False) == each["name"].partition("/")[2].encode()
+    parent = await local.job(1)
+    assert [each["job_id"] for each in parent["children"] if each.get("joins")] == [grant["job"]["id"]]
+
+
 @pytest.mark.parametrize(
     ("then", "said"),
     [
         ([{"type": "pdf"}], "goes in a circle: pdf -> pdf"),
         ([{"type": "a", "then": [{"type": "b", "then": [{"type": "a"}]}]}], "circle: pdf -> a -> b -> a"),
-        ([{"type": "a", "join": {}}], "unknown field"),
+        ([{"type": "a", "join": {}}], "type"),
+        ([{"type": "a", "join": {"type": "pdf"}}], "circle: pdf -> a -> pdf"),
+        ([{"type": "a", "else": 1}], "unknown field"),
         ([{"type": "a", "outputs": ""}], "outputs"),
         ([{"type": "a/b"}], "type"),
         ([{"type": f"t{n}", "outputs": f"{n}"} for n in range(33)], "then"),

@@ -64,7 +64,7 @@ async def claim(
     if isinstance(outcome, Refusal):
         return outcome
     await check_there(call, (message, outcome))
-    return claim_answer(call, outcome, many=body.limit is not None)
+    return await claim_answer(call, outcome, many=body.limit is not None)
 
 
 async def complete(call: Call, body: wire_attempts.CompleteBody) -> dict[str, object] | Refusal:
@@ -79,7 +79,7 @@ async def complete(call: Call, body: wire_attempts.CompleteBody) -> dict[str, ob
         return outcome
     if outcome.next is not None:
         await check_there(call, (message, outcome.next))
-    return _completed(call, outcome)
+    return await _completed(call, outcome)
 
 
 def _completion(call: Call, job_id: int, body: wire_attempts.CompleteBody) -> Complete | Refusal:
@@ -114,10 +114,10 @@ async def _looked(call: Call, message: Complete, body: wire_attempts.CompleteBod
     return replace(message, output=seen)
 
 
-def _completed(call: Call, outcome: Completed) -> dict[str, object]:
+async def _completed(call: Call, outcome: Completed) -> dict[str, object]:
     answer: dict[str, object] = {"status": "completed"}
     if outcome.next is not None:
-        answer["next"] = claim_answer(call, outcome.next, many=False)
+        answer["next"] = await claim_answer(call, outcome.next, many=False)
     return answer
 
 
@@ -206,16 +206,16 @@ async def _in_one(
     items: list[dict[str, object]] = []
     for job_id, message in zip(job_ids, messages, strict=True):
         outcome = message if isinstance(message, Refusal) else next(outcomes)
-        items.append({"job_id": job_id} | _item(call, outcome))
+        items.append({"job_id": job_id} | await _item(call, outcome))
     return wire_common.Items(items)
 
 
-def _item(call: Call, outcome: object) -> dict[str, object]:
+async def _item(call: Call, outcome: object) -> dict[str, object]:
     match outcome:
         case Refusal():
             return item_problem(outcome)
         case Completed():
-            return _completed(call, outcome)
+            return await _completed(call, outcome)
         case AttemptFailed():
             return {"status": "failed", "will_retry": outcome.will_retry}
         case _:

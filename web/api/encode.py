@@ -15,7 +15,7 @@ from msgspec.structs import replace
 from actors.messages import JobBeat
 from blobforge import converters, options, requirements
 from blobforge.canary import ONLY_COMPARISONS, canary_of, ordinary
-from blobforge.chain import Step, known_hash, wrong_steps
+from blobforge.chain import Join, Step, known_hash, wrong_steps
 from blobforge.config import Settings
 from blobforge.forecast import Expected
 from blobforge.job import Attempt, Job, JobStatus
@@ -102,7 +102,24 @@ def steps_of(type_: str, options_: str | None, then: Sequence[wire_jobs.StepBody
 
 
 def _steps(then: Sequence[wire_jobs.StepBody]) -> tuple[Step, ...]:
-    return tuple(Step(each.type, each.outputs, options_text(each.options), _steps(each.then)) for each in then)
+    return tuple(
+        Step(each.type, each.outputs, options_text(each.options), _steps(each.then), _join(each.join))
+        for each in then
+    )
+
+
+def _join(join: wire_jobs.JoinBody | None) -> Join | None:
+    return Join(join.type, options_text(join.options), _steps(join.then)) if join is not None else None
+
+
+def _join_wire(join: Join | None) -> wire_jobs.JoinBody | None:
+    if join is None:
+        return None
+    return wire_jobs.JoinBody(join.type, _decoded(join.options), list(steps_wire(join.then)))
+
+
+def _decoded(options: str | None) -> dict[str, Any] | None:
+    return msgspec.json.decode(options) if options is not None else None
 
 
 def steps_wire(then: Sequence[Step]) -> tuple[wire_jobs.StepBody, ...]:
@@ -110,8 +127,9 @@ def steps_wire(then: Sequence[Step]) -> tuple[wire_jobs.StepBody, ...]:
         wire_jobs.StepBody(
             each.type,
             each.outputs,
-            msgspec.json.decode(each.options) if each.options is not None else None,
+            _decoded(each.options),
             list(steps_wire(each.then)),
+            _join_wire(each.join),
         )
         for each in then
     )

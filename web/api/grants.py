@@ -7,10 +7,12 @@ from typing import Any
 
 import msgspec
 import trio
+from msgspec.structs import replace
 
 from actors.mailbox import Envelope, Reply
 from actors.messages import Claim, Complete, Granted
 from actors.scheduler import given_back
+from blobforge import stage
 from blobforge.canary import ordinary
 from blobforge.chain import known_hash
 from blobforge.job import Job
@@ -45,14 +47,19 @@ async def check_there(call: Call, *claims: tuple[Claim | Complete, Granted]) -> 
     raise GoneError
 
 
-def claim_answer(call: Call, granted: Granted, *, many: bool) -> wire_attempts.GrantWire | wire_attempts.GrantsWire:
+async def claim_answer(
+    call: Call, granted: Granted, *, many: bool
+) -> wire_attempts.GrantWire | wire_attempts.GrantsWire:
     """`many`: the request had a `limit`, so the answer is a list even of one."""
     if many:
-        return wire_attempts.GrantsWire([_grant(call, job, granted.patience.get(job.type)) for job in granted.jobs])
+        grants = [_grant(call, job, granted.patience.get(job.type)) for job in granted.jobs]
+        return wire_attempts.GrantsWire(
+            [await _with_inputs(call, grant, job) for grant, job in zip(grants, granted.jobs, strict=True)]
+        )
     if not granted.jobs:
         return wire_attempts.GrantWire(None)
     job = granted.jobs[0]
-    return _grant(call, job, granted.patience.get(job.type))
+    return await _with_inputs(call, _grant(call, job, granted.patience.get(job.type)), job)
 
 
 def _grant(call: Call, job: Job, patience: Patience | None) -> wire_attempts.GrantWire:
@@ -79,6 +86,27 @@ def _grant(call: Call, job: Job, patience: Patience | None) -> wire_attempts.Gra
         lease_expires_at=encode.rfc3339(job.heartbeat_at + encode.lease_ms(settings, patience)),
         heartbeat_interval=encode.interval(patience),
     )
+
+
+async def _with_inputs(call: Call, grant: wire_attempts.GrantWire, job: Job) -> wire_attempts.GrantWire:
+    """The grant, of a job that joins others with the URLs of what it joins."""
+    if job.chain is None or not job.chain.joins:
+        return grant
+    text = await call.services.reads.run(lambda reader: reader.kin.manifest(job.source_hash))
+    if text is None:
+        return grant
+    lifetime = round(call.services.settings.url_lifetime)
+    sign = call.services.objects.sign_download
+    inputs = [
+        wire_attempts.InputWire(
+            each.name,
+            absolute(call, sign(each.key, expires_in=lifetime, filename=last_part(each.name), version=each.version)),
+            each.size,
+            each.sha256,
+        )
+        for each in stage.read(text).inputs
+    ]
+    return replace(grant, inputs=inputs)
 
 
 def absolute(call: Call, url: str) -> str:

@@ -260,14 +260,16 @@ async def paths(call: Call) -> wire_jobs.PathsWire | Refusal:
 
 def children_of(reader: Reader, job: Job, *, limit: int) -> list[wire_jobs.ChildWire]:
     """The first of what came of a job's outputs."""
-    if job.chain is None or not job.chain.then:
+    if job.chain is None:
         return []
     found = []
     for kin in reader.kin.of(job.id, limit=limit):
         child = reader.job_in_short(kin.job_id)
         if child is not None:
             former = kin.attempt != job.result_attempt
-            found.append(wire_jobs.ChildWire(child.id, child.type, child.status, kin.name, former))
+            joins = kin.step < 0
+            name = "" if joins else kin.name
+            found.append(wire_jobs.ChildWire(child.id, child.type, child.status, name, former, joins))
     return found
 
 

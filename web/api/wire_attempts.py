@@ -149,12 +149,22 @@ class FailMany(msgspec.Struct, frozen=True):
     jobs: Annotated[list[FailItem], Meta(min_length=1, max_length=1000)]
 
 
+class InputWire(msgspec.Struct, frozen=True, omit_defaults=True):
+    """An output that a job joins: `name` is that of the output that its job came of, and its own behind it."""
+
+    name: str
+    url: str
+    size: int | None = None
+    sha256: str | None = None
+
+
 class GrantWire(msgspec.Struct, frozen=True):
     """One attempt: fetch `source_url`, PUT the result to `upload_url` (with `upload_headers`, where there are any),
     then complete with `output_key`.
 
     When there is no job, `job` is null and nothing else is there. `heartbeat_interval`: seconds between the
-    heartbeats for this job, where it is another than was told at the registration.
+    heartbeats for this job, where it is another than was told at the registration. `inputs`: of a job that joins
+    others, what they brought, as its source, the manifest, names it.
     """
 
     job: JobWire | None
@@ -165,6 +175,7 @@ class GrantWire(msgspec.Struct, frozen=True):
     lease: str | msgspec.UnsetType = msgspec.UNSET
     lease_expires_at: str | msgspec.UnsetType = msgspec.UNSET
     heartbeat_interval: float | msgspec.UnsetType = msgspec.UNSET
+    inputs: list[InputWire] | msgspec.UnsetType = msgspec.UNSET
 
 
 class GrantsWire(msgspec.Struct, frozen=True):

@@ -37,6 +37,15 @@ from web.api.wire_common import (
 from web.decode import LENIENT, LENIENT_PLACE
 
 
+class JoinBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+    """One more job of this type when all that the step has made of one result have ended: its source is the manifest
+    of what they brought."""
+
+    type: StepType
+    options: Json | None = None
+    then: Annotated[list[StepBody], Meta(max_length=MOST_STEPS)] = []
+
+
 class StepBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
     """What follows a job: each of its outputs whose name matches `outputs` (`*` and `?`, which go over slashes, too;
     `[...]`) becomes the source of a job of this `type` with these `options`, and `then` follows that one."""
@@ -45,6 +54,7 @@ class StepBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_def
     outputs: Annotated[str, Meta(min_length=1, max_length=LONGEST_PATTERN, pattern=r"^[^\x00-\x1f\x7f]+\Z")] = "*"
     options: Json | None = None
     then: Annotated[list[StepBody], Meta(max_length=MOST_STEPS)] = []
+    join: JoinBody | None = None
 
 
 class SubmitBody(msgspec.Struct, frozen=True):
@@ -235,13 +245,15 @@ class WhyWire(msgspec.Struct, frozen=True):
 
 
 class ChildWire(msgspec.Struct, frozen=True, omit_defaults=True):
-    """What came of the output of this name. `former`: of a result that another one has replaced."""
+    """What came of the output of this name. `former`: of a result that another one has replaced. `joins`: it joins
+    several, and came of no single one."""
 
     job_id: int
     type: str
     status: JobStatus
-    output: str
+    output: str = ""
     former: bool = False
+    joins: bool = False
 
 
 class JobWire(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):

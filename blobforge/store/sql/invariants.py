@@ -364,7 +364,8 @@ INVARIANTS: Final = (
     Invariant(
         "outputs on record as the sources of jobs that have another",
         """SELECT kin.job_id FROM kin LEFT JOIN jobs ON jobs.id = kin.job_id
-            WHERE kin.lent = 1 AND coalesce(jobs.chain, '') NOT LIKE '%"source":%'""",
+            WHERE kin.lent = 1 AND coalesce(jobs.chain, '') NOT LIKE '%"source":%'
+              AND coalesce(jobs.chain, '') NOT LIKE '%"joins":true%'""",
         ("jobs.chain", "kin"),
     ),
     Invariant(
@@ -372,6 +373,12 @@ INVARIANTS: Final = (
         """SELECT id FROM jobs
             WHERE source_hash LIKE 'unproven/%' AND status NOT IN ('uploading', 'dead', 'cancelled')""",
         ("jobs.chain",),
+    ),
+    Invariant(
+        "jobs that join others, of whose manifest there is no record",
+        """SELECT id FROM jobs WHERE chain LIKE '%"joins":true%'
+              AND NOT EXISTS (SELECT 1 FROM manifests AS m WHERE m.source_hash = jobs.source_hash)""",
+        ("jobs.chain", "manifests"),
     ),
     Invariant(
         "families of more jobs than there may be (the first job: how many)",

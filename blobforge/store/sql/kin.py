@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from blobforge.chain import Kin
+from blobforge.events import ManifestMade
 from blobforge.store.sql import sql
 from blobforge.store.sql.running import Queries, Statements
 from blobforge.store.workingset import WorkingSet
@@ -27,6 +28,28 @@ class KinRows:
         self._working.settle()
         return [_kin(row) for row in self._do.rows(sql.KIN_OF_ATTEMPT, (parent, attempt, limit))]
 
+    def of_stage(self, parent: int, attempt: int, step: int, *, limit: int) -> list[Kin]:
+        self._working.settle()
+        return [_kin(row) for row in self._do.rows(sql.KIN_OF_STAGE, (parent, attempt, step, limit))]
+
+    def of_job(self, job_id: int) -> list[Kin]:
+        self._working.settle()
+        return [_kin(row) for row in self._do.rows(sql.KIN_OF_JOB, (job_id,))]
+
+    def of_join(self, job_id: int) -> list[Kin]:
+        self._working.settle()
+        return [_kin(row) for row in self._do.rows(sql.KIN_OF_JOIN, (job_id,))]
+
+    def is_unfinished(self, parent: int, attempt: int, step: int) -> bool:
+        self._working.settle()
+        return self._do.row(sql.IS_UNFINISHED, (parent, attempt, step)) is not None
+
+    def add_manifest(self, source_hash: str, manifest: str) -> None:
+        self._do.rows(sql.ADD_MANIFEST, (source_hash, manifest))
+
+    def drop_manifest(self, source_hash: str) -> None:
+        self._do.rows(sql.DROP_MANIFEST, (source_hash,))
+
     def replace(self, parent: int, attempt: int, step: int, name: str, *, job_id: int, lent: bool) -> None:
         self._working.settle()
         self._do.rows(sql.REPLACE_KIN, (job_id, int(lent), parent, attempt, step, name))
@@ -45,6 +68,13 @@ class KinLookups:
 
     def of(self, parent: int, *, after: tuple[int, int, str] = (0, -1, ""), limit: int) -> list[Kin]:
         return [_kin(row) for row in self._ask.rows(sql.KIN_OF, (parent, *after, limit))]
+
+    def manifest(self, source_hash: str) -> str | None:
+        row = self._ask.row(sql.MANIFEST, (source_hash,))
+        return str(row[0]) if row else None
+
+    def awaited_manifests(self) -> list[ManifestMade]:
+        return [ManifestMade(*row) for row in self._ask.rows(sql.AWAITED_MANIFESTS)]
 
     def count(self, parent: int, *, most: int) -> int:
         row = self._ask.row(sql.COUNT_KIN, (parent, most))

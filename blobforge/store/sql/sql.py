@@ -546,11 +546,25 @@ KIN_OF: Final = f"""
     SELECT {_KIN} FROM kin WHERE parent = ? AND (attempt, step, name) > (?, ?, ?)
      ORDER BY attempt, step, name LIMIT ?"""
 COUNT_KIN: Final = "SELECT count(*) FROM (SELECT 1 FROM kin WHERE parent = ? LIMIT ?) AS each"
+KIN_OF_STAGE: Final = f"""
+    SELECT {_KIN} FROM kin WHERE parent = ? AND attempt = ? AND step = ? ORDER BY name LIMIT ?"""
+KIN_OF_JOB: Final = f"SELECT {_KIN} FROM kin WHERE job_id = ? AND step >= 0 ORDER BY parent, attempt, step, name"
+KIN_OF_JOIN: Final = f"SELECT {_KIN} FROM kin WHERE job_id = ? AND lent = 1 ORDER BY parent, attempt, step, name"
+IS_UNFINISHED: Final = """
+    SELECT 1 FROM kin JOIN jobs ON jobs.id = kin.job_id
+     WHERE kin.parent = ? AND kin.attempt = ? AND kin.step = ?
+       AND jobs.status NOT IN ('completed', 'dead', 'cancelled') LIMIT 1"""
+ADD_MANIFEST: Final = "INSERT INTO manifests (source_hash, manifest) VALUES (?, ?) ON CONFLICT DO NOTHING"
+MANIFEST: Final = "SELECT manifest FROM manifests WHERE source_hash = ?"
+DROP_MANIFEST: Final = "DELETE FROM manifests WHERE source_hash = ?"
+AWAITED_MANIFESTS: Final = """
+    SELECT jobs.id, jobs.source_hash FROM jobs JOIN manifests AS m ON m.source_hash = jobs.source_hash
+     WHERE jobs.status = 'uploading'"""
 REPLACE_KIN: Final = """
     UPDATE kin SET job_id = ?, lent = ? WHERE parent = ? AND attempt = ? AND step = ? AND name = ?"""
 FAMILY_JOBS: Final = "SELECT jobs FROM families WHERE root = ?"
 CHOSEN_OF: Final = """
-    SELECT name, size FROM outputs WHERE job_id = ? AND attempt = ? AND chosen = 1 ORDER BY name LIMIT ?"""
+    SELECT name, size, sha256 FROM outputs WHERE job_id = ? AND attempt = ? AND chosen = 1 ORDER BY name LIMIT ?"""
 # --- batches
 _BATCH: Final = "name, created_at, metadata, submitter, closed_at, started_at, ended_at, endings"
 _UNFINISHED: Final = """(SELECT coalesce(sum(n), 0) FROM batch_counts

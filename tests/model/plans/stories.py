@@ -224,8 +224,8 @@ class Stories(Many, Fleet, Disasters):
     def a_source_vanishes(self, job: str, waits: bool) -> None:
         """It is found out when the job is tried again; later the same file is sent once more."""
         found = self.world.jobs.get(self.job_id(job, "dead", "cancelled", "completed", "failed"))
-        if found is None:
-            return
+        if found is None or (found.chain is not None and found.chain.source is not None):
+            return  # one that is an output is no upload
         self.source_is_wrong(found.hash)
         self.do(self.retrying(f"#{found.id}"))
         if not waits:

@@ -1,0 +1,180 @@
+"""The job that joins a stage: made in the transaction in which the last job of that ends, and anew when it ends anew.
+
+Its source is the manifest of what they brought, which the database has at once; the intake puts it into the store.
+The outputs that it names are lent to the joining job, and stay as long as that.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+import msgspec
+from msgspec.structs import replace
+
+from actors.effects.newtypes import one_type_too_many
+from actors.effects.requirements import lane_for
+from actors.effects.transaction import Transaction
+from blobforge.batch import ENDED
+from blobforge.chain import MOST_AT_ONCE, MOST_IN_FAMILY, ChainPlace, Join, Kin, join_step, source_path
+from blobforge.events import JobCreated, JobUpdated, ManifestMade
+from blobforge.job import Job, JobStatus
+from blobforge.objects.keys import OUTPUT_NAME, accepted_key, name_in, named_output_key, prefix_of
+from blobforge.outputs import wrong_name
+from blobforge.refusals import Refusal
+from blobforge.stage import FORMAT, MOST_INPUTS, Input, Missing, StageManifest, written
+from blobforge.store.turns import with_turn
+
+StageKey = tuple[int, int, int]
+"""Parent, attempt and step."""
+
+
+def stages_of(tx: Transaction, jobs: Iterable[Job]) -> list[StageKey]:
+    """The stages that these jobs are of, and that are joined."""
+    asked = [job for job in jobs if job.chain is not None and job.chain.joined]
+    found = [(kin.parent, kin.attempt, kin.step) for job in asked for kin in tx.store.kin.of_job(job.id)]
+    return list(dict.fromkeys(found))
+
+
+def settle(tx: Transaction, first: int) -> None:
+    """At the end of each message: the stages of which the last job has ended. `first`: of the jobs that have ended in
+    the transaction, those from this one on have in this message."""
+    if any(job.chain is not None and job.chain.joined for job in tx.store.ended[first:]):
+        join_ended(tx, stages_of(tx, tx.store.ended[first:]))
+
+
+def join_ended(tx: Transaction, stages: Sequence[StageKey]) -> None:
+    """Those of these that have ended get the job that joins them, if they have not got just that one."""
+    for parent_id, attempt, step in stages:
+        parent = tx.store.job(parent_id)
+        if parent is None or parent.chain is None or parent.result_attempt != attempt:
+            continue  # what came of a former result is joined no more
+        then = parent.chain.then
+        join = then[step].join if step < len(then) else None
+        if join is not None and not tx.store.kin.is_unfinished(parent_id, attempt, step):
+            _join(tx, parent, join, (parent_id, attempt, step))
+
+
+def _join(tx: Transaction, parent: Job, join: Join, stage: StageKey) -> None:
+    stage_kin = tx.store.kin.of_stage(*stage, limit=MOST_AT_ONCE)
+    inputs, missing = _brought(tx, stage_kin)
+    if not inputs:
+        _stop(tx, parent, "nothing was joined: no job of the stage has brought an output")
+        return
+    if len(inputs) > MOST_INPUTS:
+        _stop(tx, parent, f"nothing was joined: the stage has more than {MOST_INPUTS:,} outputs")
+        return
+    text, source_hash = written(StageManifest(FORMAT, *stage, inputs, missing))
+    if tx.store.same_job(source_hash, join.type, join.options) is not None:
+        return  # it ended as it had before
+    assert parent.chain is not None
+    root = parent.chain.family or parent.id
+    lane = one_type_too_many(tx, join.type) or lane_for(tx, join.type, None, join.options, parent.of_group)
+    if isinstance(lane, Refusal):
+        _stop(tx, parent, f"nothing was joined: {lane.detail}")
+        return
+    if tx.store.kin.made_of(root) >= MOST_IN_FAMILY - 1:
+        _stop(tx, parent, f"nothing was joined: its family has {MOST_IN_FAMILY:,} jobs")
+        return
+    job = Job(
+        id=0,
+        type=join.type,
+        status=JobStatus.UPLOADING,
+        priority=parent.priority,
+        source_hash=source_hash,
+        created_at=tx.now,
+        updated_at=tx.now,
+        max_attempts=tx.store.type_settings(join.type).max_attempts or tx.rules.max_attempts,
+        source_path=source_path(parent.source_path, "manifest.json", several=True),
+        source_size=len(text.encode()),
+        tags=parent.tags,
+        submitter=parent.submitter,
+        options=join.options,
+        lane=lane,
+        of_group=parent.of_group,
+        batches=parent.batches,
+        chain=ChainPlace(join.then, parent.id, root, parent.chain.depth + 2, joins=True),
+    )
+    (job,) = tx.store.insert_jobs([with_turn(tx.store, job)])
+    tx.store.kin.add_manifest(source_hash, text)
+    parent_id, attempt, step = stage
+    tx.store.add_kin(Kin(parent_id, attempt, join_step(step), source_hash, job.id, False))
+    for of, number in dict.fromkeys((each.job_id, each.attempt) for each in inputs):
+        tx.store.add_kin(Kin(of, number, join_step(step), f"{parent_id}/{attempt}/{source_hash}", job.id, True))
+    tx.store.count_family(root, 1)
+    tx.events.append(JobCreated(job.id, job.type, job.status))
+    tx.facts.append(ManifestMade(job.id, source_hash))
+
+
+def _brought(tx: Transaction, stage: Sequence[Kin]) -> tuple[list[Input], list[Missing]]:
+    inputs: list[Input] = []
+    missing: list[Missing] = []
+    for kin in stage:
+        job = tx.store.job(kin.job_id)
+        if job is None or len(inputs) > MOST_INPUTS:
+            continue
+        outputs = _outputs(tx, job, kin.name)
+        inputs += outputs
+        if not outputs:
+            error = job.last_error[:200] if job.last_error is not None else None
+            missing.append(Missing(kin.name, job.id, job.status, error))
+    return inputs, missing
+
+
+def _outputs(tx: Transaction, job: Job, name: str) -> list[Input]:
+    """What a completed job of the stage brought, by the keys under which it stays."""
+    key = job.output_key
+    if job.status is not JobStatus.COMPLETED or key is None:
+        return []
+    if name_in(key) is not None:
+        prefix = prefix_of(key)
+        found = tx.store.outputs.chosen_of(job.id, job.attempt, limit=MOST_INPUTS + 1)
+        return [
+            Input(
+                f"{name}/{each.name}",
+                job.id,
+                job.attempt,
+                named_output_key(prefix, each.name),
+                each.size,
+                each.sha256,
+            )
+            for each in found
+        ]
+    record = tx.store.file(key)
+    if record is None:
+        return []
+    kept = accepted_key(tx.store.installation, key) if record.keeping else record.kept
+    return [
+        Input(
+            f"{name}/{name_of(job.result)}",
+            job.id,
+            job.attempt,
+            kept or key,
+            record.size,
+            record.sha256,
+            record.version,
+        )
+    ]
+
+
+def name_of(result: str | None) -> str:
+    """What the one output of a job is called, by the result that its worker sent."""
+    try:
+        said = msgspec.json.decode(result) if result is not None else None
+    except msgspec.DecodeError:  # a number beyond all bounds
+        said = None
+    name = said.get("filename") if isinstance(said, dict) else None
+    last = name.replace("\\", "/").rpartition("/")[2] if isinstance(name, str) else OUTPUT_NAME
+    return last if wrong_name(last) is None else OUTPUT_NAME
+
+
+def _stop(tx: Transaction, parent: Job, said: str) -> None:
+    now = tx.store.job(parent.id)
+    if now is None or now.chain is None or now.chain.stopped == said:
+        return
+    tx.store.save_job(now, replace(now, chain=replace(now.chain, stopped=said)))
+    tx.events.append(JobUpdated(now.id, now.type, now.status, worker_id=now.worker_id))
+
+
+def is_unfinished(job: Job) -> bool:
+    """Whether a stage still waits for the job."""
+    return job.status not in ENDED
