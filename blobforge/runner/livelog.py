@@ -91,10 +91,14 @@ class LiveLog:
         """The first and the last of what waits to be sent; nothing is done yet with what is not going to be."""
         if not lines:
             return
-        if not self._tail and self._head_size + len(lines) <= _HALF:
-            self._head.append(lines)
-            self._head_size += len(lines)
-            return
+        if not self._tail:
+            room = _HALF - self._head_size
+            end = len(lines) if len(lines) <= room else lines.rfind("\n", 0, room) + 1
+            self._head.append(lines[:end])
+            self._head_size += end
+            lines = lines[end:]
+            if not lines:
+                return
         self._tail.append(lines)
         self._tail_size += len(lines)
         while (surplus := self._tail_size - _HALF) > 0:

@@ -97,6 +97,10 @@ async def test_what_is_too_much_is_left_out_in_the_middle(autojump_clock: object
     assert log.piece(0) == (len(text), "")
     log.add("stdout", b"x" * 1_000_000)
     assert len(taken(log)) <= MOST_PIECE
+    log.add("stdout", "".join(lines).encode())
+    at_once = taken(log)
+    assert at_once.startswith("line 000000\n")
+    assert len(at_once) > MOST_SENT * 0.9
 
 
 def test_a_tail_begins_with_a_whole_line() -> None:
