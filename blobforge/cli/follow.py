@@ -129,7 +129,7 @@ async def _job(client: AsyncClient, job_id: int, *, known: bool) -> Job | None:
 @pass_session
 def logs(session: CliSession, job_id: int, attempt: int | None, on: bool) -> None:
     """Show what the attempts at a job have left: errors, tracebacks, the last output of the converter; and of one
-    that runs what it has printed so far, as far as its worker has sent it.
+    that runs what it has printed so far, as far as its worker has sent it (not with --json, but for --follow).
 
     \b
       blobforge jobs logs 17
@@ -144,7 +144,7 @@ def logs(session: CliSession, job_id: int, attempt: int | None, on: bool) -> Non
     if not on:
         job = session.run(lambda client: client.get_job(job_id))
         log.show(job, attempt)
-        if job.status == "running" and attempt is None:
+        if job.status == "running" and attempt is None and not session.json:
             log.live(session.run(lambda client: _live(client, job_id)))
     elif follow(session, lambda client, outages: _follow(client, outages, job_id, log)) != "completed":
         common.fail()

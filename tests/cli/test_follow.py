@@ -179,6 +179,11 @@ def test_logs_follow_a_job_to_its_end(local: Running, person: People) -> None:
     assert child.stderr.readline() == f"job {job_id} is running on w1\n"
     person.progress(granted, stage="ocr", done=1, total=3)
     assert next_line(child) == "ocr 1/3"
+    printed = {"worker_id": "w1", "lease": granted["lease"], "start": 0, "text": "page 1\x1b[2J\n"}
+    person.call("POST", f"/api/jobs/{job_id}/log", printed)
+    assert next_line(child).startswith("page 1")
+    assert local.ok("jobs", "logs", str(job_id)).splitlines()[1].startswith("page 1")
+    assert [each["attempt"] for each in local.json("jobs", "logs", str(job_id))] == [1]
     person.fail(granted, "page 2", log_tail="oh no")
     assert next_line(child).startswith("attempt 1: failed, w1")
     assert [next_line(child), next_line(child)] == ["page 2", "oh no"]
