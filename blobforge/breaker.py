@@ -63,6 +63,11 @@ class RowOfFailures(msgspec.Struct, frozen=True, omit_defaults=True):
         return list(dict.fromkeys(each.worker_id for each in self.failures))
 
 
+def goes_on(row: RowOfFailures, completed: int, *, now: int) -> bool:
+    """Whether the row is still of interest, where so many jobs of the type were completed from its hour on."""
+    return now - row.since <= LONGEST_MS and completed == row.completed
+
+
 def limit(settings: TypeSettings, default: int) -> int:
     """How many failures in a row pause the type; 0: none do."""
     return default if settings.breaker is None else settings.breaker

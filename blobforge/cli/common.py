@@ -23,13 +23,13 @@ from blobforge.machinery.groups import root_cause
 if TYPE_CHECKING:
     from blobforge.client import ApiError, AsyncClient, OnRetry
     from blobforge.login.login_file import Login
+from blobforge.spans import seconds_of
 
 T = TypeVar("T")
 Decorated = TypeVar("Decorated", bound=Callable[..., Any])
 
 OK, FAILED, USAGE, UNREACHABLE, UNAUTHORISED, CONFLICT, INTERRUPTED = 0, 1, 2, 3, 4, 5, 130
 
-_UNITS = {"": 1, "s": 1, "m": 60, "min": 60, "h": 3600, "d": 86_400}
 _SCOPE = "scope-missing"  # the problem's type when a token lacks a scope
 
 
@@ -221,10 +221,10 @@ def confirm(question: str, *, yes: bool, hint: str = "Give --yes to do it, --dry
 
 def duration(value: str) -> float:
     """`90`, `90s`, `10m`, `2h`, `1d`: seconds."""
-    found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*(s|m|min|h|d|)", value.strip())
-    if found is None:
+    seconds = seconds_of(value)
+    if seconds is None:
         raise click.BadParameter(f"{value!r} is no duration; one is 90s, 10m or 2h")
-    return float(found[1]) * _UNITS[found[2]]
+    return seconds
 
 
 def bug(error: Exception, session: CliSession) -> CliError:

@@ -98,6 +98,9 @@ class Insights(Protocol):
     def lately(self, types: Collection[str], *, now: int) -> dict[str, TypeLately]:
         """How attempts of each of these types ended within the last hour and day."""
 
+    def completed_since(self, type_: str, hour: int) -> int:
+        """How many attempts of the type were completed from this hour (since the epoch) on."""
+
     # --- how long things take
 
     def durations(self, *, now: int) -> dict[str, Durations]:
@@ -126,6 +129,12 @@ class Insights(Protocol):
     def count(self, status: JobStatus) -> int: ...
     def types_with_workers(self) -> set[str]:
         """The types that a worker is online for."""
+
+    def workers_of_type(self, type_: str, *, limit: int) -> list[Worker]:
+        """Those that have registered for it or asked for it, by their rank (`Roster.by_rank`)."""
+
+    def converters_of_type(self, type_: str, *, limit: int) -> list[tuple[str, int]]:
+        """What made the results that jobs of the type have, and of how many: most jobs first."""
 
     def workers_by_type(self) -> dict[str, int]:
         """How many workers are online for each of these types: a worker of several counts for each."""

@@ -33,6 +33,7 @@ def pages(ids: dict[str, int]) -> dict[str, str]:
         "job-waiting": f"/jobs/{ids['waiting']}",
         "failures": "/failures",
         "types": "/types",
+        "type": "/types/pdf",
         "batches": "/batches",
         "batch": "/batches/1",
         "operations": "/operations",

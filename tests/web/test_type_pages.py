@@ -1,11 +1,16 @@
-"""What the pages say of types: the table of the overview, and the list of all."""
+"""What the pages say of types: the table of the overview, the list of all, the page of one and its form."""
 
 from __future__ import annotations
 
+import html
 import re
 from typing import Any
+from urllib.parse import urlencode
+
+import trio
 
 from tests.fixtures.local import LocalServer
+from web.api.wire_types import TypeBody
 from web.dashboard.overview import TYPES_SHOWN
 
 
@@ -83,3 +88,112 @@ async def test_of_many_types_the_busiest_are_shown_and_the_others_are_a_link(
     assert "<strong>1</strong> type." in await page_of(local, "/types?q=T03&state=unserved")
     assert "No type matches" in await page_of(local, "/types?state=paused")
     await page_of(local, "/types?state=odd", 422)
+
+
+# ------------------------------------------------------------------ the page of one
+
+
+async def sent(local: LocalServer, **fields: str) -> tuple[int, str]:
+    """The form as a browser sends it: each field with what stood in it."""
+    form = {
+        "Authorization": f"Bearer {local.parts.admin_token}", "Content-Type": "application/x-www-form-urlencoded",
+    }  # fmt: skip
+    status, body = await local.call("POST", "/do/types/pdf", urlencode(fields).encode(), headers=form)
+    return status, bytes(body).decode()
+
+
+async def settings(local: LocalServer) -> Any:
+    _, found = await local.call("GET", "/api/types/pdf")
+    return {name: value for name, value in found.items() if name not in ("type", "paused", "jobs", "in_force")}
+
+
+async def test_all_that_can_be_set_is_set_by_the_form(local: LocalServer, autojump_clock: Any) -> None:
+    await local.submit()
+    page = await page_of(local, "/types/pdf")
+    named = set(re.findall(r'<(?:input|select|textarea) id="set-(\w+)"', page))
+    assert named == {*TypeBody.__struct_fields__} - {"paused", "reason"}
+    assert 'placeholder="3"' in page, "what holds where nothing is set"
+    said = {
+        "max_running": "4", "rate": "100/1m", "max_attempts": "5", "retry_backoff": "2m", "worker_timeout": "20h",
+        "urgent_after": "90", "breaker": "0", "own_fault": "on", "quarantine": "off", "weights": "acme=4\r\n=2\r\n",
+    }  # fmt: skip
+    assert (await sent(local, **said))[0] == 303
+    assert await settings(local) == {
+        "max_running": 4, "rate": {"count": 100, "seconds": 60}, "max_attempts": 5, "retry_backoff": 120,
+        "worker_timeout": 72_000, "urgent_after": 90, "breaker": 0, "own_fault": True, "quarantine": False,
+        "weights": {"acme": 4, "": 2},
+    }  # fmt: skip
+    page = await page_of(local, "/types/pdf")
+    was = {name: html.unescape(text) for name, text in re.findall(r'name="was_(\w+)" value="([^"]*)"', page)}
+    assert was == said | {"urgent_after": "90s", "weights": "=2\nacme=4"}
+    assert "max running 4, rate count=100 seconds=60" in page, "who has set it, and what"
+    # What stood there stays, what is empty is set no longer, and a group whose line is gone has 1.
+    again = (
+        {f"was_{name}": value for name, value in was.items()} | was | {"rate": "", "own_fault": "", "weights": "=2"}
+    )
+    assert (await sent(local, **again))[0] == 303
+    assert {*said} - {*await settings(local)} == {"rate", "own_fault"}
+    assert (await settings(local))["weights"] == {"": 2}
+
+
+async def test_what_somebody_else_has_set_meanwhile_stays(local: LocalServer, autojump_clock: Any) -> None:
+    await local.submit()
+    await local.call("PATCH", "/api/types/pdf", {"max_running": 7})
+    assert (await sent(local, was_max_running="", max_running="", max_attempts="5"))[0] == 303
+    assert await settings(local) == {"max_running": 7, "max_attempts": 5}
+
+
+async def test_what_cannot_be_set_is_said_beside_its_field(local: LocalServer, autojump_clock: Any) -> None:
+    await local.submit()
+    for name, said, why in (
+        ("max_running", "many", "no number"), ("max_attempts", "0", "Expected `int` &gt;= 1"),
+        ("rate", "100", "no rate"), ("rate", "0/1m", "Expected `int` &gt;= 1"), ("retry_backoff", "soon", "no time"),
+        ("breaker", "101", "Expected `int` &lt;= 100"), ("own_fault", "perhaps", "on or off"),
+        ("weights", "acme", "no weight"), ("weights", "acme=0", "Expected `int` &gt;= 1"),
+    ):  # fmt: skip
+        status, page = await sent(local, **{name: said, "worker_timeout": "1h"})
+        assert status == 422, name
+        (wrong,) = re.findall(r'<span class="wrong" id="wrong-(\w+)">([^<]*)</span>', page)
+        assert wrong[0] == name
+        assert why in wrong[1], wrong
+        assert f'value="{said}"' in page or f">{said}</textarea>" in page or name == "own_fault", (
+            "it stays to be mended"
+        )
+    assert await settings(local) == {}, "and nothing else was set"
+
+
+async def test_who_may_only_read_sees_no_buttons(local: LocalServer, autojump_clock: Any) -> None:
+    await local.submit()
+    await local.call("PATCH", "/api/types/pdf", {"max_running": 4})
+    main = (await page_of(local, "/types/pdf", token=await reader(local))).split("<main")[1]
+    assert "<form" not in main
+    assert "<dt>Run at once, at most</dt><dd><bdi>4</bdi></dd>" in main
+    assert '<dt>Tries</dt><dd><span class="muted">3, not set</span></dd>' in main
+
+
+async def test_what_is_known_of_a_type(local: LocalServer, autojump_clock: Any) -> None:
+    await local.register("w1")
+    for number in range(6):
+        await local.submit(b"%d" % number, source_size=1)
+    for _ in range(2):
+        job_id = (await local.claim(converter="marker 1.4"))["job"]["id"]
+        await trio.sleep(20)
+        await local.call("POST", f"/api/jobs/{job_id}/complete", {"worker_id": "w1", "result": {}})
+    for _ in range(2):
+        job_id = (await local.claim(converter="marker 1.5"))["job"]["id"]
+        said = {"worker_id": "w1", "error": "a loop", "kind": "PageError", "retryable": False}
+        await local.call("POST", f"/api/jobs/{job_id}/fail", said)
+    page = " ".join(re.sub(r"<[^>]*>", " ", await page_of(local, "/types/pdf")).split())
+    for text in (
+        "below 64.0 KiB 2 20 s 20 s", "Of the latest 2 that were completed", "50.0 % of the 4 attempts", "PageError",
+        "marker 1.4 2 0 – marker 1.5 0 1 50.0 %", "w1 online marker 1.5 2 50 %",
+        "2 failures in a row with PageError in a loop, of 2 documents on w1", "after 50 failures in a row",
+    ):  # fmt: skip
+        assert text in page, text
+    await local.call("POST", "/api/types/pdf/pause", {"reason": "it loops"})
+    page = " ".join(re.sub(r"<[^>]*>", " ", await page_of(local, "/types/pdf")).split())
+    assert "by token:1 : it loops ." in page
+    assert "Resume" in page
+    await page_of(local, "/types/none", 404)
+    await local.register("w2", "epub")
+    assert "w2" in await page_of(local, "/types/epub"), "a worker has named it"

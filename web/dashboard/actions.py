@@ -91,7 +91,8 @@ MADE = {
     "POST /api/admin/workers/<worker:worker_id>/regenerate": "made_worker.html",
 }
 # Where the forms stand, by the beginnings of their addresses below `/do/`.
-PAGES_OF = {"jobs": "/jobs", "batches": "/batches", "workers": "/workers", "admin/workers": "/workers",
+PAGES_OF = {"jobs": "/jobs", "types": "/types", "batches": "/batches", "workers": "/workers",
+            "admin/workers": "/workers",
             "operations": "/operations", "admin": "/admin"}  # fmt: skip
 # Where to go when the thing that the page was about is gone.
 GONE = {

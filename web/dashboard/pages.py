@@ -18,7 +18,7 @@ def page_routes(api: Iterable[Route]) -> list[Route]:
         *batches.ROUTES,
         *operations.ROUTES,
         *canaries.ROUTES,
-        *types.ROUTES,
+        *types.type_routes(api),
         *workers.ROUTES,
         *admin.ROUTES,
         *find.ROUTES,

@@ -54,6 +54,7 @@ def install(environment: Environment) -> None:
         "per_hour": per_hour,
         "bars_of": bars_of,
         "spark": spark,
+        "setting_words": setting_words,
         "machine": machine,
         "tries": tries,
     }
@@ -209,6 +210,25 @@ def progress(text: str | None) -> dict[str, Any]:
 
 def _number(value: Any) -> TypeGuard[float]:
     return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < 1e15
+
+
+def setting_words(detail: str) -> str:
+    """What was set, from the record of it: `max attempts 5, breaker not set`; a reason as it is."""
+    try:
+        said = msgspec.json.decode(detail)
+    except msgspec.DecodeError:
+        return detail
+    if not isinstance(said, dict):
+        return detail
+    return ", ".join(f"{name.replace('_', ' ')} {_setting(value)}" for name, value in said.items())
+
+
+def _setting(value: Any) -> str:
+    if value is None:
+        return "not set"
+    if isinstance(value, dict):
+        return " ".join(f"{name}={each}" for name, each in value.items())
+    return str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def facts(text: str | None, *, most: int = 40) -> list[tuple[str, str]]:

@@ -125,6 +125,10 @@ class Insights:
             for type_ in types
         }
 
+    def completed_since(self, type_: str, hour: int) -> int:
+        row = self._ask.row(sql.COMPLETED_SINCE, (hour, type_))
+        return int(row[0]) if row else 0
+
     # --- how long things take
 
     def durations(self, *, now: int) -> dict[str, Durations]:
@@ -178,6 +182,12 @@ class Insights:
 
     def types_with_workers(self) -> set[str]:
         return {row[0] for row in self._ask.rows(sql.TYPES_WITH_WORKERS)}
+
+    def workers_of_type(self, type_: str, *, limit: int) -> list[Worker]:
+        return [rows.worker(row) for row in self._ask.rows(sql.WORKERS_OF_TYPE, (type_, limit))]
+
+    def converters_of_type(self, type_: str, *, limit: int) -> list[tuple[str, int]]:
+        return [(made_by, int(n)) for made_by, n in self._ask.rows(sql.CONVERTERS_OF_TYPE, (type_, limit))]
 
     def workers_by_type(self) -> dict[str, int]:
         return dict(self._ask.rows(sql.WORKERS_BY_TYPE))

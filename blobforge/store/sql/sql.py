@@ -258,6 +258,11 @@ _RANK: Final = "CASE WHEN enabled = 0 THEN 3 WHEN status = 'online' THEN 0 WHEN 
 WORKERS_BY_RANK: Final = f"""
     SELECT {WORKER_COLUMNS}, {_RANK} FROM workers WHERE ({_RANK}, id) > (?6, ?7) AND {_WORKERS_WANTED}
      ORDER BY {_RANK}, id LIMIT ?8"""
+WORKERS_OF_TYPE: Final = f"""
+    SELECT {WORKER_COLUMNS} FROM workers
+     WHERE (registered = 1 OR status <> 'offline')
+       AND (type = ?1 OR EXISTS (SELECT 1 FROM worker_types AS t WHERE t.worker_id = workers.id AND t.type = ?1))
+     ORDER BY {_RANK}, id LIMIT ?2"""
 WORKERS_AMONG: Final = f"""
     SELECT {WORKER_COLUMNS} FROM workers WHERE id IN (SELECT value FROM json_each(?6)) AND {_WORKERS_WANTED}"""
 RUNNING_BY_WORKER: Final = """
@@ -390,6 +395,8 @@ HAPPENINGS: Final = "SELECT slot, type, what, n FROM happenings WHERE step = ? A
 DEPTHS: Final = "SELECT slot, type, status, n FROM depths WHERE step = ? AND slot > ?"
 COMPLETED_BY_TYPE: Final = """
     SELECT type, sum(n) FROM happenings WHERE step = ? AND slot > ? AND what = 'completed' GROUP BY type"""
+COMPLETED_SINCE: Final = """
+    SELECT coalesce(sum(n), 0) FROM happenings WHERE step = 3600 AND slot >= ? AND type = ? AND what = 'completed'"""
 # Of these types (?3).
 ENDED_BY_TYPE: Final = """
     SELECT type, slot, what, n FROM happenings
@@ -625,6 +632,9 @@ KNOWN_CONVERTERS: Final = """
 OF_COMPARED: Final = f"""
     SELECT {JOB_COLUMNS} FROM jobs INDEXED BY jobs_compared
      WHERE compare_until IS NOT NULL AND priority = ? AND id < ? AND id > ? ORDER BY id DESC"""
+CONVERTERS_OF_TYPE: Final = """
+    SELECT made_by, sum(n) FROM converter_counts WHERE type = ? AND n > 0
+     GROUP BY made_by ORDER BY 2 DESC, made_by LIMIT ?"""
 CONVERTER_COUNTS: Final = f"""
     SELECT made_by, status, type, priority, n FROM converter_counts WHERE n > 0 AND {_ORDINARY}"""
 IDS_OF_TAG: Final = "SELECT job_id FROM job_tags WHERE tag = ? LIMIT ?"
