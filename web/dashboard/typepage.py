@@ -13,7 +13,7 @@ from blobforge.forecast import Durations
 from blobforge.job import Job, JobStatus
 from blobforge.jobtype import TypeSettings
 from blobforge.people import AuditEntry
-from blobforge.store.figures import HOUR_MS, Failure, WorkerRates
+from blobforge.store.figures import Failure, WorkerRates
 from blobforge.store.filters import AuditFilter, JobFilter
 from blobforge.store.lists import NEWEST, Cursor
 from blobforge.store.reading import Reader
@@ -163,7 +163,7 @@ def _versions(made: list[tuple[str, int]], workers: list[tuple[Worker, WorkerRat
 
 def _row(reader: Reader, type_: str, causes: Mapping[int, Failure], *, now: int) -> BreakerRow | None:
     row = reader.types.in_a_row(type_)
-    if row is None or not breaker.goes_on(row, reader.insights.completed_since(type_, row.since // HOUR_MS), now=now):
+    if row is None or not breaker.goes_on(row, reader.insights.completed_since(type_, row.hour), now=now):
         return None
     cause = causes.get(row.cause)
     named = f"{cause.kind} in {cause.place}" if cause is not None and cause.place else cause.kind if cause else "?"
