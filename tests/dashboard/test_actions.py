@@ -407,3 +407,29 @@ def test_a_batch_as_a_whole(stage: Stage, page: Page) -> None:
     page.get_by_role("link", name="2", exact=True).click()
     expect(page.locator("tbody tr")).to_have_count(2)
     assert stage.count("jobs", type="whole", status="pending") == 2
+
+
+def test_what_is_set_for_a_type_and_its_pause(stage: Stage, page: Page) -> None:
+    stage.scene().submit("reel.mp4", type="film")
+    other = stage.visitor()
+    other.goto("/types/film")
+    page.goto("/types/film")
+    page.get_by_label("Tries").fill("none")
+    page.get_by_label("Worker time-out").fill("20h")
+    page.get_by_role("button", name="Set", exact=True).click()
+    expect(page.get_by_text("'none' is no number.")).to_be_visible()
+    expect(page.get_by_label("Worker time-out")).to_have_value("20h")
+    assert stage.count("type_settings", type="film") == 0
+    page.get_by_label("Tries").fill("7")
+    page.get_by_role("button", name="Set", exact=True).click()
+    said(page, "Type film: 2 settings are changed.")
+    assert stage.value("type_settings", "max_attempts", type="film") == 7
+    assert stage.value("type_settings", "worker_timeout", type="film") == 20 * 3_600_000
+    page.get_by_label("Reason").fill("release 2.1 loses tables")
+    page.get_by_role("button", name="Pause").click()
+    said(page, "Type film is paused")
+    expect(other.get_by_text("release 2.1 loses tables").first).to_be_visible()
+    page.get_by_role("button", name="Resume").click()
+    said(page, "Jobs of type film are given out again.")
+    expect(other.get_by_text("No job of it is given to any worker")).to_have_count(0)
+    other.context.close()

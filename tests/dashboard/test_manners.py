@@ -93,7 +93,12 @@ def test_what_was_shown_once_is_not_an_error_when_it_is_loaded_anew(stage: Stage
     page.reload()
     expect(page).to_have_url(re.compile("/workers$"))
     expect(page.get_by_role("heading", name="Workers", exact=True)).to_be_visible()
-    for address, place in (("/do/jobs/cancel", "/jobs"), ("/do/admin/tokens", "/admin"), ("/do/theme", "/")):
+    for address, place in (
+        ("/do/jobs/cancel", "/jobs"),
+        ("/do/admin/tokens", "/admin"),
+        ("/do/theme", "/"),
+        ("/do/types/pdf", "/types/pdf"),
+    ):
         page.goto(address)
         expect(page).to_have_url(re.compile(f"{place}(/\\w+)?$"))
 

@@ -4,6 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
+import msgspec
+
+from blobforge.quarantine import Quarantine
+from tests.fixtures.engines import looked_into
 from tests.fixtures.local import LocalServer, virtual_now
 from tests.web.calls import stream
 from web.api.encode import rfc3339
@@ -46,3 +50,13 @@ async def test_what_is_shown_of_it(local: LocalServer, autojump_clock: Any) -> N
     assert (waiting["code"], "in quarantine: w2" in waiting["text"]) == ("next", True)
     assert (await local.claim("w1"))["job"]["id"] == job_id
     assert (await local.call("POST", "/api/workers/none/quarantine", {}))[0] == 404
+
+
+async def test_the_page_of_a_worker_says_when_its_next_trial_is(local: LocalServer, autojump_clock: Any) -> None:
+    await local.register("w1")
+    held = Quarantine(virtual_now(), "it failed all", "pdf", trial_at=virtual_now() + 300_000)
+    with looked_into(local.parts.services.settings.database) as database:
+        database.probe.change("workers", {"quarantine": msgspec.json.encode(held).decode()}, id="w1")
+    status, page = await local.call("GET", "/workers/w1")
+    assert status == 200
+    assert b">in 5 minutes</time>; two that succeed in a row end it" in page

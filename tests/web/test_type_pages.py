@@ -185,7 +185,7 @@ async def test_what_is_known_of_a_type(local: LocalServer, autojump_clock: Any) 
         await local.call("POST", f"/api/jobs/{job_id}/fail", said)
     page = " ".join(re.sub(r"<[^>]*>", " ", await page_of(local, "/types/pdf")).split())
     for text in (
-        "below 64.0 KiB 2 20 s 20 s", "Of the latest 2 that were completed", "50.0 % of the 4 attempts", "PageError",
+        "below 64.0 KiB 2 20 s 20 s", "By 2 completed jobs, the latest", "50.0 % of the 4 attempts", "PageError",
         "marker 1.4 2 0 – marker 1.5 0 1 50.0 %", "w1 online marker 1.5 2 50 %",
         "2 failures in a row with PageError in a loop , of 2 documents on w1", "after 50 failures in a row",
     ):  # fmt: skip

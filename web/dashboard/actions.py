@@ -252,6 +252,8 @@ def _wanted(form: dict[str, list[str]], noun: str) -> list[tuple[str, str]]:
 async def was_there(call: Call) -> Response:
     """The answer of a form, loaded anew: what was shown once is gone, and nothing is done twice."""
     rest = call.params["rest"]
+    if rest.startswith("types/"):
+        return redirect(f"/types/{quote(rest.split('/')[1], safe='')}")
     for beginning, place in PAGES_OF.items():
         if rest.startswith(beginning):
             return redirect(place)
