@@ -21,7 +21,7 @@ class Unfit(Exception):
     """What is in a field is nothing that can be set; it says why."""
 
 
-class Field(msgspec.Struct, frozen=True):
+class SettingField(msgspec.Struct, frozen=True):
     """One setting. `text` is what stands in its field (empty: it is not set); `unless` what holds then."""
 
     name: str
@@ -33,7 +33,7 @@ class Field(msgspec.Struct, frozen=True):
     lines: bool = False
 
 
-def fields_of(settings: TypeSettings, all_: Settings) -> list[Field]:
+def fields_of(settings: TypeSettings, all_: Settings) -> list[SettingField]:
     """The fields for what is set for a type."""
     other = in_force(TypeSettings(), all_)  # what holds where nothing is set
     rate = ""
@@ -43,25 +43,25 @@ def fields_of(settings: TypeSettings, all_: Settings) -> list[Field]:
     quarantine = "on" if other.quarantine else "off"
     breaker = f"{other.breaker:,}" if other.breaker else "none do"
     return [
-        Field("max_running", "Run at once, at most", "A number; 0 is none", _number(settings.max_running),
+        SettingField("max_running", "Run at once, at most", "A number; 0 is none", _number(settings.max_running),
               "no limit"),
-        Field("rate", "Started, at most", "A number and a time, as 100/1m", rate, "no limit"),
-        Field("max_attempts", "Tries", "Of jobs that are submitted without a number of their own",
+        SettingField("rate", "Started, at most", "A number and a time, as 100/1m", rate, "no limit"),
+        SettingField("max_attempts", "Tries", "Of jobs that are submitted without a number of their own",
               _number(settings.max_attempts), f"{other.max_attempts:,}"),
-        Field("retry_backoff", "Wait before the second try", "A time, as 30s or 5m; it doubles with each one",
+        SettingField("retry_backoff", "Wait before the second try", "A time, as 30s or 5m; it doubles with each one",
               _time(settings.retry_backoff), written(other.retry_backoff)),
-        Field("worker_timeout", "Worker time-out", "A time, as 20h: how long a lease lasts without a heartbeat",
+        SettingField("worker_timeout", "Worker time-out", "A time, as 20h: how long a lease lasts without a heartbeat",
               _time(settings.worker_timeout), written(other.worker_timeout)),
-        Field("urgent_after", "Urgent after", "A time, as 2h: what has been ready for longer gets priority 1",
+        SettingField("urgent_after", "Urgent after", "A time, as 2h: what has been ready for longer gets priority 1",
               _time(settings.urgent_after), "never"),
-        Field("breaker", "Failures in a row that pause it", "0 to 100, of one cause and on most workers; 0: none do",
+        SettingField("breaker", "Failures in a row that pause it", "0 to 100, of one cause and on most workers; 0: none do",
               _number(settings.breaker), breaker),
-        Field("own_fault", "A document's own fault",
+        SettingField("own_fault", "A document's own fault",
               "On: one that two sound workers have failed the same way is dead at once", _truth(settings.own_fault),
               "off", ON_OFF),
-        Field("quarantine", "Quarantine of machines", "Whether they are quarantined for what they fail of it",
+        SettingField("quarantine", "Quarantine of machines", "Whether they are quarantined for what they fail of it",
               _truth(settings.quarantine), quarantine, ON_OFF),
-        Field("weights", "Weights of groups", "A line each, as acme=4; =4 is for jobs without a group", weights,
+        SettingField("weights", "Weights of groups", "A line each, as acme=4; =4 is for jobs without a group", weights,
               "each has 1", lines=True),
     ]  # fmt: skip
 
@@ -69,7 +69,7 @@ def fields_of(settings: TypeSettings, all_: Settings) -> list[Field]:
 def changes_of(form: Mapping[str, list[str]], names: list[str]) -> tuple[dict[str, Any], dict[str, str]]:
     """What a person has changed, as members of the API's body; and by field, what is nothing that can be set.
 
-    Each field comes with what stood in it (`was_...`): what somebody else has set meanwhile elsewhere stays.
+    Each field comes with what stood in it (`was_...`): what another administrator has set meanwhile stays.
     """
     changes: dict[str, Any] = {}
     unfit: dict[str, str] = {}
