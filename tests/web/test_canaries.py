@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from typing import Any
+from urllib.parse import urlencode
 
 import trio
 
@@ -142,3 +143,24 @@ async def test_one_that_cannot_be_begun_or_has_ended_says_why(autojump_clock: An
     assert_problem(await local.call("POST", "/api/canaries/1/cancel"), 409, "canary-ended")
     for path in ("", "/report", "/jobs"):
         assert_problem(await local.call("GET", f"/api/canaries/9{path}"), 404, "no-such-canary")
+
+
+async def test_begun_and_stopped_on_its_page(autojump_clock: Any, local: LocalServer) -> None:
+    form = {
+        "Authorization": f"Bearer {local.parts.admin_token}", "Content-Type": "application/x-www-form-urlencoded",
+    }  # fmt: skip
+    await local.register(converter="marker 1.4")
+    await converted(local, 1)
+    page = bytes((await local.call("GET", "/canaries?type=pdf"))[1]).decode()
+    assert 'name="types" value="pdf"' in page
+    assert '<option value="pdf"></option>' in page
+    told = urlencode({"types": "pdf", "made_by": "marker 2.0", "sample": "5", "need_worker": "true"}).encode()
+    assert (await local.call("POST", "/do/canaries", told, headers=form))[0] == 303
+    assert (await local.call("GET", "/api/canaries"))[1]["canaries"] == [], "no worker has it"
+    told = urlencode({"types": "pdf", "made_by": "marker 2.0", "sample": "5"}).encode()
+    response = await local.http.post("/do/canaries", headers=form, data=told)
+    assert (response.status_code, response.headers["Location"]) == (303, "/canaries/1")
+    assert b"/do/canaries/1/cancel" in (await local.call("GET", "/canaries/1"))[1]
+    assert (await local.call("POST", "/do/canaries/1/cancel", b"", headers=form))[0] == 303
+    assert (await local.call("GET", "/api/canaries/1"))[1]["state"] == "cancelled"
+    assert b"/do/canaries/1/cancel" not in (await local.call("GET", "/canaries/1"))[1]

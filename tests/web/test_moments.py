@@ -10,8 +10,8 @@ from tests.fixtures.local import LocalServer
 from web.reads import ReadPool
 
 SHOWN = (
-    "/", "/jobs", "/jobs/1", "/failures", "/types", "/types/pdf", "/workers", "/workers/w1", "/api/jobs", "/api/jobs/1",
-    "/api/jobs/1/events", "/api/jobs/1/attempts", "/api/workers", "/api/workers/w1", "/api/stats",
+    "/", "/jobs", "/jobs/1", "/failures", "/types", "/types/pdf", "/workers", "/workers/w1", "/api/jobs",
+    "/api/jobs/1", "/api/jobs/1/events", "/api/jobs/1/attempts", "/api/workers", "/api/workers/w1", "/api/stats",
     "/api/stats/outlook", "/api/stats/attention", "/api/failures",
 )  # fmt: skip
 

@@ -82,6 +82,8 @@ SAID = {
     "POST /api/batches/<id:batch_id>/cancel": "Batch {batch_id} is closed; operation {operation} cancels its jobs.",
     "POST /api/batches/<id:batch_id>/retry": "Operation {operation} brings jobs of batch {batch_id} back.",
     "DELETE /api/batches/<id:batch_id>": "Operation {operation} deletes batch {batch_id}.",
+    "POST /api/canaries": "Canary {id} has begun: {taken} documents are converted once more.",
+    "POST /api/canaries/<id:canary_id>/cancel": "Canary {canary_id} is stopped; what it has come to stays.",
     "POST /api/jobs/undo": "Undone: {changed} of {matched} jobs are as before.",
 }
 # These answer with a secret, which is shown once, on a page of its own.
@@ -93,9 +95,10 @@ MADE = {
 # Where the forms stand, by the beginnings of their addresses below `/do/`.
 PAGES_OF = {"jobs": "/jobs", "types": "/types", "batches": "/batches", "workers": "/workers",
             "admin/workers": "/workers",
-            "operations": "/operations", "admin": "/admin"}  # fmt: skip
-# Where to go when the thing that the page was about is gone.
-GONE = {
+            "operations": "/operations", "canaries": "/canaries", "admin": "/admin"}  # fmt: skip
+# Where to go when the thing that the page was about is gone, or there is a new one.
+ELSEWHERE = {
+    "POST /api/canaries": "/canaries/{id}",
     "DELETE /api/batches/<id:batch_id>": "/batches",
     "DELETE /api/jobs/<id:job_id>": "/jobs",
     "DELETE /api/workers/<worker:worker_id>": "/workers",
@@ -166,8 +169,13 @@ def _noticing(name: str) -> ActionAnswer:
     async def answered(call: Call, form: dict[str, list[str]], outcome: Any) -> Response:
         given = outcome[1] if isinstance(outcome, tuple) else outcome
         facts = msgspec.to_builtins(given) if isinstance(given, msgspec.Struct) else {}
-        said = SAID[name].format_map(call.params | (facts if isinstance(facts, dict) else {}))
-        response = leave(call, GONE.get(name) or back(call), Notice(said, undo=str(facts.get("undo") or "")))
+        known = call.params | (facts if isinstance(facts, dict) else {})
+        said = SAID[name].format_map(known)
+        response = leave(
+            call,
+            ELSEWHERE[name].format_map(known) if name in ELSEWHERE else back(call),
+            Notice(said, undo=str(facts.get("undo") or "")),
+        )
         return watch(call, response, facts["operation"]) if isinstance(given, wire_bulk.OperationBegun) else response
 
     return answered

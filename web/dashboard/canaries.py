@@ -4,17 +4,21 @@ from __future__ import annotations
 
 from quart import Response
 
-from blobforge.canary import WORST, Canary
+from blobforge.canary import MOST_JOBS, WORST, Canary
+from blobforge.job import JobStatus
 from blobforge.refusals import Refusal
 from blobforge.store.lists import NEWEST
 from blobforge.store.reading import Reader
+from blobforge.worker import WorkerFilter
 from web.api import arrays
 from web.api.canaries import canary_wire, job_wire, made_report
 from web.api.wire_canaries import CanaryWire
 from web.dashboard.page import framed, page
+from web.dashboard.typerows import known_types
 from web.routing import Access, Call, Route
 
 PAGE = 50
+LOOKED_AT = 200  # workers that are online, whose converters are offered
 
 
 async def listed(call: Call) -> Response | Refusal:
@@ -24,14 +28,18 @@ async def listed(call: Call) -> Response | Refusal:
         return numbers
     before = numbers[0] if numbers is not None else NEWEST
 
-    def look(reader: Reader) -> list[tuple[Canary, CanaryWire]]:
+    def look(reader: Reader) -> tuple[list[tuple[Canary, CanaryWire]], list[str], list[str]]:
         found = reader.canaries.page(before=before, limit=PAGE + 1)
-        return [(each, canary_wire(reader, each)) for each in found]
+        types = [each.type for each in known_types(reader) if each.jobs.get(JobStatus.COMPLETED)]
+        there = reader.roster.by_rank(WorkerFilter("online"), after=(0, ""), limit=LOOKED_AT).workers
+        converters = sorted({worker.converter for worker, _ in there if worker.converter is not None})
+        return [(each, canary_wire(reader, each)) for each in found], types, converters
 
-    stats, found = await framed(call, look)
+    stats, (found, types, converters) = await framed(call, look)
     shown = [wire for _, wire in found[:PAGE]]
     return await page(
         call, "canaries.html", title="Canaries", place="/operations", stats=stats, canaries=shown,
+        types=types, converters=converters, type=call.request.args.get("type", ""), most_jobs=MOST_JOBS,
         first="/canaries" if cursor is not None else None,
         following=f"/canaries?cursor={shown[-1].id}" if len(found) > PAGE else None,
     )  # fmt: skip

@@ -43,27 +43,70 @@ def fields_of(settings: TypeSettings, all_: Settings) -> list[SettingField]:
     quarantine = "on" if other.quarantine else "off"
     breaker = f"{other.breaker:,}" if other.breaker else "none do"
     return [
-        SettingField("max_running", "Run at once, at most", "A number; 0 is none", _number(settings.max_running),
-              "no limit"),
+        SettingField(
+            "max_running", "Run at once, at most", "A number; 0 is none", _number(settings.max_running), "no limit"
+        ),
         SettingField("rate", "Started, at most", "A number and a time, as 100/1m", rate, "no limit"),
-        SettingField("max_attempts", "Tries", "Of jobs that are submitted without a number of their own",
-              _number(settings.max_attempts), f"{other.max_attempts:,}"),
-        SettingField("retry_backoff", "Wait before the second try", "A time, as 30s or 5m; it doubles with each one",
-              _time(settings.retry_backoff), written(other.retry_backoff)),
-        SettingField("worker_timeout", "Worker time-out", "A time, as 20h: how long a lease lasts without a heartbeat",
-              _time(settings.worker_timeout), written(other.worker_timeout)),
-        SettingField("urgent_after", "Urgent after", "A time, as 2h: what has been ready for longer gets priority 1",
-              _time(settings.urgent_after), "never"),
-        SettingField("breaker", "Failures in a row that pause it", "0 to 100, of one cause and on most workers; 0: none do",
-              _number(settings.breaker), breaker),
-        SettingField("own_fault", "A document's own fault",
-              "On: one that two sound workers have failed the same way is dead at once", _truth(settings.own_fault),
-              "off", ON_OFF),
-        SettingField("quarantine", "Quarantine of machines", "Whether they are quarantined for what they fail of it",
-              _truth(settings.quarantine), quarantine, ON_OFF),
-        SettingField("weights", "Weights of groups", "A line each, as acme=4; =4 is for jobs without a group", weights,
-              "each has 1", lines=True),
-    ]  # fmt: skip
+        SettingField(
+            "max_attempts",
+            "Tries",
+            "Of jobs that are submitted without a number of their own",
+            _number(settings.max_attempts),
+            f"{other.max_attempts:,}",
+        ),
+        SettingField(
+            "retry_backoff",
+            "Wait before the second try",
+            "A time, as 30s or 5m; it doubles with each one",
+            _time(settings.retry_backoff),
+            written(other.retry_backoff),
+        ),
+        SettingField(
+            "worker_timeout",
+            "Worker time-out",
+            "A time, as 20h: how long a lease lasts without a heartbeat",
+            _time(settings.worker_timeout),
+            written(other.worker_timeout),
+        ),
+        SettingField(
+            "urgent_after",
+            "Urgent after",
+            "A time, as 2h: what has been ready for longer gets priority 1",
+            _time(settings.urgent_after),
+            "never",
+        ),
+        SettingField(
+            "breaker",
+            "Failures in a row that pause it",
+            "0 to 100, of one cause and on most workers; 0: none do",
+            _number(settings.breaker),
+            breaker,
+        ),
+        SettingField(
+            "own_fault",
+            "A document's own fault",
+            "On: one that two sound workers have failed the same way is dead at once",
+            _truth(settings.own_fault),
+            "off",
+            ON_OFF,
+        ),
+        SettingField(
+            "quarantine",
+            "Quarantine of machines",
+            "Whether they are quarantined for what they fail of it",
+            _truth(settings.quarantine),
+            quarantine,
+            ON_OFF,
+        ),
+        SettingField(
+            "weights",
+            "Weights of groups",
+            "A line each, as acme=4; =4 is for jobs without a group",
+            weights,
+            "each has 1",
+            lines=True,
+        ),
+    ]
 
 
 def changes_of(form: Mapping[str, list[str]], names: list[str]) -> tuple[dict[str, Any], dict[str, str]]:
