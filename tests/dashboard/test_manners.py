@@ -112,7 +112,7 @@ def test_where_nothing_is_there_is_a_way_on(stage: Stage, page: Page) -> None:
     expect(page.get_by_role("heading", name="Failures by their cause")).to_be_visible()
 
 
-@pytest.mark.parametrize("address", ["/workers", "/jobs", "/failures", "/"])
+@pytest.mark.parametrize("address", ["/workers", "/jobs", "/failures", "/types/pdf", "/"])
 def test_no_id_is_there_twice(stage: Stage, page: Page, address: str) -> None:
     for number in range(2):
         stage.scene().worker(f"twin-{number}", "twins")

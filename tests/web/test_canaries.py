@@ -149,11 +149,11 @@ async def test_begun_and_stopped_on_its_page(autojump_clock: Any, local: LocalSe
     form = {
         "Authorization": f"Bearer {local.parts.admin_token}", "Content-Type": "application/x-www-form-urlencoded",
     }  # fmt: skip
-    await local.register(converter="marker 1.4")
     await converted(local, 1)
     page = bytes((await local.call("GET", "/canaries?type=pdf"))[1]).decode()
     assert 'name="types" value="pdf"' in page
     assert '<option value="pdf"></option>' in page
+    assert '<option value="marker 1.3"></option>' in page
     told = urlencode({"types": "pdf", "made_by": "marker 2.0", "sample": "5", "need_worker": "true"}).encode()
     assert (await local.call("POST", "/do/canaries", told, headers=form))[0] == 303
     assert (await local.call("GET", "/api/canaries"))[1]["canaries"] == [], "no worker has it"

@@ -217,7 +217,7 @@ const tellTimes = () => {
   }
   // Times of day: in the zone of who reads them, with the day where it is another one.
   const today = new Date(serverTime.now()).toDateString();
-  for (const time of document.querySelectorAll("time[data-clock]")) {
+  for (const time of document.querySelectorAll("time[data-clock]:not([data-exact])")) {
     const at = new Date(time.dateTime);
     const text = (at.toDateString() === today ? timeOfDay : dayAndTime).format(at).replace(",", "");
     if (time.textContent !== text) time.textContent = text;
@@ -226,7 +226,7 @@ const tellTimes = () => {
 
 // Where there is no pointer to hover with, a touch shows the exact time, and another one the distance again.
 addEventListener("click", (event) => {
-  const time = event.target.closest("time[data-ago]");
+  const time = event.target.closest("time[data-ago], time[data-clock]");
   if (!time || time.closest("a, button, summary")) return;
   if (time.toggleAttribute("data-exact")) time.textContent = time.title;
   else tellTimes();
