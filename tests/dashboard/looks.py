@@ -40,6 +40,17 @@ def scrolls_sideways(page: Page) -> bool:
     return bool(page.evaluate("document.documentElement.scrollWidth > innerWidth"))
 
 
+def small_targets(page: Page) -> list[str]:
+    """What is to be touched and is less than 24 pixels high or wide."""
+    found: list[str] = page.evaluate(
+        """() => [...document.querySelectorAll("button, .button, select, summary, .top a, input:not([type=checkbox])")]
+            .filter(each => { const box = each.getBoundingClientRect();
+                              return box.width && Math.min(box.width, box.height) < 24; })
+            .map(each => each.outerHTML.slice(0, 120))"""
+    )
+    return found
+
+
 @contextmanager
 def refreshes(page: Page) -> Iterator[list[Request]]:
     """The refreshes that the page's script makes meanwhile."""

@@ -14,7 +14,7 @@ import pytest
 from playwright.sync_api import BrowserContext, Page, Request, expect
 
 from tests.dashboard.conftest import Stage
-from tests.dashboard.looks import PHONE, WIDE, scrolls_sideways
+from tests.dashboard.looks import PHONE, WIDE, scrolls_sideways, small_targets
 from tests.dashboard.scene import Scene
 from tests.dashboard.screenshots import pages, sign_in
 from tests.fixtures.server import ServerProcess
@@ -86,6 +86,7 @@ def test_every_page(stage: Stage, wide: Page, phone: Page, plain: Page, name: st
     phone.goto(address)
     expect(phone.locator("h1").first).to_contain_text(HEADINGS[name])
     assert not scrolls_sideways(phone)
+    assert small_targets(phone) == []
 
     plain.goto(address)
     expect(plain.locator("h1").first).to_contain_text(HEADINGS[name])
