@@ -43,7 +43,8 @@ def scrolls_sideways(page: Page) -> bool:
 def small_targets(page: Page) -> list[str]:
     """What is to be touched and is less than 24 pixels high or wide."""
     found: list[str] = page.evaluate(
-        """() => [...document.querySelectorAll("button, .button, select, summary, .top a, input:not([type=checkbox])")]
+        """() => [...document.querySelectorAll("button, .button, select, summary, .top a, input")]
+            .filter(each => each.type !== "checkbox")
             .filter(each => { const box = each.getBoundingClientRect();
                               return box.width && Math.min(box.width, box.height) < 24; })
             .map(each => each.outerHTML.slice(0, 120))"""
