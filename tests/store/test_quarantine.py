@@ -16,6 +16,7 @@ from actors.messages import (
     ExpireLeases,
     Fail,
     ObjectSeen,
+    Prune,
     QuarantineWorker,
     ReadmitWorker,
     Register,
@@ -254,6 +255,17 @@ def test_by_hand_overrules(shop: Shop) -> None:
     shop.do(ReadmitWorker(BAD, "token:1"))
     shop.fail(BAD, 3)
     assert shop.held() is None, "also of one that was in none, what it had failed does not count any more"
+
+
+def test_who_is_silent_for_long_is_forgotten_but_not_a_quarantine_by_hand(shop: Shop) -> None:
+    for worker_id, by in (("b", None), (BAD, "ann")):
+        worker = shop.store.worker(worker_id)
+        assert worker is not None
+        with shop.store.transaction():
+            shop.store.save_worker(worker, replace(worker, quarantine=Quarantine(shop.now, 'said "by": "x"', by=by)))
+    shop.do(*(Unregister(ADMIN, worker_id) for worker_id in ("a", "b", BAD)))
+    shop.do(Prune((), limit=10, workers_before=shop.now + 1))
+    assert [each for each in (*GOOD, BAD) if shop.store.worker(each)] == ["c", BAD]
 
 
 def test_it_can_be_turned_off(tmp_path: Path, engine: str) -> None:

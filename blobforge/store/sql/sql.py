@@ -241,7 +241,7 @@ WORKER: Final = f"SELECT {WORKER_COLUMNS} FROM workers WHERE id = ?"
 FORGETTABLE_WORKERS: Final = f"""
     SELECT {WORKER_COLUMNS} FROM workers
      WHERE status = 'offline' AND enabled = 1 AND secret_hash IS NULL AND coalesce(last_heartbeat, 0) < ?
-       AND updated_at < ?
+       AND updated_at < ? AND (quarantine IS NULL OR quarantine NOT LIKE '%"by":"%')
        AND NOT EXISTS (SELECT 1 FROM jobs WHERE jobs.status = 'running' AND jobs.worker_id = workers.id)
      LIMIT ?"""
 # A fleet is some thousand rows: they are walked for what matches. `casefold` is ours. A parameter has its type from
