@@ -40,11 +40,8 @@ async def open_one(client: AsyncClient, batch: str) -> int:
 
     if is_number(batch):
         return int(batch)
-    found = await client.list_batches(name=batch, limit=1)
-    if found.batches and found.batches[0].state == "open":
-        return found.batches[0].id
     while True:
-        try:
+        try:  # first: who may only submit is refused a look at what is there
             return (await client.make_batch(batch)).id
         except ApiError as error:
             if error.type != "batch-exists":
@@ -54,10 +51,10 @@ async def open_one(client: AsyncClient, batch: str) -> int:
 
 
 async def _open_of(client: AsyncClient, name: str) -> int | None:
-    """The open one of those of this name. It need not be the latest."""
+    """The open one of those of this name. It need not be the latest, but mostly is."""
     cursor = None
     while True:
-        page = await client.list_batches(name=name, limit=100, cursor=cursor)
+        page = await client.list_batches(name=name, limit=1 if cursor is None else 100, cursor=cursor)
         for each in page.batches:
             if each.state == "open":
                 return each.id
