@@ -319,7 +319,7 @@ class Writer:
         answer = perform(tx, message)
         if audit is not None and not isinstance(answer, Refusal):
             self._store.insert_audit(_entry(audit, tx.now))
-        if repeat is not None and not _may_still_wait(message, answer):
+        if repeat is not None and not _comes_again(message, answer):
             self._store.remember(
                 repeat.subject, repeat.key, repeat.fingerprint, msgspec.msgpack.encode(answer), now=tx.now
             )
@@ -373,8 +373,11 @@ def _entry(audit: Audit, now: int) -> AuditEntry:
     return AuditEntry(0, now, audit.actor, name, audit.address, audit.action, subject, detail)
 
 
-def _may_still_wait(message: Command, answer: Answer) -> bool:
-    """Whether this is "no job" to a claim whose time is not over: the scheduler will ask again for it."""
+def _comes_again(message: Command, answer: Answer) -> bool:
+    """Whether the same is to be asked once more: after a refusal that says so, and for a claim whose time is not over
+    and that was given no job, which the scheduler asks for."""
+    if isinstance(answer, Refusal):
+        return answer.retry_after is not None
     return isinstance(message, Claim) and message.wait > 0 and isinstance(answer, Granted) and not answer.jobs
 
 

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import trio
 
+from actors.effects import beginning
 from blobforge.outward.calling import CallAnswer
 from tests.fixtures.local import LocalServer
 from tests.web.calls import HEX, assert_problem, put_output, state, token, without_signatures, worker
@@ -298,6 +299,19 @@ async def test_what_never_reached_the_state_takes_no_key(local: LocalServer, aut
     """A body that cannot be read is corrected and sent again under the same key."""
     assert_problem(await local.call("POST", "/api/jobs", {"type": 1}, headers=keyed(local, "k")), 422, "invalid")
     assert (await local.call("POST", "/api/jobs", JOB, headers=keyed(local, "k")))[0] == 201
+
+
+async def test_who_is_told_to_come_again_may(
+    local: LocalServer, autojump_clock: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A refusal for now is none for a day: clients repeat a 429 or 503 under the key that it had."""
+    begin = ("POST", "/api/jobs/cancel", {"type": "pdf", "background": True})
+    monkeypatch.setattr(beginning, "MOST_OPEN", 0)
+    assert_problem(await local.call(*begin, headers=keyed(local, "k")), 429, "slow-down")
+    monkeypatch.setattr(beginning, "MOST_OPEN", 1)
+    status, begun = await local.call(*begin, headers=keyed(local, "k"))
+    assert status == 202
+    assert await local.call(*begin, headers=keyed(local, "k")) == (status, begun)
 
 
 @pytest.mark.parametrize("key", ["", "x" * 256, "a\tb"])
