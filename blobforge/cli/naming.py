@@ -41,7 +41,7 @@ async def open_one(client: AsyncClient, batch: str) -> int:
     if is_number(batch):
         return int(batch)
     while True:
-        try:  # first: who may only submit is refused a look at what is there
+        try:  # first: a caller with the scope `submit` alone may not look at what is there
             return (await client.make_batch(batch)).id
         except ApiError as error:
             if error.type != "batch-exists":
