@@ -29,6 +29,12 @@ def test_the_keys_lead_to_a_worker_to_a_job_and_to_what_a_page_can_do(stage: Sta
     page.keyboard.press("Enter")
     expect(page).to_have_url(re.compile(f"/jobs/{job}$"))
 
+    page.keyboard.press("Control+k")
+    page.keyboard.type("findin")
+    dialog.get_by_role("link", name="Type finding").click()
+    expect(page).to_have_url(re.compile("/types/finding$"))
+    page.goto(f"/jobs/{job}")
+
     page.get_by_role("link", name="Find", exact=True).click()
     page.keyboard.type("cancel")
     act = dialog.get_by_role("button", name="Action Cancel")

@@ -72,7 +72,7 @@ def _in_database(reader: Reader, text: str) -> list[Match]:
         *found,
         Match("Jobs", f"Jobs with “{text}”", f"/jobs?{urlencode({'q': text})}", "in their path"),
         *(Match("Worker", each.id, f"/workers/{quote(each.id, safe='')}", each.name or "") for each, _ in workers),
-        *(Match("Type", each, f"/jobs?{urlencode({'type': each})}", "its jobs") for each in types),
+        *(Match("Type", each, f"/types/{quote(each, safe='')}") for each in types),
         *(Match("Batch", each.name, f"/batches/{each.id}", f"batch {each.id}") for each in named[:MOST]),
     ]
 
