@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
 
@@ -26,6 +26,20 @@ from blobforge.cli.selection import chosen, each_page, job_filters, next_one, se
 
 if TYPE_CHECKING:
     from blobforge.client import AsyncClient, Attempt, Job, JobPage, JobWaiting
+    from blobforge.client.types import ChildJob
+
+MOST_OF_FAMILY = 2_000
+
+
+class Member(NamedTuple):
+    """A job of a family, how deep it stands, and the output that it came of."""
+
+    depth: int
+    job_id: int
+    type: str
+    status: str
+    output: str
+
 
 _HEADERS = ("ID", "STATUS", "TYPE", "PRIO", "TRIES", "UPDATED", "SOURCE", "NOTE")
 
@@ -195,6 +209,24 @@ async def _get_job(job_id: int, client: AsyncClient) -> Job:
     return await client.get_job(job_id)
 
 
+@jobs.command("family")
+@click.argument("job_id", metavar="JOB", type=click.IntRange(min=1))
+@session_options
+@pass_session
+def family(session: CliSession, /, job_id: int) -> None:
+    """Show all that came of a document by its chain, and where it stopped.
+
+    JOB is any job of the family: the list begins with the one that was submitted. At most 2,000 are shown.
+    """
+    for member in session.run(partial(_family, job_id)):
+        if session.json:
+            click.echo(output.json_line(member._asdict()))
+        else:
+            stopped = "  <- stopped here" if member.status in ("dead", "cancelled") else ""
+            shown = f"{member.job_id}  {member.type}  {member.status}  {output.one_line(member.output)}{stopped}"
+            click.echo(f"{'  ' * member.depth}{shown}")
+
+
 async def _get_result(job_id: int, client: AsyncClient) -> bytes:
     return await client.job_result(job_id)
 
@@ -238,6 +270,45 @@ def _show_job(job: Job) -> None:
         click.echo(f"  {output.one_line(of)}: job {child.job_id} ({child.type}), {child.status}")
     if (more := (job.children_total or 0) - len(job.children or [])) > 0:
         click.echo(f"  and {more:,} more")
+
+
+async def _family(job_id: int, client: AsyncClient) -> list[Member]:
+    """The job that all of its family came of, and, depth first, what came of each, with how deep it stands."""
+    from blobforge.client import ApiError
+
+    job = await client.get_job(job_id)
+    above = {job.id}
+    while job.parent is not None and job.parent not in above:
+        above.add(job.parent)
+        try:
+            job = await client.get_job(job.parent)
+        except ApiError as error:
+            if error.status != 404:
+                raise
+            break  # it was deleted: what is left begins here
+    found = [Member(0, job.id, job.type, job.status, job.source_path or "")]
+    seen, left = {job.id}, [(1, each) for each in reversed(await _children(job.id, client))]
+    while left and len(found) < MOST_OF_FAMILY:
+        depth, child = left.pop()
+        name = "all of these" if child.joins else child.output
+        name = f"{name}, of a former result" if child.former else name
+        found.append(Member(depth, child.job_id, child.type, child.status, name))
+        if child.job_id not in seen:
+            seen.add(child.job_id)
+            left += [(depth + 1, each) for each in reversed(await _children(child.job_id, client))]
+    return found
+
+
+async def _children(job_id: int, client: AsyncClient) -> list[ChildJob]:
+    """What came of a job's outputs; what joins it stands where it is joined."""
+    found: list[ChildJob] = []
+    cursor: str | None = None
+    while len(found) < MOST_OF_FAMILY:
+        page = await client.list_children(job_id, limit=200, cursor=cursor)
+        found += page.children
+        if (cursor := page.next_cursor) is None:
+            break
+    return sorted(found, key=lambda each: each.joins)
 
 
 def _steps(then: Sequence[Mapping[str, Any]]) -> str:

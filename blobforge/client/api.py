@@ -28,6 +28,7 @@ from blobforge.client.types import (
     BatchAnswer,
     BatchItem,
     BulkDone,
+    ChildPage,
     Comparison,
     ComparisonPage,
     Database,
@@ -241,6 +242,12 @@ class Endpoints(FileEndpoints, AttemptEndpoints, BatchEndpoints, AdminEndpoints)
         """Add tags to a job, and remove some."""
         body = {"add": list(add), "remove": list(remove)}
         return await self._call("PATCH", f"/api/jobs/{job_id}/tags", StatusAnswer, body=body)
+
+    async def list_children(self, job_id: int, *, limit: int | None = None, cursor: str | None = None) -> ChildPage:
+        """One page of what came of a job's outputs, by its chain."""
+        return await self._call(
+            "GET", f"/api/jobs/{job_id}/children", ChildPage, params=without_none(limit=limit, cursor=cursor)
+        )
 
     async def list_paths(self, job_id: int, *, limit: int | None = None, cursor: int | None = None) -> PathPage:
         """One page of the paths under which a job's source was submitted."""

@@ -38,6 +38,7 @@ from blobforge.client.types import (
     CanaryJobPage,
     CanaryPage,
     CanaryReport,
+    ChildPage,
     Comparison,
     ComparisonPage,
     Database,
@@ -359,6 +360,10 @@ class Client(BlockingClient):
     def change_tags(self, job_id: int, *, add: Sequence[str] = (), remove: Sequence[str] = ()) -> StatusAnswer:
         """Add tags to a job, and remove some."""
         return self._run(partial(self._client.change_tags, job_id, add=add, remove=remove))
+
+    def list_children(self, job_id: int, *, limit: int | None = None, cursor: str | None = None) -> ChildPage:
+        """One page of what came of a job's outputs, by its chain."""
+        return self._run(partial(self._client.list_children, job_id, limit=limit, cursor=cursor))
 
     def list_paths(self, job_id: int, *, limit: int | None = None, cursor: int | None = None) -> PathPage:
         """One page of the paths under which a job's source was submitted."""

@@ -45,6 +45,12 @@ class ChildJob(msgspec.Struct, frozen=True, kw_only=True):
     joins: bool = False
 
 
+class ChildPage(msgspec.Struct, frozen=True, kw_only=True):
+    children: list[ChildJob]
+    total: int = 0
+    next_cursor: str | None = None
+
+
 class Job(msgspec.Struct, frozen=True, kw_only=True):
     """A job as the server describes it; `attempt_history` only where one job is asked for."""
 

@@ -200,7 +200,7 @@ class OutputLookups(Protocol):
 class KinLookups(Protocol):
     """What came of the outputs of accepted attempts."""
 
-    def of(self, parent: int, *, after: tuple[int, int, str] = (0, -1, ""), limit: int) -> list[Kin]:
+    def of(self, parent: int, *, after: tuple[int, int, str] = (0, 0, ""), limit: int) -> list[Kin]:
         """By attempt, step and name, behind these."""
 
     def manifest(self, source_hash: str) -> str | None:

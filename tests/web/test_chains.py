@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 import trio
@@ -82,6 +83,19 @@ async def test_what_a_stage_has_brought_comes_with_the_claim_that_joins_it(
         assert await answer.get_data(as_text=False) == each["name"].partition("/")[2].encode()
     parent = await local.job(1)
     assert [each["job_id"] for each in parent["children"] if each.get("joins")] == [grant["job"]["id"]]
+    found: list[int] = []
+    cursor = ""
+    while True:
+        status, answer = await local.call("GET", f"/api/jobs/1/children?limit=2{cursor}")
+        assert (status, answer["total"]) == (200, 3)
+        found += [each["job_id"] for each in answer["children"]]
+        if "next_cursor" not in answer:
+            break
+        cursor = f"&cursor={quote(answer['next_cursor'])}"
+    assert sorted(found) == [2, 3, 4]
+    status, answer = await local.call("GET", "/api/jobs/2/children")
+    assert (status, answer) == (200, {"children": [], "total": 0})
+    assert_problem(await local.call("GET", "/api/jobs/9/children"), 404, "no-such-job")
 
 
 @pytest.mark.parametrize(

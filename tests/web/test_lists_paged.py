@@ -26,7 +26,8 @@ from web.api.timeline import latest
 
 # What holds a list and has no pages, each with what bounds it.
 BOUNDED = {
-    "/api/jobs/<id:job_id>": "the last 50 attempts; the others at /attempts. The first 50 paths; all at /paths",
+    "/api/jobs/<id:job_id>": "the last 50 attempts; the others at /attempts. The first 50 paths; all at /paths. "
+    "The first 50 children; all at /children",
     "/api/jobs/<id:job_id>/result": "one value, as large as a completion may be",
     "/api/failures/<id:failure_id>": "20 workers",
     "/api/workers/<worker:worker_id>": "the first hundred jobs that it runs",

@@ -27,6 +27,7 @@ from actors.messages import (
     Submitted,
 )
 from blobforge import life
+from blobforge.chain import Kin
 from blobforge.forecast import Durations, Expected, expected_end
 from blobforge.job import Job, JobStatus, no_such_job
 from blobforge.objects.keys import source_key
@@ -44,6 +45,7 @@ from web.problems import item_problem
 from web.routing import Access, Call, Route
 
 CHILDREN_SHOWN = 50
+FIRST_CHILD = (0, -(2**31), "")  # behind which all are
 MOST_CHILDREN = 100_000  # are counted
 PATHS_SHOWN = 50  # of one job, beside what else there is of it
 VERIFY_WAIT = 10.0  # seconds that `uploaded` waits for the check of the bytes before it answers "uploading"
@@ -258,12 +260,41 @@ async def paths(call: Call) -> wire_jobs.PathsWire | Refusal:
     return await call.services.reads.moment(read) or no_such_job(job_id)
 
 
+async def children(call: Call) -> wire_jobs.ChildrenWire | Refusal:
+    """What came of a job's outputs, page by page."""
+    job_id = call.params["job_id"]
+    wanted = query(call.request.args, wire_jobs.ChildrenQuery)
+    if isinstance(wanted, Refusal):
+        return wanted
+    after = FIRST_CHILD
+    if wanted.cursor is not None:
+        attempt, step, name = wanted.cursor.split(":", 2)
+        after = (int(attempt), int(step), name)
+
+    def read(reader: Reader) -> wire_jobs.ChildrenWire | None:
+        job = reader.job_in_short(job_id)
+        if job is None:
+            return None
+        found = reader.kin.of(job_id, after=after, limit=wanted.limit + 1) if job.chain is not None else []
+        shown, more = found[: wanted.limit], len(found) > wanted.limit
+        last = shown[-1] if more else None
+        return wire_jobs.ChildrenWire(
+            children=_children(reader, job, shown),
+            total=reader.kin.count(job_id, most=MOST_CHILDREN),
+            next_cursor=f"{last.attempt}:{last.step}:{last.name}" if last is not None else None,
+        )
+
+    return await call.services.reads.moment(read) or no_such_job(job_id)
+
+
 def children_of(reader: Reader, job: Job, *, limit: int) -> list[wire_jobs.ChildWire]:
     """The first of what came of a job's outputs."""
-    if job.chain is None:
-        return []
+    return _children(reader, job, reader.kin.of(job.id, limit=limit)) if job.chain is not None else []
+
+
+def _children(reader: Reader, job: Job, kins: list[Kin]) -> list[wire_jobs.ChildWire]:
     found = []
-    for kin in reader.kin.of(job.id, limit=limit):
+    for kin in kins:
         child = reader.job_in_short(kin.job_id)
         if child is not None:
             former = kin.attempt != job.result_attempt
@@ -430,6 +461,8 @@ ROUTES = [
     *(Route(method, "/api/jobs/<id:job_id>/requires", Access.SUBMIT, set_requirements,
             "Change what a job requires of its worker", body=wire_jobs.RequiresBody, gives=wire_common.Changed,
             audit="job.requires") for method in ("PATCH", "POST")),
+    Route("GET", "/api/jobs/<id:job_id>/children", Access.READ, children,
+          "What came of a job's outputs, by its chain", gives=wire_jobs.ChildrenWire, query=wire_jobs.ChildrenQuery),
     Route("GET", "/api/jobs/<id:job_id>/paths", Access.READ, paths,
           "The paths under which a job's source was submitted", gives=wire_jobs.PathsWire,
           query=wire_jobs.PathsQuery),

@@ -256,6 +256,21 @@ class ChildWire(msgspec.Struct, frozen=True, omit_defaults=True):
     joins: bool = False
 
 
+class ChildrenQuery(msgspec.Struct, frozen=True):
+    """`cursor` is `next_cursor` of an earlier answer."""
+
+    limit: Annotated[int, Meta(ge=1, le=200)] = 100
+    cursor: Annotated[str, Meta(max_length=600, pattern=r"^[0-9]{1,18}:-?[0-9]{1,4}:[^\x00]*\Z")] | None = None
+
+
+class ChildrenWire(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
+    """By attempt, step and output. A job that joins several stands before what it joins."""
+
+    children: list[ChildWire]
+    total: int
+    next_cursor: str | None = None
+
+
 class JobWire(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     """Absent where null; `attempt_history` (the latest 50, their long texts cut), `attempts_total` and
     `waiting` are there when one job is asked for.

@@ -66,7 +66,7 @@ class KinLookups:
     def __init__(self, ask: Queries) -> None:
         self._ask = ask
 
-    def of(self, parent: int, *, after: tuple[int, int, str] = (0, -1, ""), limit: int) -> list[Kin]:
+    def of(self, parent: int, *, after: tuple[int, int, str] = (0, 0, ""), limit: int) -> list[Kin]:
         return [_kin(row) for row in self._ask.rows(sql.KIN_OF, (parent, *after, limit))]
 
     def manifest(self, source_hash: str) -> str | None:

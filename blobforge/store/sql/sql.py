@@ -550,9 +550,12 @@ LENDS: Final = "SELECT 1 FROM kin WHERE parent = ? AND attempt = ? AND lent = 1 
 LENDING: Final = "SELECT DISTINCT attempt FROM kin WHERE parent = ? AND lent = 1"
 KIN_OF_ATTEMPT: Final = f"SELECT {_KIN} FROM kin WHERE parent = ? AND attempt = ? ORDER BY step, name LIMIT ?"
 KIN_OF: Final = f"""
-    SELECT {_KIN} FROM kin WHERE parent = ? AND (attempt, step, name) > (?, ?, ?)
+    SELECT {_KIN} FROM kin
+     WHERE parent = ? AND (attempt, step, name) > (?, ?, ?) AND (step >= 0 OR lent = 0)
      ORDER BY attempt, step, name LIMIT ?"""
-COUNT_KIN: Final = "SELECT count(*) FROM (SELECT 1 FROM kin WHERE parent = ? LIMIT ?) AS each"
+COUNT_KIN: Final = (
+    "SELECT count(*) FROM (SELECT 1 FROM kin WHERE parent = ? AND (step >= 0 OR lent = 0) LIMIT ?) AS each"
+)
 KIN_OF_STAGE: Final = f"""
     SELECT {_KIN} FROM kin WHERE parent = ? AND attempt = ? AND step = ? ORDER BY name LIMIT ?"""
 KIN_OF_JOB: Final = f"SELECT {_KIN} FROM kin WHERE job_id = ? AND step >= 0 ORDER BY parent, attempt, step, name"
