@@ -35,6 +35,16 @@ StepType = Annotated[
         examples=["summary"],
     ),
 ]
+JoinType = Annotated[
+    str,
+    Meta(
+        min_length=1,
+        max_length=100,
+        pattern=NO_SLASH,
+        description="No slash, no space at either end; with the same options, not that of a step above it",
+        examples=["book"],
+    ),
+]
 JobType = Annotated[
     str,
     Meta(

@@ -19,6 +19,7 @@ from web.api.wire_common import (
     GivenTag,
     Group,
     JobType,
+    JoinType,
     Json,
     MadeBy,
     MaxAttempts,
@@ -41,9 +42,9 @@ class JoinBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_def
     """One more job of this type when all that the step has made of one result have ended: its source is the manifest
     of what they brought."""
 
-    type: StepType
+    type: JoinType
     options: Json | None = None
-    then: Annotated[list[StepBody], Meta(max_length=MOST_STEPS)] = []
+    then: Annotated[list[StepBody], Meta(max_length=MOST_STEPS, examples=[[]])] = []
 
 
 class StepBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
@@ -53,7 +54,7 @@ class StepBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_def
     type: StepType
     outputs: Annotated[str, Meta(min_length=1, max_length=LONGEST_PATTERN, pattern=r"^[^\x00-\x1f\x7f]+\Z")] = "*"
     options: Json | None = None
-    then: Annotated[list[StepBody], Meta(max_length=MOST_STEPS)] = []
+    then: Annotated[list[StepBody], Meta(max_length=MOST_STEPS, examples=[[]])] = []
     join: JoinBody | None = None
 
 
