@@ -19,6 +19,7 @@ import structlog
 import trio
 
 from actors import orphans, sweeper
+from actors.indexer import Indexer
 from actors.mailbox import Envelope, Mailbox, ask
 from actors.messages import (
     Backfill,
@@ -128,6 +129,7 @@ class Janitor:
         self._round = self._round_results = 0  # jobs, and replaced results, pruned since the last rest
         self._prune_at = self._delete_at = self._vacuum_at = self._fill_at = 0.0
         self._recounter = None if find_miscounts is None else Recounter(self._ask, find_miscounts, leads=leads)
+        self.indexer = Indexer(self._ask, leads=leads)
         self._sweeper = Sweeper(self._searcher(sweeper.PLAN), self._ask)
         self._orphans = self._searcher(orphans.PLAN)
         self._take_up_at = self._hurry_at = 0.0
@@ -151,6 +153,7 @@ class Janitor:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._leave_mark)
             nursery.start_soon(self._sweeper.run)
+            nursery.start_soon(self.indexer.run)
             if self._recounter is not None:
                 nursery.start_soon(self._recounter.run)
             nursery.start_soon(self._keep_house)

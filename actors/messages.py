@@ -984,6 +984,19 @@ class Backfill(Message[Backfilled], frozen=True):
     limit: int = 100
 
 
+class TextsIndexed(Success, frozen=True):
+    """`jobs`: how many were looked at. `more`: there may be further ones."""
+
+    jobs: int
+    more: bool
+
+
+class IndexTexts(Message[TextsIndexed], frozen=True):
+    """Put into the index of texts what at most `limit` jobs say."""
+
+    limit: int
+
+
 class RecountBegun(Success, frozen=True):
     """`older`: the last turn of a server of an older release, if what it does not keep was not counted since.
     `recount`: the number of the recount that was begun, if one was."""
@@ -1382,7 +1395,7 @@ Command = (
     | Purge | Ping | SettleFork | BeginRecount | CorrectCounts | Batch | RecordBulk
     | BeginCanary | CancelCanary
     | BeginOperation | SelectJobs | AdvanceOperation | EndOperation | UndoOperation | PruneOperations
-    | DeleteJob | Prune | TakeDoomed | DeletionsTried | FreePages | Backfill
+    | DeleteJob | Prune | TakeDoomed | DeletionsTried | FreePages | Backfill | IndexTexts
     | BeginSearch | TakeUpSearch | AdvanceSearch
     | RecordDrill | LeaveCheckpoints
     | CreateWebhook | ChangeWebhook | RotateSecret | DeleteWebhook | PingWebhook | DeliverAgain | DeliverRangeAgain
@@ -1395,7 +1408,7 @@ Answer = (
     | Submitted | SourceSettledFor | Granted | Completed | AttemptFailed | Released | Expired | WorkerRegistered
     | OutputsTold | HeartbeatSeen | WorkerChanged | TypeChanged | JobChanged | TokenCreated | Done | BatchDone
     | BulkDone
-    | JobDeleted | Pruned | ToDelete | SearchStands | PagesFreed | Backfilled | RecountBegun
+    | JobDeleted | Pruned | ToDelete | SearchStands | PagesFreed | Backfilled | TextsIndexed | RecountBegun
     | CountsCorrected
     | Hurried | TimesHeeded | Undone | Purged | Sampled | OperationBegun | OperationStands
     | CanaryBegun | CanaryEnded

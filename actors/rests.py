@@ -10,7 +10,7 @@ TRY_AGAIN = 30.0  # seconds after the store, or the writer, could not
 NEVER = float("inf")
 
 
-def rested(began: float) -> float:
-    """When to go on after work that began then."""
+def rested(began: float, *, share: float = REST_SHARE) -> float:
+    """When to go on after work that began then: it rests `share` times as long."""
     now = trio.current_time()
-    return now + max(SHORTEST_REST, REST_SHARE * (now - began))
+    return now + max(SHORTEST_REST, share * (now - began))

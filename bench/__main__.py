@@ -34,6 +34,7 @@ BENCHES = (
     "pages",
     "ingest",
     "results",
+    "search",
 )
 
 

@@ -46,6 +46,7 @@ VALUES: dict[str, Value] = {
     "share_of_apsw": Value("of apsw", ".2f", more=True),
     "p50_ms": Value("p50 ms", ",.2f", more=False),
     "p90_ms": Value("p90 ms", ",.2f", more=False),
+    "p95_ms": Value("p95 ms", ",.2f", more=False),
     "p99_ms": Value("p99 ms", ",.2f", more=False),
     "worst_ms": Value("worst ms", ",.2f", more=False),
     "few_ms": Value("few ms", ",.2f", more=False),

@@ -34,6 +34,7 @@ from bench import (
     pages,
     report,
     results,
+    search,
     several,
     start,
     submit,
@@ -76,6 +77,7 @@ TINY = {
     "pages": pages.Pages(few=600, many=700, rounds=2, warm=0),
     "ingest": ingest.Ingests(files=3, size=10, runs=1),
     "results": results.Results(results=3, size=10, runs=1, s3="no"),
+    "search": search.Searches(jobs=600, rounds=2, batches=1, runs=1),
 }  # fmt: skip
 
 

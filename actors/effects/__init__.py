@@ -35,6 +35,7 @@ from actors.effects import (
     retention,
     searches,
     submission,
+    texts,
     times,
     webhooks,
 )
@@ -88,6 +89,7 @@ from actors.messages import (
     Heartbeat,
     HeedTimes,
     HurryJobs,
+    IndexTexts,
     Item,
     ItemOutcome,
     LeaveCheckpoints,
@@ -293,6 +295,8 @@ def _apply(tx: Transaction, message: Command) -> Answer:  # noqa: PLR0912, PLR09
             return recounts.correct(tx, message)
         case Backfill():
             return backfill.backfill(tx, message)
+        case IndexTexts():
+            return texts.index(tx, message)
         case FreePages():
             return periodic.free_pages(tx, message)
         case Ping():

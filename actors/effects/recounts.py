@@ -36,6 +36,7 @@ def correct(tx: Transaction, message: CorrectCounts) -> CountsCorrected:
         tx.store.batch_changed(batch)
     if message.done:
         tx.store.counted()
+        tx.store.texts.indexed(upto=0)  # tags and paths may have changed without a word: it is made anew
         log.info("counted anew what servers of an older release have not kept", upto=message.older)
     return CountsCorrected(holds=True, jobs=jobs)
 

@@ -70,7 +70,12 @@ def superseded(session: CliSession, /, *, older_than: float | None, keep: int | 
 @click.option("--tag", metavar="TAG", shell_complete=suggest.tags, help="Only of jobs with this tag.")
 @click.option("--batch", metavar="BATCH", callback=named, help="Only of jobs of this batch: its number, or its name.")
 @click.option("--made-by", metavar="'NAME<VERSION'", help="Only results of these converters, as 'marker<1.3'.")
-@click.option("--search", "q", metavar="TEXT", help="Only of jobs whose source path contains this.")
+@click.option(
+    "--search",
+    "q",
+    metavar="TEXT",
+    help="Only of jobs with this in a path or tag, this worker, or a source whose hash begins so.",
+)
 @click.option("--since", metavar="TIME", callback=moment, help="Only of jobs completed since this, as in 2026-11-23.")
 @click.option(
     "--status",

@@ -64,7 +64,12 @@ def _filters(command: Decorated, priority: str) -> Decorated:
             "--failure", type=click.IntRange(min=1), metavar="ID", help="Only jobs of this cause of failure."
         ),
         click.option(priority, type=click.IntRange(1, 5), help="Only jobs of this priority."),
-        click.option("--search", "q", metavar="TEXT", help="Only jobs whose source path contains this."),
+        click.option(
+            "--search",
+            "q",
+            metavar="TEXT",
+            help="Only jobs with this in a path or tag, this worker, or a source whose hash begins so.",
+        ),
         click.option("--worker", metavar="ID", shell_complete=suggest.workers, help="Only jobs of this worker."),
         click.option("--tag", metavar="TAG", shell_complete=suggest.tags, help="Only jobs with this tag."),
         click.option("--type", metavar="TYPE", shell_complete=suggest.types, help="Only jobs of this type."),

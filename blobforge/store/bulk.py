@@ -76,6 +76,7 @@ class Changes(msgspec.Struct):
 
     `made` are jobs as they were made; one that has gone on since is among `moved`, too. `moved` and `gone` hold jobs
     as they were read: a row that has another status or attempt by now is stale.
+    `texts` are jobs that are gone, or say another text than before (`texts.py`).
     `tags_added` and `tags_removed` are (tag, job) of jobs that are among `moved`; `paths` (job, number, path).
     `started` are jobs whose latest attempt begins. `results` are (job, attempt, JSON); `results_but` (job, attempt
     that stays). `workers` are new ones and those that are changed in more than a sign of life, which is all that
@@ -96,6 +97,7 @@ class Changes(msgspec.Struct):
     started: Sequence[Job] = ()
     ended: Sequence[AttemptEnd] = ()
     tallies: Tallies = msgspec.field(default_factory=Tallies)
+    texts: Sequence[tuple[int]] = ()
     batches_started: Sequence[tuple[int, int]] = ()
     more: bool = False
     tags_added: Sequence[tuple[str, int]] = ()

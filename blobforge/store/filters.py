@@ -9,10 +9,11 @@ from blobforge.canary import is_comparison
 from blobforge.job import Job, JobStatus
 from blobforge.people import AuditEntry
 from blobforge.requirements import about
+from blobforge.texts import is_said
 
 
 class JobFilter(msgspec.Struct, frozen=True):
-    """None means any. `q` is a part of one of the source's paths.
+    """None means any. `q` is a text by which a job is found (`texts.py`).
 
     `failure` is the number of a cause; `made_by` takes results by what made them (`converters.wanted`); `compared`,
     whether a former result is kept to be compared; `requiring` takes jobs that require this of their workers,
@@ -50,7 +51,7 @@ class JobFilter(msgspec.Struct, frozen=True):
             and (self.type is None or job.type == self.type)
             and (self.tag is None or self.tag in job.tags)
             and (self.worker is None or job.worker_id == self.worker)
-            and (self.q is None or named or self.q.casefold() in (job.source_path or "").casefold())
+            and (self.q is None or named or is_said(self.q, job))
             and (self.priority is None or job.priority == self.priority)
             and (self.failure is None or job.failure == self.failure)
             and _within(job.created_at, self.created_since, self.created_until)

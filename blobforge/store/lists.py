@@ -11,6 +11,9 @@ PAGE_BYTES = 1 << 20  # of what submitters and workers wrote into the jobs of on
 # Of what workers wrote into one page of workers (metadata, labels). A thousand have 4 KiB each.
 WORKERS_PAGE_BYTES = 4 << 20
 SCAN_LIMIT = 20_000  # rows that one page may look at: about 60 ms
+LOOKED_FIRST = 300  # rows in which a text may be so often that a page is full of it
+MOST_VERIFIED = 500  # jobs that an index gives for a text, of which it is counted how many have it
+MOST_FOUND = 20_000  # jobs that an index gives for a text: where there are more, they match often enough on the way
 WALKED_AT_ONCE = 1_000  # jobs that are read by id in one statement
 AUDIT_SCAN = 20_000  # records that one page of a filtered audit log looks at
 SMALL = 2_000  # jobs of a tag, or that a worker runs; where there are more, they match often enough on the way

@@ -88,6 +88,7 @@ class Pending:
         changes.batches_started = _batches_started(self.started)
         if self.workers_were or any(self._rare) or any(_renamed(before, after) for before, after in moved):
             self._add_rare(changes, jobs, workers)
+        changes.texts = self._texts_changed(changes)
         _count_jobs(tallies, made, moved, gone)
         if self.ended:
             tallies.ended(self.ended)
@@ -147,6 +148,16 @@ class Pending:
         changes.turns_past = [(*of, turn, MOST_FORGOTTEN) for of, turn in sorted(self.past.items())]
         changes.audit = self.audit
         changes.deliveries = self.deliveries
+
+    def _texts_changed(self, changes: Changes) -> list[tuple[int]]:
+        """Jobs that were there before, and are gone or have other tags or paths now."""
+        if not (changes.more or changes.gone):
+            return []
+        changed = {job_id for _, job_id in (*changes.tags_added, *changes.tags_removed)}
+        changed.update(job_id for job_id, _, _ in changes.paths)
+        changed.difference_update(job.id for job in changes.made)
+        changed.update(job.id for job in changes.gone)
+        return [(job_id,) for job_id in sorted(changed)]
 
     def _sorted_jobs(self, jobs: Mapping[int, Job | None]) -> tuple[list[Job], list[tuple[Job, Job]], list[Job]]:
         """Those that were made, as they were made; those that have moved on, also since then; those that are gone."""

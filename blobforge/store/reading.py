@@ -301,6 +301,13 @@ class CanaryLookups(Protocol):
         takes. It costs as much as so many, however many there are."""
 
 
+class TextLookups(Protocol):
+    """The index of texts (`blobforge/texts.py`)."""
+
+    def unindexed(self, *, most: int) -> int:
+        """How many jobs are not in it yet, up to so many. A search looks at them one by one."""
+
+
 class Reader(Lookups, Protocol):
     """Used by one thread at a time."""
 
@@ -312,6 +319,8 @@ class Reader(Lookups, Protocol):
     def outputs(self) -> OutputLookups: ...
     @property
     def superseded(self) -> SupersededLookups: ...
+    @property
+    def texts(self) -> TextLookups: ...
     @property
     def types(self) -> TypeLookups: ...
     @property

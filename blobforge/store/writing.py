@@ -38,6 +38,7 @@ from blobforge.store.opentransaction import Mark
 from blobforge.store.reading import Lookups
 from blobforge.store.tallies import Tallies
 from blobforge.store.whole import Whole
+from blobforge.texts import JobTexts
 from blobforge.webhook import Delivery, Occasion, Webhook
 from blobforge.worker import Worker
 
@@ -238,6 +239,33 @@ class Arrivals(Protocol):
         """Numbers of jobs up to this one, and of attempts, were given where these jobs come from: never again."""
 
 
+class Texts(Protocol):
+    """The index of texts (`blobforge/texts.py`), which is made behind the commits. Used inside the transaction that
+    the Store has open."""
+
+    def changed(self, *, limit: int) -> list[tuple[int, JobTexts | None]]:
+        """Jobs that are gone (None), or say something else than the index holds of them."""
+
+    def unindexed(self, *, limit: int) -> list[JobTexts]:
+        """The next jobs that are not in it, by id."""
+
+    def further_paths(self, job_id: int) -> list[str]: ...
+    def save(self, texts: Sequence[tuple[int, str]]) -> None:
+        """These jobs say that (`texts.indexed`)."""
+
+    def drop(self, job_ids: Sequence[int]) -> None:
+        """These say nothing any more."""
+
+    def leave_out(self, job_id: int) -> None:
+        """It says too much for the index: each search looks at it."""
+
+    def settle(self, job_ids: Sequence[int]) -> None:
+        """Of these that were changed, the index holds what they say now."""
+
+    def indexed(self, *, upto: int) -> None:
+        """All jobs up to this one are in it."""
+
+
 class Operations(Protocol):
     """Used inside the transaction that the Store has open; changes rows at once."""
 
@@ -403,6 +431,8 @@ class Store(Lookups, InHistory, Protocol):
     def operations(self) -> Operations: ...
     @property
     def arrivals(self) -> Arrivals: ...
+    @property
+    def texts(self) -> Texts: ...
     @property
     def outputs(self) -> Outputs: ...
     @property

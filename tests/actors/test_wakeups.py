@@ -11,6 +11,7 @@ import trio
 import trio.lowlevel
 from trio.abc import Instrument
 
+from actors.indexer import GATHERED
 from actors.mailbox import ask
 from actors.messages import (
     Claim,
@@ -57,7 +58,7 @@ def of_actors(steps: Counter[str]) -> dict[str, int]:
 
 async def settled(local: LocalServer) -> None:
     """All that was under way has ended, and the writer's last message was alone."""
-    await trio.sleep(1)
+    await trio.sleep(GATHERED + 0.5)
     await local.ask(Ping())
     await rest()
 

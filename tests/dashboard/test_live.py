@@ -75,7 +75,7 @@ def test_a_refresh_takes_nothing_away_that_was_begun(stage: Stage, page: Page) -
     page.get_by_label("Worker", exact=True).fill("half a na")  # and leave it: not even the focus is there
     page.get_by_label(f"Select job {picked}", exact=True).check()
     page.get_by_label("New priority").select_option("5")
-    page.get_by_label("Text in the path").press_sequentially("half a wo")
+    page.get_by_label("Search", exact=True).press_sequentially("half a wo")
     scene.submit("begun/2.pdf", type="begun")
     expect(page.get_by_role("link", name="begun/2.pdf")).to_be_visible()
     expect(page.locator("#q")).to_be_focused()

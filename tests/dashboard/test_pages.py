@@ -219,7 +219,7 @@ def test_a_filter_stands_in_the_address(stage: Stage, page: Page) -> None:
     page.goto("/jobs")
     page.get_by_label("Status").select_option("dead")
     expect(page).to_have_url(re.compile("status=dead"))
-    page.get_by_label("Text in the path").fill("broken-1")
+    page.get_by_label("Search", exact=True).fill("broken-1")
     page.keyboard.press("Enter")
     expect(page.locator("[data-row]")).to_have_count(1)
     expect(page).to_have_url(re.compile("q=broken-1"))

@@ -363,6 +363,16 @@ class ResultQuery(msgspec.Struct, frozen=True):
     former: bool = False
 
 
+Text = Annotated[
+    str,
+    Meta(
+        max_length=500,
+        description="in a path or a tag, in either case; or the first digits (8 or more) of the source's hash; or "
+        "the name of the worker",
+    ),
+]
+
+
 class JobQuery(msgspec.Struct, frozen=True):
     """Which jobs are meant."""
 
@@ -370,7 +380,7 @@ class JobQuery(msgspec.Struct, frozen=True):
     type: str | None = None
     tag: str | None = None
     worker: str | None = None
-    q: Annotated[str, Meta(max_length=500)] | None = None
+    q: Text | None = None
     priority: Priority | None = None
     failure: FailureId | None = None
     created_since: Moment | None = None

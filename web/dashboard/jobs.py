@@ -13,8 +13,9 @@ from blobforge.job import Job, JobStatus, no_such_job
 from blobforge.life import cancelled_for
 from blobforge.refusals import Refusal, RefusalCode
 from blobforge.requirements import words
-from blobforge.store.lists import NEWEST, PAGE_BYTES
+from blobforge.store.lists import MOST_FOUND, NEWEST, PAGE_BYTES
 from blobforge.store.reading import MOST_LOOKED_AT, MOST_SPLIT, Reader
+from blobforge.texts import job_id
 from web.api import encode, files, logs, wire_jobs, wire_logs
 from web.api import jobs as api
 from web.api.insights import read_failure
@@ -28,6 +29,7 @@ from web.html import html, redirect
 from web.routing import Access, Call, Route
 
 LOCAL = len("2026-11-23T10:00")  # what a browser's field for a time sends: no zone
+MOST_COUNTED = 100_000  # jobs that are not in the index of texts yet
 TIMES = ("created_since", "created_until", "updated_since", "updated_until")
 
 
@@ -48,13 +50,18 @@ async def listed(call: Call) -> Response | Refusal:
     if isinstance(find, Refusal):
         return find
     now = call.services.now()
+    number = job_id(wanted.q) if wanted.q is not None else None
 
-    def read(reader: Reader) -> tuple[Any, Any, FailureDetailWire | None]:
-        """The page of jobs, and the cause that they were asked for by."""
+    def read(reader: Reader) -> tuple[Any, Any, FailureDetailWire | None, Job | None, int]:
+        """The page of jobs, the cause that they were asked for by, the job whose number was looked for, and how many
+        jobs are not in the index of texts yet, where that has to do with what was found."""
         found, ends = api.with_ends(find, reader, now=now)
-        return found, ends, read_failure(reader, wanted.failure) if wanted.failure is not None else None
+        cause = read_failure(reader, wanted.failure) if wanted.failure is not None else None
+        numbered = reader.job_in_short(number) if number is not None else None
+        behind = reader.texts.unindexed(most=MOST_COUNTED) if wanted.q is not None and found.next else 0
+        return found, ends, cause, numbered, behind
 
-    stats, (found, ends, cause) = await framed(call, read)
+    stats, (found, ends, cause, numbered, behind) = await framed(call, read)
     filters = {name: value for name, value in given.items() if name not in ("cursor", "limit", "offset")}
     zoned = {name: _zoned(name, value) for name, value in filters.items()}
     kept = given | {"offset": ""}
@@ -70,6 +77,9 @@ async def listed(call: Call) -> Response | Refusal:
         found=found,
         ends=ends,
         cause=cause,
+        numbered=numbered,
+        behind=behind if behind > MOST_FOUND else 0,
+        most_behind=MOST_COUNTED,
         looked_at=MOST_LOOKED_AT if found.total > MOST_LOOKED_AT else None,
         most_split=MOST_SPLIT,
         given=filters,

@@ -466,6 +466,7 @@ class PostgresBulk:
             self._write(sql.START_ATTEMPTS, started_records(changes.started))
         self._write(sql.END_ATTEMPTS, changes.ended)
         self._write(sql.START_BATCHES, changes.batches_started)
+        self._write(sql.CHANGE_TEXTS, changes.texts)
         if changes.more:
             self._write_more(changes)
         for name, counted in changes.tallies.moved():

@@ -217,6 +217,7 @@ INSERT_JOBS: Final = _insert(
     "nttntnnntntttntttnntnntt",
 )
 INSERT_JOB_TAGS: Final = _insert("job_tags", "tag, job_id", "tn", "ON CONFLICT DO NOTHING")
+CHANGE_TEXTS: Final = _insert("texts_changed", "job_id", "n", "ON CONFLICT (job_id) DO UPDATE SET large = 0")
 JOIN_BATCHES: Final = _insert("batch_jobs", "batch, job_id", "nn", "ON CONFLICT DO NOTHING")
 ADD_KIN: Final = _insert("kin", "parent, attempt, step, name, job_id, lent", "nnntnn", "ON CONFLICT DO NOTHING")
 COUNT_FAMILIES: Final = _insert(

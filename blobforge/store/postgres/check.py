@@ -28,12 +28,14 @@ AT_ONCE: Final = 1_000
 _LIST: Final = re.compile(r"json_each\(([\w.]+)\) AS (\w+)")
 # A number may be given again if it is above the one that the turn has.
 _NUMBERS: Final = ("coalesce((SELECT seq FROM sqlite_sequence WHERE name = 'jobs'), 0)", "(SELECT job FROM turn)")
+# SQLite's index has no other name for the rows of it.
+_ROWS: Final = ("job_texts AS t WHERE t.rowid", "job_texts AS t WHERE t.job_id")
 
 
 def spelled(query: str) -> str:
     """The query of an invariant as PostgreSQL takes it."""
     listed = _LIST.sub(r"json_array_elements_text(\1::json) AS \2 (value)", query.replace(*_NUMBERS))
-    return listed.replace("json_valid(", "pg_temp.json_valid(")
+    return listed.replace("json_valid(", "pg_temp.json_valid(").replace(*_ROWS)
 
 
 def finding(connection: psycopg.Connection[Any], invariant: Invariant) -> str | None:

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import Any, Final
 
+from blobforge import texts
 from blobforge.chain import ChainPlace
 from blobforge.job import Job
 from blobforge.store.postgres.texts import as_json
@@ -21,6 +22,11 @@ def json_of(values: Any) -> str:
 def array_of(ids: Iterable[int]) -> str:
     """An array of PostgreSQL."""
     return f"{{{','.join(map(str, ids))}}}"
+
+
+def array_of_trigrams(text: str) -> str:
+    """The numbers of all trigrams of a text."""
+    return array_of(sorted({texts.number(each) for each in texts.trigrams(text)}))
 
 
 def records_of(values: Iterable[Sequence[Any]]) -> str:

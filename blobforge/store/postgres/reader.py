@@ -5,11 +5,14 @@ from __future__ import annotations
 from blobforge.store.figures import Space
 from blobforge.store.miscounts import Miscounts
 from blobforge.store.postgres import miscounts, schema_sql
+from blobforge.store.postgres.parameters import array_of_trigrams
 from blobforge.store.postgres.statements import Queries
 from blobforge.store.sql.reader import SqlReader
 
 
 class PostgresReader(SqlReader):
+    wanted_text = staticmethod(array_of_trigrams)
+
     def __init__(self, url: str) -> None:
         super().__init__(Queries(url))
         self._url = url

@@ -155,6 +155,21 @@ OTHERWISE: Final = {
              WHERE status = 'pending' AND not_before IS NULL AND avoid IS NULL AND turn > 0
                AND type = $2 AND lane = $3 AND {only("priority", "$4")} AND (turn, id) < ($5, $6)
              ORDER BY priority, turn, id LIMIT $7) AS ahead""",
+    sql.FOUND_BY_TEXT: "SELECT found FROM jobs_with_trigrams($1::smallint[], $2) AS found",
+    sql.FOUND_BY_WORKER: f"SELECT id FROM jobs WHERE {only('worker_id', '$1')} LIMIT $2",
+    sql.PLACES: """
+        SELECT jobs.priority, jobs.id, jobs.status, jobs.type
+          FROM json_array_elements_text($1::json) AS asked JOIN jobs ON jobs.id = asked::bigint""",
+    sql.SAVE_TEXTS: """
+        INSERT INTO job_texts (job_id, trigrams)
+        SELECT (value ->> 0)::bigint, (value ->> 1)::smallint[] FROM json_array_elements($1::json) AS value
+        ON CONFLICT (job_id) DO UPDATE SET trigrams = excluded.trigrams""",
+    sql.DROP_TEXTS: """
+        DELETE FROM job_texts WHERE job_id = ANY (ARRAY(
+            SELECT value::bigint FROM json_array_elements_text($1::json) AS value))""",
+    sql.SETTLE_TEXTS: """
+        DELETE FROM texts_changed WHERE job_id = ANY (ARRAY(
+            SELECT value::bigint FROM json_array_elements_text($1::json) AS value))""",
     # Numbers of jobs come from the turn; those of other tables from sequences.
     sql.HAD_JOBS: "SELECT 1 FROM turn WHERE job > 0",
     sql.JOB_SEQUENCE: "SELECT job FROM turn",

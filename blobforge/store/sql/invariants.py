@@ -523,6 +523,14 @@ INVARIANTS: Final = (
             WHERE c.closed_at IS NOT NULL AND jobs.status NOT IN ('completed', 'dead', 'cancelled')""",
         ("jobs", "canaries", "canary_jobs"),
     ),
+    # --- the index of texts
+    Invariant(
+        "jobs that the index of texts lacks, though it should have them",
+        """SELECT id FROM jobs WHERE id <= (SELECT upto FROM texts_indexed)
+              AND NOT EXISTS (SELECT 1 FROM job_texts AS t WHERE t.rowid = jobs.id)
+              AND NOT EXISTS (SELECT 1 FROM texts_changed AS c WHERE c.job_id = jobs.id)""",
+        ("jobs", "job_texts", "texts_indexed", "texts_changed"),
+    ),
     # --- workers
     Invariant(
         "workers that are there, but disabled or not registered",

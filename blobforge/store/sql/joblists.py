@@ -1,13 +1,17 @@
 """Lists of jobs, page by page.
 
 Each is a page of an index, never a scan: the kept counters say which (status, type, priority) ranges hold rows, and a
-page is a lazy merge of those ranges. What no index serves (a text in the path) is filtered on the way, over at most
-SCAN_LIMIT rows a page; the cursor goes on from there.
+page is a lazy merge of those ranges. What no index serves is filtered on the way, over at most SCAN_LIMIT rows a
+page; the cursor goes on from there.
+
+A text that is rare is found by an index (`textsearch.py`), which gives all jobs that may have it. One that is in a
+good part of the jobs fills a page on the way.
 """
 
 from __future__ import annotations
 
-from collections.abc import Generator
+from bisect import bisect_right
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import closing
 from heapq import merge
 from itertools import islice
@@ -27,13 +31,21 @@ from blobforge.store.lists import (
 )
 from blobforge.store.sql import rows, sql
 from blobforge.store.sql.lookups import Lookups
-from blobforge.store.sql.running import Row
+from blobforge.store.sql.running import Queries, Row
+from blobforge.store.sql.textsearch import TextSearch, match_expression
 
 PRIORITIES = (1, 2, 3, 4, 5)
 
 
 class JobLists(Lookups):
     """The lists of the Reader of `store/reading.py`."""
+
+    # How the engine's index is asked for a text.
+    wanted_text: Callable[[str], str] = staticmethod(match_expression)
+
+    def __init__(self, ask: Queries) -> None:
+        super().__init__(ask)
+        self.texts = TextSearch(ask, self.wanted_text)
 
     def job_in_short(self, job_id: int) -> Job | None:
         row = self._ask.row(sql.JOB_IN_SHORT, (job_id,))
@@ -44,17 +56,72 @@ class JobLists(Lookups):
             small = self._small(filter_)
             if small is not None:
                 return self._page_of(small, limit=limit, cursor=cursor, offset=offset)
-            return self._page(filter_, limit=limit, cursor=cursor, offset=offset)
+            if filter_.q is not None and self.texts.can_find(filter_.q):
+                return self._page_with_text(filter_, filter_.q, limit=limit, cursor=cursor, offset=offset)
+            budget = lists.SCAN_LIMIT + offset if filter_.counted else lists.SCAN_LIMIT
+            scan = self._in_order(filter_, cursor)
+            return self._page(filter_, scan, budget, limit=limit, cursor=cursor, offset=offset)
 
-    def _page(self, filter_: JobFilter, *, limit: int, cursor: Cursor, offset: int) -> Page:
+    def _page_with_text(self, filter_: JobFilter, text: str, *, limit: int, cursor: Cursor, offset: int) -> Page:
+        """Most texts that people look for are in many of the first jobs, or in few of all."""
+        scan = self._in_order(filter_, cursor)
+        page = self._page(filter_, scan, lists.LOOKED_FIRST, limit=limit, cursor=cursor, offset=offset)
+        if page.next is None or len(page.jobs) == limit:
+            return page
+        found = self._found(filter_, text)
+        if found is not None and len(found) <= lists.MOST_VERIFIED:
+            matching = [place for place, job in self._each_in_short(found) if self._matches(filter_, job)]
+            return self._page_of(matching, limit=limit, cursor=cursor, offset=offset)
+        scan = self._in_order(filter_, cursor) if found is None else self._each_found(filter_, found, cursor)
+        return self._page(filter_, scan, lists.SCAN_LIMIT, limit=limit, cursor=cursor, offset=offset)
+
+    def _found(self, filter_: JobFilter, text: str) -> list[ListPlace] | None:
+        """The places of all jobs that may match, in list order; None: of too many."""
+        ids = self.texts.find(text)
+        if ids is None:
+            return None
+        return sorted(
+            (priority, -id_)
+            for priority, id_, status, type_ in self.texts.places(ids)
+            if _is_of(filter_, status, type_, priority)
+        )
+
+    def _each_in_short(self, places: Sequence[ListPlace]) -> Iterator[tuple[ListPlace, Job]]:
+        """These jobs, some at a time, as they are taken."""
+        for start in range(0, len(places), sql.MANY):
+            some = places[start : start + sql.MANY]
+            ids = [-id_ for _, id_ in some]
+            found = self._ask.rows(sql.MANY_IN_SHORT, (*ids, *ids[-1:] * (sql.MANY - len(ids))))
+            jobs = {job.id: job for job in map(rows.job, found)}
+            yield from ((place, jobs[-place[1]]) for place in some)
+
+    def _each_found(
+        self, filter_: JobFilter, places: Sequence[ListPlace], cursor: Cursor
+    ) -> Generator[Job, None, None]:
+        """These jobs behind the cursor; those that match as a whole."""
+        behind = bisect_right(places, (cursor.priority, -cursor.id))
+        for _, job in self._each_in_short(places[behind:]):
+            whole = self.job(job.id) if self._matches(filter_, job) else job
+            assert whole is not None, "all of a page is of one moment"
+            yield whole
+
+    def _page(
+        self,
+        filter_: JobFilter,
+        scan: Generator[Job, None, None],
+        budget: int,
+        *,
+        limit: int,
+        cursor: Cursor,
+        offset: int,
+    ) -> Page:
+        """The first that match of at most `budget` jobs, which come in list order from the cursor on."""
         found: list[Job] = []
         skipped = 0
         last: Job | None = None
         # One row more than wanted says whether there is a next page.
-        scan = self._in_order(filter_, cursor)
         more = matched_more = False
         size = 0
-        budget = lists.SCAN_LIMIT + offset if filter_.counted else lists.SCAN_LIMIT
         for job in islice(scan, budget):
             if not self._matches(filter_, job):
                 last = job
@@ -205,7 +272,26 @@ class JobLists(Lookups):
                 ids = [id_ for id_ in sorted(-place for _, place in small) if id_ > after]
                 found = [job for job in map(self.job_in_short, ids[:limit]) if job is not None]
                 return found, found[-1].id if len(ids) > limit else None
+            if filter_.q is not None and self.texts.can_find(filter_.q):
+                places = self._found(filter_, filter_.q)
+                if places is not None:
+                    return self._walk_found(filter_, places, after=after, limit=limit)
             return self._walk(filter_, after=after, limit=limit)
+
+    def _walk_found(
+        self, filter_: JobFilter, places: Sequence[ListPlace], *, after: int, limit: int
+    ) -> tuple[list[Job], int | None]:
+        behind = sorted((place for place in places if -place[1] > after), key=lambda place: -place[1])
+        found: list[Job] = []
+        size = 0
+        for _, job in self._each_in_short(behind):
+            if self._matches(filter_, job):
+                size += _written(job)
+                if found and (len(found) == limit or size > PAGE_BYTES):
+                    return found, after
+                found.append(job)
+            after = job.id
+        return found, None
 
     def _walk(self, filter_: JobFilter, *, after: int, limit: int) -> tuple[list[Job], int | None]:
         first, end = self._ids_of_time(filter_)

@@ -642,6 +642,32 @@ CONVERTER_COUNTS: Final = f"""
     SELECT made_by, status, type, priority, n FROM converter_counts WHERE n > 0 AND {_ORDINARY}"""
 IDS_OF_TAG: Final = "SELECT job_id FROM job_tags WHERE tag = ? LIMIT ?"
 
+# --- the index of texts
+MANY_IN_SHORT: Final = f"SELECT {SHORT_COLUMNS} FROM jobs WHERE id {_ANY_OF_MANY}"
+INDEXED_UPTO: Final = "SELECT upto FROM texts_indexed WHERE id = 1"
+FOUND_BY_TEXT: Final = "SELECT rowid FROM job_texts WHERE job_texts MATCH ? LIMIT ?"
+FOUND_BY_HASH: Final = "SELECT id FROM jobs WHERE source_hash >= ? AND source_hash < ? LIMIT ?"
+FOUND_BY_WORKER: Final = "SELECT id FROM jobs INDEXED BY jobs_by_worker WHERE worker_id = ? LIMIT ?"
+NOT_INDEXED: Final = "SELECT id FROM jobs WHERE id > ? ORDER BY id LIMIT ?"
+CHANGED_SINCE: Final = "SELECT job_id FROM texts_changed LIMIT ?"
+PLACES: Final = """
+    SELECT priority, id, status, type FROM jobs WHERE id IN (SELECT value FROM json_each(?))"""
+TEXTS_TO_INDEX: Final = """
+    SELECT id, source_path, tags, more_paths FROM jobs
+     WHERE id > coalesce((SELECT upto FROM texts_indexed WHERE id = 1), 0) ORDER BY id LIMIT ?"""
+TEXTS_CHANGED: Final = """
+    SELECT c.job_id, jobs.id, jobs.source_path, jobs.tags, jobs.more_paths
+      FROM texts_changed AS c LEFT JOIN jobs ON jobs.id = c.job_id
+     WHERE c.large = 0 ORDER BY c.job_id LIMIT ?"""
+SAVE_TEXTS: Final = """
+    INSERT OR REPLACE INTO job_texts (rowid, text) SELECT value ->> 0, value ->> 1 FROM json_each(?)"""
+DROP_TEXTS: Final = "DELETE FROM job_texts WHERE rowid IN (SELECT value FROM json_each(?))"
+SETTLE_TEXTS: Final = "DELETE FROM texts_changed WHERE job_id IN (SELECT value FROM json_each(?))"
+LARGE_TEXT: Final = """
+    INSERT INTO texts_changed (job_id, large) VALUES (?, 1) ON CONFLICT (job_id) DO UPDATE SET large = 1"""
+INDEX_UPTO: Final = """
+    INSERT INTO texts_indexed (id, upto) VALUES (1, ?) ON CONFLICT (id) DO UPDATE SET upto = excluded.upto"""
+
 # --- what a start reads
 # The last column: how long a lease of the type lasts, where that is set.
 RUNNING: Final = """

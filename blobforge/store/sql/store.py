@@ -4,7 +4,7 @@ which change rows at once. State owned here: the write connection. Used by one t
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import msgspec
 
@@ -31,6 +31,7 @@ from blobforge.store.sql.rollups import Rollups
 from blobforge.store.sql.running import Statements
 from blobforge.store.sql.searches import Searches
 from blobforge.store.sql.superseded import Superseded
+from blobforge.store.sql.textrows import TextRows
 from blobforge.store.sql.typesettings import Types
 from blobforge.store.sql.webhooks import Webhooks
 from blobforge.store.workingset import WorkingSet
@@ -39,6 +40,9 @@ from blobforge.worker import Worker
 
 class SqlStore(CredentialLookups, WorkingSet):
     """Reads and writes inside the transaction that the writer has open."""
+
+    # What the index of texts keeps of what a job says.
+    kept_text: Callable[[str], str] = staticmethod(str)
 
     def __init__(self, statements: Statements, bulk: BulkAccess, database_file: DatabaseFile | None) -> None:
         self._do = self._runs = statements
@@ -53,6 +57,7 @@ class SqlStore(CredentialLookups, WorkingSet):
         self.arrivals = Arrivals(self._do, self, self.requirements)
         self.outputs = Outputs(self._do)
         self.kin = KinRows(self._do, self)
+        self.texts = TextRows(self._do, self, self.kept_text)
         self.superseded = Superseded(self._do, self)
         self.past = PastAttempts(self._do, self)
         self.types = Types(self._do, bulk, self)

@@ -305,6 +305,7 @@ class Bulk:
             self._write(sql.START_ATTEMPTS, [_started(job) for job in changes.started])
         self._write(sql.END_ATTEMPTS, changes.ended)
         self._write(sql.START_BATCHES, changes.batches_started)
+        self._write(sql.CHANGE_TEXTS, changes.texts)
         if changes.more:
             self._write_more(changes)
         if len(changes.moved) + len(changes.made) <= FEW:

@@ -195,6 +195,8 @@ COUNT_FAMILIES: Final = """
     INSERT INTO families (root, jobs) {row} {0}, {1} {each}
     ON CONFLICT (root) DO UPDATE SET jobs = jobs + excluded.jobs"""
 LEAVE_BATCHES: Final = "DELETE FROM batch_jobs WHERE (batch, job_id) IN ({row} {0}, {1} {each})"
+CHANGE_TEXTS: Final = """
+    INSERT INTO texts_changed (job_id, large) {row} {0}, 0 {each} ON CONFLICT (job_id) DO UPDATE SET large = 0"""
 START_BATCHES: Final = "UPDATE batches SET started_at = {1} {set_from} WHERE batches.id = {0} AND started_at IS NULL"
 SAVE_BATCHES: Final = """
     UPDATE batches SET closed_at = {1}, ended_at = {2}, endings = {3} {set_from} WHERE batches.id = {0}"""

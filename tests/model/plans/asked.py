@@ -90,7 +90,7 @@ def plain(answer: Any) -> Any:
             return ("WebhookStands", answer.webhook.id, answer.webhook.is_enabled)
         case m.DeliveriesTaken():
             return ("DeliveriesTaken", tuple(each.id for each in answer.deliveries))
-        case m.Sampled() | m.PagesFreed():  # as the clock and the file have it
+        case m.Sampled() | m.PagesFreed() | m.TextsIndexed():  # as the clock, the file and the index have it
             return (type(answer).__name__,)
         case m.Success():
             return (type(answer).__name__, *(getattr(answer, name) for name in answer.__struct_fields__))

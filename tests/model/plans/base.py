@@ -83,7 +83,7 @@ class Base(RuleBasedStateMachine):
         self.writer = Writer(self.store, RULES, now=lambda: self.now, sink=Nobody(), dice=random.Random(0))
 
     def teardown(self) -> None:
-        assert self.database.broken() == []
+        assert (broken := self.database.broken()) == [], broken
         self.store.close()
         self.database.close()
 
@@ -142,7 +142,7 @@ class Base(RuleBasedStateMachine):
         found = differences(self.database.probe, self.world)
         assert found == [], "\n".join(found)
         if self.steps % MOST_CHECKED == 0:
-            assert self.database.broken() == []
+            assert (broken := self.database.broken()) == [], broken
 
     # ------------------------------------------------------------------ choices
 

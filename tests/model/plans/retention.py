@@ -132,7 +132,7 @@ class Retention(Base):
         self.do(Asked(message, lambda _: self.world.advance_search(name, searcher, None, error, said, self.now)))
 
     @seldom
-    @rule(what=st.sampled_from(["minute", "hour", "pages", "ping", "checkpoints"]))
+    @rule(what=st.sampled_from(["minute", "hour", "pages", "ping", "texts", "checkpoints"]))
     def upkeep(self, what: str) -> None:
         """What was kept long enough goes, some each minute, some each hour; the rest changes nothing."""
         match what:
@@ -142,6 +142,8 @@ class Retention(Base):
                 self.forget()
             case "pages":
                 self.do(Asked(m.FreePages(100), lambda _: ("PagesFreed",)))
+            case "texts":
+                self.do(Asked(m.IndexTexts(3), lambda _: ("TextsIndexed",)))
             case "ping":
                 self.do(Asked(m.Ping(), lambda _: ("Done",)))
             case _:

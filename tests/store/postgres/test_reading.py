@@ -179,6 +179,10 @@ PLANS: list[tuple[str, tuple[Any, ...], str]] = [
     (sql.JOBS_BETWEEN, (1, 9, 10), "jobs_pkey"),
     (sql.AUDIT_OF, ("7", 9), "audit_by_subject"),
     (sql.HELD_SOURCES, ('["x"]',), "jobs_by_source"),
+    (sql.FOUND_BY_HASH, ("a", "b", 9), "jobs_by_source"),
+    (sql.FOUND_BY_WORKER, ("w", 9), "jobs_by_worker"),
+    (sql.NOT_INDEXED, (7, 9), "jobs_pkey"),
+    (sql.TEXTS_TO_INDEX, (9,), "jobs_pkey"),
     (sql.RUNNING_BY_WORKER, ('["w"]', 9), "jobs_running"),
 ]
 _FLOORS = f'[{{"c0": "pdf", "c1": 0, "c2": 0, "c3": 0, "c4": {MANY + 1}, "c5": 0, "c6": 0}}]'
@@ -239,6 +243,18 @@ def test_a_statement_goes_by_its_index(
     pieces = any("Presorted Key" in line for line in plan)
     sorts = ("Seq Scan",) if pieces else ("Seq Scan", "Sort")
     assert not any(word in line for word in sorts for line in plan if "json" not in line), plan
+
+
+def test_a_text_is_found_by_its_trigrams(planner: Connection) -> None:
+    """Whatever the sessions of servers are kept from: the function has its own settings."""
+    ((body,),) = planner.execute("SELECT prosrc FROM pg_proc WHERE proname = 'jobs_with_trigrams'").fetchall()
+    asked = re.search(r"SELECT job_id .* LIMIT \$2", body)
+    assert asked is not None
+    planner.execute(_SESSION.encode())
+    planner.execute("SET enable_bitmapscan = on")
+    plan = plan_of(planner, asked[0], ("{1,2}", 9))
+    assert any("job_texts_by_trigrams" in line for line in plan), plan
+    assert planner.execute("SELECT * FROM jobs_with_trigrams('{1,2}', 9)").fetchall() == []
 
 
 @pytest.mark.parametrize(("statement", "values", "index"), BULK)

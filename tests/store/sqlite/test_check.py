@@ -67,6 +67,7 @@ DAMAGE: list[tuple[str, str]] = [
     ("UPDATE jobs SET more_paths = 1 WHERE id = 1", "further paths than they say"),
     ("UPDATE batch_counts SET n = n + 1 WHERE status = 'completed'", "1 completed pdf: 2, 1"),
     ("UPDATE batches SET closed_at = 1, ended_at = 1, endings = 1", "1 batches that have ended and are waited for"),
+    ("INSERT INTO texts_indexed VALUES (1, 3)", "3 jobs that the index of texts lacks, though it should have them"),
     ("DELETE FROM batch_jobs WHERE job_id = 3", "1 jobs whose batches are missing from the list of batches: 3."),
     ("UPDATE jobs SET batches = NULL WHERE id = 3", "1 jobs in the list of batches under a batch"),
     ("UPDATE jobs SET chain = '{\"parent\":1,\"source\":\"outputs/1/1/output\"}' WHERE id = 3",

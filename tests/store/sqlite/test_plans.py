@@ -49,6 +49,9 @@ PLANS: list[tuple[str, tuple[Any, ...], str]] = [
     (shared.DUE_DOOMS, ("waiting", 1, 10), "doomed_objects_due"),
     (shared.NEXT_DOOM, ("waiting",), "doomed_objects_due"),
     (shared.HAS_SOURCE, ("x",), "jobs_by_source"),
+    (shared.FOUND_BY_HASH, ("a", "b", 10), "jobs_by_source"),
+    (shared.FOUND_BY_WORKER, ("w", 10), "jobs_by_worker"),
+    (shared.NOT_INDEXED, (7, 10), "PRIMARY KEY"),
     (shared.RESULT, (1, 1), "sqlite_autoindex_results_1"),
     (shared.RESULT_NAMES, (1, 1), "sqlite_autoindex_results_1"),
 ]
