@@ -253,8 +253,7 @@ class Parts:
         )
         self.writer.sequencer.listeners += [self.scheduler, self.reaper, self.intake, self.janitor]
         self.writer.sequencer.listeners += [self.operator, self.courier, self.presence, self.live_logs]
-        self.writer.sequencer.listeners.append(self.janitor.indexer)
-        self.writer.sequencer.listeners += [keyring, sessions, self.broadcaster, metrics.attempts]
+        self.writer.sequencer.listeners += [keyring, sessions, self.broadcaster, metrics.attempts, self.janitor.indexer]
         self.services = Services(
             settings=settings,
             writer=self.writer.mailbox,
