@@ -251,9 +251,11 @@ class Parts:
             shared,
             now=now,
         )
-        self.writer.sequencer.listeners += [self.scheduler, self.reaper, self.intake, self.janitor]
-        self.writer.sequencer.listeners += [self.operator, self.courier, self.presence, self.live_logs]
-        self.writer.sequencer.listeners += [keyring, sessions, self.broadcaster, metrics.attempts, self.janitor.indexer]
+        self.writer.sequencer.listeners += [
+            self.scheduler, self.reaper, self.intake, self.janitor, self.janitor.indexer, self.operator, self.courier,
+            self.presence, self.live_logs,
+        ]  # fmt: skip
+        self.writer.sequencer.listeners += [keyring, sessions, self.broadcaster, metrics.attempts]
         self.services = Services(
             settings=settings,
             writer=self.writer.mailbox,
