@@ -13,7 +13,7 @@ MOST_CHARACTERS = 100_000  # of all jobs of one transaction, or those of one job
 def index(tx: Transaction, message: IndexTexts) -> TextsIndexed:
     """What was changed first, then what is new."""
     rows = tx.store.texts
-    piece = _Piece(tx)
+    piece = _IndexPiece(tx)
     for job_id, said in rows.changed(limit=message.limit):
         if piece.is_full:
             break
@@ -35,7 +35,7 @@ def index(tx: Transaction, message: IndexTexts) -> TextsIndexed:
     return TextsIndexed(jobs, more=piece.is_full or jobs == message.limit)
 
 
-class _Piece:
+class _IndexPiece:
     """What one transaction puts into the index."""
 
     def __init__(self, tx: Transaction) -> None:
