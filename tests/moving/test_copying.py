@@ -102,9 +102,10 @@ def test_there_and_back_is_the_same(file: Path, url: str, tmp_path: Path) -> Non
 
 
 def test_every_table_is_copied(file: Path) -> None:
-    """In the order of what tells its rows apart."""
+    """In the order of what tells its rows apart. The index of texts is made anew of the jobs, by the server."""
+    index = {name for name in rows_of(file) if name.startswith(("job_texts", "texts_"))}
     with tables_of(str(file)) as ours:
-        assert {*rows_of(file)} == {*TABLES}
+        assert {*rows_of(file)} == {*TABLES} | index
         for table, key in TABLES.items():
             keys = [tuple(row) for row in ours.rows(table, key)]
             assert keys == sorted(keys)
