@@ -26,7 +26,7 @@ from blobforge.machinery.tally import Spread
 from blobforge.outward.calling import SECONDS, CallAnswer, CallError
 from blobforge.refusals import Refusal
 from blobforge.store.errors import DatabaseError
-from blobforge.webhook import TAKEN_FOR, Delivery, Tried, Webhook
+from blobforge.webhook import TAKEN_FOR, Delivery, Tried, Webhook, retry_after
 
 log = structlog.get_logger("blobforge.courier")
 
@@ -224,4 +224,5 @@ class Courier:
         if 200 <= answer.status < 300:
             return Tried(delivery.id, at, answer.status, answer=text)
         what = "it redirects, which is not followed" if 300 <= answer.status < 400 else f"it answered {answer.status}"
-        return Tried(delivery.id, at, answer.status, what, text)
+        wait = retry_after(answer.retry_after, now=self._now()) if answer.retry_after else None
+        return Tried(delivery.id, at, answer.status, what, text, wait)

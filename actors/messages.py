@@ -28,7 +28,7 @@ from blobforge.refusals import Refusal
 from blobforge.search import Search, SearchedPage, SearchName, SearchState
 from blobforge.store.filters import JobFilter
 from blobforge.store.tallies import Tallies
-from blobforge.webhook import Delivery, Tried, Webhook
+from blobforge.webhook import CallbackAddress, Delivery, Tried, Webhook
 from blobforge.worker import WorkerFilter, WorkerStatus
 
 O = TypeVar("O")  # noqa: E741 - the outcome
@@ -125,10 +125,13 @@ class BatchOpened(Success, frozen=True):
 
 
 class MakeBatch(Message[BatchOpened], frozen=True):
+    """`callback` is told each time that the batch ends."""
+
     name: str
     metadata: str | None = None
     submitter: str | None = None
     closed: bool = False
+    callback: CallbackAddress | None = None
 
 
 class BatchStands(Success, frozen=True):

@@ -24,7 +24,10 @@ ENDED: Final = frozenset({JobStatus.COMPLETED, JobStatus.DEAD, JobStatus.CANCELL
 class JobBatch(msgspec.Struct, frozen=True):
     """`metadata` is JSON as the client sent it, `submitter` the caller that made it (`Caller.subject`). `started_at`
     is when the first of its jobs was given to a worker. `ended_at`: it is closed, and all its jobs have ended, the
-    last of them then; `endings` is how often that has been. `unfinished`: how many of its jobs have not ended."""
+    last of them then; `endings` is how often that has been. `unfinished`: how many of its jobs have not ended.
+
+    `callback` is a URL that is told when it ends, with its secret, encrypted (`blobforge/webhook.py`); `callback_to`
+    the endpoint of that URL's host."""
 
     id: int
     name: str
@@ -36,6 +39,8 @@ class JobBatch(msgspec.Struct, frozen=True):
     ended_at: int | None = None
     endings: int = 0
     unfinished: int = 0
+    callback_to: int | None = None
+    callback: str | None = None
 
     @property
     def state(self) -> str:

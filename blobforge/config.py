@@ -88,6 +88,12 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
             "and networks"
         ),
     ] = ""
+    callback_hosts: Annotated[
+        str,
+        _doc(
+            "Hosts that callbacks of batches may be at, by which those who submit are told of ends; comma-separated"
+        ),
+    ] = ""
     shutdown_grace: Annotated[Seconds, _doc("Longest wait for open requests at shutdown")] = 10.0
 
     # --- objects

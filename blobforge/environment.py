@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 import msgspec
 
 from blobforge.config import MASK, PREFIX, ConfigError, Settings, meta_of, types_of_settings
-from blobforge.outward.addresses import allowed
+from blobforge.outward.addresses import allowed, callback_hosts
 
 _S3_NEEDS = ("endpoint", "bucket", "access_key", "secret_key")
 
@@ -30,7 +30,7 @@ def load(environ: Mapping[str, str]) -> Settings:
 
 # Read by the command line and the worker, not by the server; listed so that a typing error is still found.
 CLIENT_VARIABLES = frozenset(
-    PREFIX + name for name in ("SERVER_URL", "API_TOKEN", "DEBUG", "WORKER_ID", "WORKER_SECRET")
+    PREFIX + name for name in ("SERVER_URL", "API_TOKEN", "DEBUG", "WORKER_ID", "WORKER_SECRET", "CALLBACK_SECRET")
 )
 # Variables of earlier releases, and why each has no effect any more.
 RETIRED_VARIABLES = {PREFIX + "FRONTS": "one process serves HTTP, and does more than several did"}
@@ -118,6 +118,10 @@ def _check_webhooks(settings: Settings) -> None:
         allowed(settings.webhook_allow)
     except ValueError as error:
         raise ConfigError(f"{PREFIX}WEBHOOK_ALLOW={settings.webhook_allow!r}: {error}.") from None
+    try:
+        callback_hosts(settings.callback_hosts)
+    except ValueError as error:
+        raise ConfigError(f"{PREFIX}CALLBACK_HOSTS={settings.callback_hosts!r}: {error}.") from None
 
 
 def _check_oidc(settings: Settings) -> None:

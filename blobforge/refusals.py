@@ -81,6 +81,7 @@ class RefusalCode(StrEnum):
     INSTANCE_REPLACED = "instance-replaced"
     DELIVERY_WAITS = "delivery-waits"
     WEBHOOK_DISABLED = "webhook-disabled"
+    CALLBACKS_FULL = "callbacks-full"
     SEARCH_RUNNING = "search-running"
     STORE_SHARED = "store-shared"
     BEING_REMOVED = "being-removed"

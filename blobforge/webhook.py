@@ -1,6 +1,9 @@
 """Webhooks: other systems are told of what has happened, by a POST to a URL of theirs. What an endpoint asks for,
 what it is sent, and when a delivery is tried again.
 
+A batch may name a URL that is told of its end: a callback. All callbacks to one host have one endpoint, so that no
+host is called more often at once than any other endpoint, however many batches name it.
+
 Pure: the time is an argument. Times are milliseconds since the epoch. Signatures and headers are those of Standard
 Webhooks (https://www.standardwebhooks.com).
 """
@@ -8,6 +11,9 @@ Webhooks (https://www.standardwebhooks.com).
 from __future__ import annotations
 
 import random
+from collections.abc import Mapping
+from datetime import UTC
+from email.utils import parsedate_to_datetime
 from enum import StrEnum
 from typing import Any, Final
 
@@ -25,6 +31,8 @@ DISABLE_AFTER: Final = 3 * 86_400_000  # ms of nothing but failures, and an endp
 UNHEARD_AFTER: Final = 3_600_000  # ms of nothing but failures, and people are told
 TAKEN_FOR: Final = 60_000  # ms that a server has to deliver what it took; then another one may
 MOST_WEBHOOKS: Final = 100  # each commit that ends a job looks at all of them
+MOST_CALLBACKS: Final = 1000  # that one host is to be told, or waits to be told
+HEEDED: Final = 4 * 3_600_000  # ms that a receiver may ask to be left alone, at most
 LONGEST_ERROR: Final = 500  # characters of a job's error in what is sent
 LONGEST_PATH: Final = 500
 GONE: Final = 410  # the status of an endpoint that wants nothing more, by the specification
@@ -71,6 +79,9 @@ class Webhook(msgspec.Struct, frozen=True):
     `sealed` is its secret, `former` the one before it, with which deliveries are signed, too, up to `former_until`.
     `failing_since`: no delivery has succeeded since then, and one has failed. `deleted_at`: it is gone, but for its
     deliveries.
+
+    `host`: it stands for the callbacks of batches to this host. It asks for no events; each of its deliveries has
+    its own URL and secret.
     """
 
     id: int
@@ -90,6 +101,7 @@ class Webhook(msgspec.Struct, frozen=True):
     disabled_at: int | None = None
     disabled_why: str | None = None
     deleted_at: int | None = None
+    host: str | None = None
 
     @property
     def is_enabled(self) -> bool:
@@ -122,7 +134,8 @@ class Delivery(msgspec.Struct, frozen=True):
     """One message to one endpoint. `at` is when it happened, `data` what is sent of it, as JSON.
 
     It is due at `due_at`; the server `courier` has taken it up to then. Of the latest try: when, what the endpoint
-    answered (`status`, and the beginning of its answer), or else why there was no answer.
+    answered (`status`, and the beginning of its answer), or else why there was no answer. `sealed`: of a callback,
+    its URL and secret, encrypted.
     """
 
     id: int
@@ -139,16 +152,26 @@ class Delivery(msgspec.Struct, frozen=True):
     error: str | None = None
     answer: str | None = None
     ended_at: int | None = None
+    sealed: str | None = None
+
+
+class CallbackAddress(msgspec.Struct, frozen=True):
+    """What is called when a batch ends: the host of the URL, and the URL with its secret, encrypted."""
+
+    host: str
+    sealed: str
 
 
 class Tried(msgspec.Struct, frozen=True):
-    """What one try came to. `error`: why it failed; None: the endpoint has it."""
+    """What one try came to. `error`: why it failed; None: the endpoint has it. `wait`: for how long (ms) it asked not
+    to be called."""
 
     delivery: int
     at: int
     status: int | None = None
     error: str | None = None
     answer: str | None = None
+    wait: int | None = None
 
 
 def no_such_webhook(webhook_id: int) -> Refusal:
@@ -160,15 +183,34 @@ def message_id(installation: str, delivery: int) -> str:
     return f"msg_{installation}_{delivery}"
 
 
-def wait_after(tries: int, dice: random.Random) -> int | None:
-    """How long (ms) a delivery waits that has failed so often; None: it is given up."""
+def wait_after(tries: int, dice: random.Random, *, asked: int | None = None) -> int | None:
+    """How long (ms) a delivery waits that has failed so often; None: it is given up. `asked`: how long the receiver
+    wants it to wait, which it does, up to a limit."""
     if tries > len(BACKOFF):
         return None
-    return round(BACKOFF[tries - 1] * 1000 * (1 + JITTER * dice.random()))
+    wait = round(BACKOFF[tries - 1] * 1000 * (1 + JITTER * dice.random()))
+    return max(wait, min(asked or 0, HEEDED))
+
+
+def retry_after(text: str, *, now: int) -> int | None:
+    """How long (ms) a receiver asks not to be called, by its header `Retry-After`: seconds, or a date (RFC 9110,
+    10.2.3). None: it says neither."""
+    text = text.strip()
+    if text.isascii() and text.isdigit():
+        return min(int(text[:10]) * 1000, HEEDED)
+    try:
+        at = parsedate_to_datetime(text)
+    except (ValueError, OverflowError):
+        return None
+    at = at if at.tzinfo is not None else at.replace(tzinfo=UTC)
+    return min(max(0, round(at.timestamp() * 1000) - now), HEEDED)
 
 
 def is_to_be_disabled(webhook: Webhook, tried: Tried) -> str | None:
-    """Why an endpoint is sent nothing more after this failure, in words; None: it goes on."""
+    """Why an endpoint is sent nothing more after this failure, in words; None: it goes on. So do callbacks to a host:
+    others than those that failed may be well."""
+    if webhook.host is not None:
+        return None
     if tried.status == GONE:
         return "it answered 410 Gone"
     if webhook.failing_since is not None and tried.at - webhook.failing_since >= DISABLE_AFTER:
@@ -203,8 +245,9 @@ def job_ended(job: Job) -> Occasion:
     return Occasion(_OF_STATUS[job.status], data, job.type, job.tags, job.of_group, job.batches)
 
 
-def batch_ended(batch: JobBatch) -> Occasion:
-    data = {"batch": batch.id, "name": batch.name, "ending": batch.endings}
+def batch_ended(batch: JobBatch, counts: Mapping[str, int] | None = None) -> Occasion:
+    """`counts`: how many of its jobs have come to what."""
+    data = {"batch": batch.id, "name": batch.name, "ending": batch.endings, "counts": dict(counts or {})}
     return Occasion(WebhookEvent.BATCH_ENDED, data, batches=(batch.id,))
 
 

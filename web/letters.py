@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import base64
 import hmac
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Sequence, Set
 from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import quote
@@ -40,6 +40,13 @@ class Sealed(msgspec.Struct, frozen=True):
     webhook: bytes
 
 
+class SealedCallback(msgspec.Struct, frozen=True):
+    """A callback as it rests in the database, encrypted."""
+
+    url: str
+    secret: bytes
+
+
 def secret_of(services: Services, salt: str) -> bytes:
     """256 bits that the salt stands for, by a secret of the servers: a request that is repeated shows them again."""
     return hmac.digest(services.signing_secret, f"{PREFIX}\n{salt}".encode(), "sha256")
@@ -49,8 +56,21 @@ def shown(secret: bytes) -> str:
     return PREFIX + base64.b64encode(secret).decode()
 
 
+def read_secret(text: str) -> bytes | None:
+    """The secret that is written so; None: it is none, or one of another length than the specification has."""
+    try:
+        secret = base64.b64decode(text.removeprefix(PREFIX), validate=True)
+    except ValueError:
+        return None
+    return secret if text.startswith(PREFIX) and 24 <= len(secret) <= 64 else None
+
+
 def seal(sealer: Sealer, secret: bytes) -> bytes:
     return sealer.seal(Sealed(secret))
+
+
+def seal_callback(sealer: Sealer, url: str, secret: bytes) -> str:
+    return sealer.seal(SealedCallback(url, secret)).decode()
 
 
 def headers(id_: str, body: bytes, keys: Sequence[bytes], *, now: int) -> dict[str, str]:
@@ -66,25 +86,33 @@ def headers(id_: str, body: bytes, keys: Sequence[bytes], *, now: int) -> dict[s
 
 
 class Letters:
-    def __init__(self, services: Callable[[], Services], base: Callable[[], str]) -> None:
-        """`base`: our own address, without a slash at the end."""
+    def __init__(self, services: Callable[[], Services], base: Callable[[], str], hosts: Set[str]) -> None:
+        """`base`: our own address, without a slash at the end. `hosts`: those that callbacks may be at."""
         self._services = services
         self._base = base
+        self._hosts = hosts
 
     async def write(self, webhook: Webhook, delivery: Delivery) -> Letter | str:
         """The letter, or why there is none. Raises DatabaseError."""
         services = self._services()
         now = services.now()
-        former = webhook.former if webhook.former_until is not None and now < webhook.former_until else None
-        secret, *others = [
-            services.sealer.open(each, Sealed) for each in (webhook.sealed, former) if each is not None
-        ]
-        if secret is None:
-            return "its secret was sealed by another server, with another data folder: rotate it"
+        if webhook.host is not None:
+            if webhook.host not in self._hosts:
+                return f"{webhook.host} is none of BLOBFORGE_CALLBACK_HOSTS (any more)"
+            to = services.sealer.open((delivery.sealed or "").encode(), SealedCallback)
+            if to is None:
+                return "its URL and secret were sealed by another server, with another data folder"
+            url, keys = to.url, [to.secret]
+        else:
+            former = webhook.former if webhook.former_until is not None and now < webhook.former_until else None
+            secret, *others = [
+                services.sealer.open(each, Sealed) for each in (webhook.sealed, former) if each is not None
+            ]
+            if secret is None:
+                return "its secret was sealed by another server, with another data folder: rotate it"
+            url, keys = webhook.url, [each.webhook for each in (secret, *others) if each is not None]
         body = msgspec.json.encode(await self._body(services, webhook, delivery))
-        keys = [each.webhook for each in (secret, *others) if each is not None]
-        signed = headers(message_id(services.installation, delivery.id), body, keys, now=now)
-        return Letter(webhook.url, body, signed)
+        return Letter(url, body, headers(message_id(services.installation, delivery.id), body, keys, now=now))
 
     async def _body(self, services: Services, webhook: Webhook, delivery: Delivery) -> dict[str, Any]:
         data: dict[str, Any] = msgspec.json.decode(delivery.data)

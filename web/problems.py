@@ -70,6 +70,7 @@ STATUS: dict[RefusalCode, tuple[int, str]] = {
     _C.INSTANCE_REPLACED: (409, "Another process has taken over"),
     _C.DELIVERY_WAITS: (409, "The delivery has not ended"),
     _C.WEBHOOK_DISABLED: (409, "The webhook is disabled"),
+    _C.CALLBACKS_FULL: (409, "Too many callbacks to one host"),
     _C.SEARCH_RUNNING: (409, "Another search is running"),
     _C.STORE_SHARED: (409, "Others use this object store"),
     _C.BACKUP_OFF: (409, "Backups are off"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from msgspec.structs import replace
 
+from actors.effects import webhooks
 from actors.effects.transaction import Transaction
 from actors.messages import BatchOpened, BatchStands, CloseBatch, DeleteBatch, LeaveBatch, MakeBatch, OperationPlan
 from blobforge.batch import JobBatch, closed, joined, judged, no_such_batch
@@ -21,6 +22,11 @@ def make(tx: Transaction, message: MakeBatch) -> BatchOpened | Refusal:
     elif (same := tx.store.batches.open_named(message.name)) is not None:
         detail = f"Batch {same} is open, and is called {message.name}. Go on with it, or close it."
         return Refusal(RefusalCode.BATCH_EXISTS, detail, field="name")
+    if message.callback is not None:
+        to = webhooks.endpoint_of(tx, message.callback)
+        if isinstance(to, Refusal):
+            return to
+        batch = replace(batch, callback_to=to, callback=message.callback.sealed)
     number = tx.store.batches.add(batch)
     if batch.ended_at is not None:
         _has_ended(tx, replace(batch, id=number))
@@ -74,7 +80,8 @@ def settle(tx: Transaction) -> None:
 
 def _has_ended(tx: Transaction, batch: JobBatch) -> None:
     tx.events.append(BatchEnded(batch.id, batch.endings))
-    tx.tell_webhooks(batch_ended(batch))
+    if batch.callback_to is not None or tx.is_wanted(batch_ended(batch)):
+        tx.tell_webhooks(batch_ended(batch, tx.store.batches.counts(batch.id)), ended=batch)
 
 
 def leave(tx: Transaction, job: Job, message: LeaveBatch) -> None:

@@ -14,6 +14,7 @@ import structlog
 from msgspec.structs import replace
 
 from actors.repeats import WINDOW_SECONDS
+from blobforge.batch import JobBatch
 from blobforge.canary import is_comparison, ordinary
 from blobforge.converters import MOST_CONVERTERS
 from blobforge.events import AttemptEnded, CredentialsRevoked, DeliveriesWait, Event, Fact, JobWaits, TypeFreed
@@ -204,13 +205,21 @@ class Transaction(msgspec.Struct):
         wait = max(0, job.expires_at - self.now) / 1000
         self.facts.append(JobWaits(job.id, job.expires_at, wait, start=True))
 
-    def tell_webhooks(self, occasion: Occasion) -> None:
-        """Put it into the outbox, for each endpoint that wants it."""
+    def is_wanted(self, occasion: Occasion) -> bool:
+        """Whether an endpoint wants to hear of it."""
+        return any(webhook.wants(occasion) for webhook in self.store.webhooks.all())
+
+    def tell_webhooks(self, occasion: Occasion, *, ended: JobBatch | None = None) -> None:
+        """Put it into the outbox, for each endpoint that wants it, and for the callback of a batch that `ended`."""
         told = [webhook.id for webhook in self.store.webhooks.all() if webhook.wants(occasion)]
-        if told:  # names and errors are as others wrote them: no secret goes out
+        callback = ended.callback_to if ended is not None else None
+        if told or callback is not None:  # names and errors are as others wrote them: no secret goes out
             occasion = replace(occasion, data={name: _clean(value) for name, value in occasion.data.items()})
         for webhook_id in told:
             self.store.webhooks.tell(webhook_id, occasion, at=self.now)
+        if ended is not None and callback is not None:
+            self.store.webhooks.tell(callback, occasion, at=self.now, sealed=ended.callback)
+            told.append(callback)
         if told:
             self.facts.append(DeliveriesWait(tuple(told)))
 

@@ -32,8 +32,11 @@ from blobforge.events import DeliveriesWait
 from blobforge.people import AuditEntry
 from blobforge.refusals import Refusal, RefusalCode
 from blobforge.webhook import (
+    GONE,
+    MOST_CALLBACKS,
     MOST_WEBHOOKS,
     TAKEN_FOR,
+    CallbackAddress,
     Delivery,
     DeliveryState,
     Tried,
@@ -48,7 +51,7 @@ SERVER = "server"
 
 
 def create(tx: Transaction, message: CreateWebhook) -> WebhookStands | Refusal:
-    there = sum(each.deleted_at is None for each in tx.store.webhooks.all())
+    there = sum(each.deleted_at is None and each.host is None for each in tx.store.webhooks.all())
     if there >= MOST_WEBHOOKS:
         return Refusal(RefusalCode.INVALID, f"There are {there} webhooks already; delete one that is not needed.")
     made = replace(message.webhook, created_at=tx.now, updated_at=tx.now)
@@ -62,6 +65,8 @@ def change(tx: Transaction, message: ChangeWebhook) -> WebhookStands | Refusal:
     given = message.changes
     names = ("url", "events", "types", "tags", "group", "batch", "results")
     said = {name: value for name in names if (value := getattr(given, name)) is not UNSET}
+    if said and webhook.host is not None:
+        return _of_callbacks(webhook)
     after = replace(webhook, **said)
     if given.enabled is False and after.disabled_at is None:
         after = replace(after, disabled_at=tx.now, disabled_why=f"by {message.by}", failing_since=None)
@@ -79,6 +84,8 @@ def rotate(tx: Transaction, message: RotateSecret) -> WebhookStands | Refusal:
     webhook = _known(tx, message.webhook_id)
     if webhook is None:
         return no_such_webhook(message.webhook_id)
+    if webhook.host is not None:
+        return _of_callbacks(webhook)
     former = webhook.sealed if message.overlap else None
     until = tx.now + message.overlap if message.overlap else None
     after = replace(webhook, sealed=message.sealed, former=former, former_until=until, updated_at=tx.now)
@@ -91,6 +98,8 @@ def delete(tx: Transaction, message: DeleteWebhook) -> Done | Refusal:
     webhook = _known(tx, message.webhook_id)
     if webhook is None:
         return no_such_webhook(message.webhook_id)
+    if webhook.host is not None:
+        return _of_callbacks(webhook)
     tx.store.webhooks.save(replace(webhook, sealed=b"", former=None, former_until=None, deleted_at=tx.now))
     return Done()
 
@@ -99,6 +108,8 @@ def ping(tx: Transaction, message: PingWebhook) -> DeliveryWaits | Refusal:
     webhook = _known(tx, message.webhook_id)
     if webhook is None:
         return no_such_webhook(message.webhook_id)
+    if webhook.host is not None:
+        return _of_callbacks(webhook)
     if not webhook.is_enabled:
         return _disabled(webhook)
     number = tx.store.webhooks.told(webhook.id, about_ping(webhook), at=tx.now)
@@ -145,6 +156,33 @@ def _send_again(tx: Transaction, webhook: Webhook, deliveries: Iterable[Delivery
     tx.facts.append(DeliveriesWait((webhook.id,)))
 
 
+# --- callbacks of batches
+
+
+def endpoint_of(tx: Transaction, callback: CallbackAddress) -> int | Refusal:
+    """The endpoint that stands for the callbacks to this host; it is made for the first of them."""
+    host = callback.host
+    found = next((each.id for each in tx.store.webhooks.all() if each.host == host), None)
+    if found is None:
+        made = Webhook(0, f"https://{host}/", (), created_at=tx.now, updated_at=tx.now, host=host)
+        return tx.store.webhooks.add(made)
+    if tx.store.webhooks.callbacks(found, most=MOST_CALLBACKS) >= MOST_CALLBACKS:
+        detail = (
+            f"{MOST_CALLBACKS:,} callbacks to {host} are to come already: of batches that have not ended, and of "
+            "some that could not be delivered yet. Make the batch without one, or later."
+        )
+        return Refusal(RefusalCode.CALLBACKS_FULL, detail, field="callback")
+    return found
+
+
+def _of_callbacks(webhook: Webhook) -> Refusal:
+    detail = (
+        f"Webhook {webhook.id} stands for the callbacks of batches to {webhook.host}: it can be disabled and enabled "
+        "and its deliveries be sent again, and nothing else. BLOBFORGE_CALLBACK_HOSTS says which hosts may be called."
+    )
+    return Refusal(RefusalCode.INVALID, detail)
+
+
 # --- the courier's
 
 
@@ -179,7 +217,9 @@ def _tried(tx: Transaction, webhook: Webhook, tried: Tried, courier: str) -> Web
     )  # fmt: skip
     if tried.error is None:
         delivery = replace(delivery, state=DeliveryState.DELIVERED, ended_at=tx.now)
-    elif (wait := wait_after(delivery.tries, tx.dice)) is not None:
+    elif webhook.host is not None and tried.status == GONE:  # which speaks for itself alone
+        delivery = replace(delivery, state=DeliveryState.FAILED, ended_at=tx.now)
+    elif (wait := wait_after(delivery.tries, tx.dice, asked=tried.wait)) is not None:
         delivery = replace(delivery, due_at=tx.now + wait)
     else:
         delivery = replace(delivery, state=DeliveryState.FAILED, ended_at=tx.now)

@@ -11,7 +11,7 @@ from blobforge.cli import common, manifests, output
 from blobforge.cli.common import CliSession, CommandGroup, pass_session, session_options
 from blobforge.cli.following import eta_text, in_vain, sum_up, until_ended
 from blobforge.cli.listing import gathered, print_list
-from blobforge.cli.naming import is_number, named, number_of, one_batch, open_one
+from blobforge.cli.naming import callback_of, callback_options, is_number, named, number_of, one_batch, open_one
 from blobforge.cli.operations import begun, watch
 from blobforge.cli.outage import Outages
 
@@ -63,13 +63,15 @@ def list_batches(session: CliSession, /, *, name: str | None, going: bool, limit
 
 @batches.command("make")
 @click.argument("name", metavar="NAME", callback=named)
+@callback_options
 @session_options
 @pass_session
-def make_batch(session: CliSession, name: str) -> None:
+def make_batch(session: CliSession, /, *, name: str, callback_url: str | None, callback_secret: str | None) -> None:
     """Make a batch, where none of this name is open; say its number. `submit --batch` makes one by itself."""
     if is_number(name):
         raise click.UsageError("A name is not of digits only: that is the number of a batch.")
-    number = session.run(lambda client: open_one(client, name))
+    callback = callback_of(callback_url, callback_secret)
+    number = session.run(lambda client: open_one(client, name, callback))
     if session.json:
         output.print_json({"id": number, "name": name})
     else:
@@ -246,6 +248,7 @@ def _show(session: CliSession, batch: BatchInfo) -> None:
             ("started", batch.started_at),
             ("ended at", batch.ended_at),
             ("endings", batch.endings or None),
+            ("calls", batch.callback),
             ("metadata", batch.metadata),
         ]
     )

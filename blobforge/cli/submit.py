@@ -16,7 +16,7 @@ import click
 from blobforge.cli import common, output, suggest
 from blobforge.cli.common import CliError, CliSession, pass_session, required, session_options, time_ahead
 from blobforge.cli.ingest.find import Candidate, RejectedPath, Selection, find, no_tags, tags_of_path
-from blobforge.cli.naming import named
+from blobforge.cli.naming import callback_of, callback_options, named
 
 if TYPE_CHECKING:
     from blobforge.client import Job
@@ -155,6 +155,7 @@ def _job_options(command: Any) -> Any:
             help="What follows: a job of this type for each output that matches; repeated, one behind the other. Or "
             "all steps as a JSON array, or @FILE with it.",
         ),
+        callback_options,
         click.option("--open", "stays_open", is_flag=True, help="Leave the batch open: more is to come to it."),
         click.option(
             "--batch",
@@ -346,6 +347,8 @@ def _submit(
     results: Path,
     batch: str | None,
     stays_open: bool,
+    callback_url: str | None,
+    callback_secret: str | None,
     option_object: dict[str, Any],
     option_pairs: dict[str, Any],
     **job: Any,
@@ -353,12 +356,14 @@ def _submit(
     job["options"] = option_object | option_pairs
     for alone, why in (
         (fetch and not wait, "--download fetches what has been waited for: it goes with --wait."),
+        (callback_url and batch is None, "--callback-url is called by a batch: it goes with --batch."),
         (stays_open and batch is None, "--open leaves a batch open: it goes with --batch."),
         (nul and files_from is None, "-0 says how a list is written: it goes with --files-from."),
         (rehash and no_cache, "--rehash keeps what it reads, --no-cache keeps nothing: give one of them."),
     ):
         if alone:
             raise click.UsageError(why)
+    callback = callback_of(callback_url, callback_secret)
     try:
         selection = Selection(job_type, suffixes, include, exclude)
     except ValueError as error:
@@ -375,7 +380,7 @@ def _submit(
 
     report = Report(session, keep_ids=wait, keep_completed=fetch, lines=lines)
     how: Any = {"pointers": not no_lfs, "cached": not no_cache, "rehash": rehash, "wait": wait}
-    how |= {"batch": batch, "stays_open": stays_open}
+    how |= {"batch": batch, "stays_open": stays_open, "callback": callback}
     try:
         session.run(
             lambda client: run.run(client, found, JobOptions(**job), report, **how), on_retry=Outages(session)

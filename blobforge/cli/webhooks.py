@@ -62,7 +62,7 @@ def list_webhooks(session: CliSession) -> None:
         session,
         session.run(lambda client: client.list_webhooks()),
         ("ID", "URL", "EVENTS", "STATE", "WAITING"),
-        lambda each: (each.id, each.url, ", ".join(each.events), _state(each), each.waiting),
+        lambda each: (each.id, each.url, _told(each), _state(each), each.waiting),
     )
 
 
@@ -254,8 +254,9 @@ def _show(session: CliSession, found: WebhookInfo) -> None:
         [
             ("id", found.id),
             ("url", found.url),
+            ("callbacks of batches to", found.callbacks_of),
             ("state", _state(found)),
-            ("events", ", ".join(found.events)),
+            ("events", ", ".join(found.events) or None),
             ("types", ", ".join(found.types) or None),
             ("tags", ", ".join(found.tags) or None),
             ("group", found.group),
@@ -267,6 +268,10 @@ def _show(session: CliSession, found: WebhookInfo) -> None:
             ("created at", found.created_at),
         ]
     )
+
+
+def _told(found: WebhookInfo) -> str:
+    return "callbacks of batches" if found.callbacks_of else ", ".join(found.events)
 
 
 def _state(found: WebhookInfo) -> str:

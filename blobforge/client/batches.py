@@ -13,10 +13,22 @@ class BatchEndpoints(ClientConnection):
     """Batches as a whole; their jobs are listed by the filter `batch`."""
 
     async def make_batch(
-        self, name: str, *, metadata: Mapping[str, Any] | None = None, closed: bool | None = None
+        self,
+        name: str,
+        *,
+        metadata: Mapping[str, Any] | None = None,
+        closed: bool | None = None,
+        callback_url: str | None = None,
+        callback_secret: str | None = None,
     ) -> BatchMade:
-        """Make a batch, to submit jobs for by its id. ApiError `batch-exists` (409): one of that name is open."""
-        body = without_none(name=name, metadata=dict(metadata) if metadata else None, closed=closed)
+        """Make a batch, to submit jobs for by its id. ApiError `batch-exists` (409): one of that name is open.
+
+        `callback_url`, at a host that the server's operator has named, is told each time that the batch ends, signed
+        by `callback_secret` (`whsec_...`)."""
+        callback = {"url": callback_url, "secret": callback_secret} if callback_url is not None else None
+        body = without_none(
+            name=name, metadata=dict(metadata) if metadata else None, closed=closed, callback=callback
+        )
         return await self._post("/api/batches", BatchMade, body, once_only=True)
 
     async def get_batch(self, batch_id: int) -> BatchInfo:

@@ -521,10 +521,28 @@ class Client(BlockingClient):
         return self._run(partial(self._client.store_sources, sources))
 
     def make_batch(
-        self, name: str, *, metadata: Mapping[str, Any] | None = None, closed: bool | None = None
+        self,
+        name: str,
+        *,
+        metadata: Mapping[str, Any] | None = None,
+        closed: bool | None = None,
+        callback_url: str | None = None,
+        callback_secret: str | None = None,
     ) -> BatchMade:
-        """Make a batch, to submit jobs for by its id. ApiError `batch-exists` (409): one of that name is open."""
-        return self._run(partial(self._client.make_batch, name, metadata=metadata, closed=closed))
+        """Make a batch, to submit jobs for by its id. ApiError `batch-exists` (409): one of that name is open.
+
+        `callback_url`, at a host that the server's operator has named, is told each time that the batch ends, signed
+        by `callback_secret` (`whsec_...`)."""
+        return self._run(
+            partial(
+                self._client.make_batch,
+                name,
+                metadata=metadata,
+                closed=closed,
+                callback_url=callback_url,
+                callback_secret=callback_secret,
+            )
+        )
 
     def get_batch(self, batch_id: int) -> BatchInfo:
         """How many of its jobs have come to what, and when all will have ended."""

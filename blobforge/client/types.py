@@ -792,6 +792,7 @@ class BatchInfo(msgspec.Struct, frozen=True, kw_only=True):
     started_at: datetime | None = None
     ended_at: datetime | None = None
     eta: BatchEta | None = None
+    callback: str | None = None
 
     @property
     def ended(self) -> bool:
@@ -1027,7 +1028,8 @@ class TypesPage(msgspec.Struct, frozen=True, kw_only=True):
 
 class WebhookInfo(msgspec.Struct, frozen=True, kw_only=True):
     """A webhook as the server lists it, without its secret. `waiting` deliveries are still to be made (1,000 stands
-    for any more); `failing_since`: since then none has succeeded."""
+    for any more); `failing_since`: since then none has succeeded. `callbacks_of`: it stands for the callbacks of
+    batches to this host."""
 
     id: int
     url: str
@@ -1046,6 +1048,7 @@ class WebhookInfo(msgspec.Struct, frozen=True, kw_only=True):
     disabled_at: datetime | None = None
     disabled_why: str | None = None
     former_until: datetime | None = None
+    callbacks_of: str | None = None
 
 
 class WebhookSecret(msgspec.Struct, frozen=True, kw_only=True):

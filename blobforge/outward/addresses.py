@@ -33,6 +33,27 @@ class Allowed(msgspec.Struct, frozen=True):
     networks: tuple[Network, ...] = ()
 
 
+def callback_hosts(text: str) -> frozenset[str]:
+    """From the setting: host names and addresses, comma-separated. Raises ValueError."""
+    names = [name.strip().lower() for name in text.split(",") if name.strip()]
+    return frozenset(_host(name) for name in names)
+
+
+def _host(name: str) -> str:
+    """As `Target.host` has it."""
+    try:
+        return str(ip_address(name))
+    except ValueError:
+        pass
+    if not _is_name(name):
+        raise ValueError(f"{name!r} is neither a host name nor an address (of a URL, the host alone is named)")
+    return name
+
+
+def _is_name(name: str) -> bool:
+    return all(part and part.replace("-", "").replace("_", "").isalnum() for part in name.split("."))
+
+
 class Target(msgspec.Struct, frozen=True):
     """Where a URL leads: `path` is all behind the host, as it is sent."""
 
@@ -52,7 +73,7 @@ def allowed(text: str) -> Allowed:
             continue
         if "/" in name or ":" in name or name.replace(".", "").isdigit():
             networks.append(ip_network(name, strict=False))
-        elif all(part and part.replace("-", "").replace("_", "").isalnum() for part in name.split(".")):
+        elif _is_name(name):
             hosts.add(name)
         else:
             raise ValueError(f"{name!r} is neither loopback, private, a host name nor a network")

@@ -23,6 +23,7 @@ from blobforge.outward.addresses import Allowed, HostAddress, Target, literal, r
 SECONDS: Final = 15.0  # for all of a call
 CONNECT_SECONDS: Final = 5.0  # for one address
 MOST_READ: Final = 1024  # bytes of an answer
+LONGEST_HEADER: Final = 100  # bytes of one that is heeded
 MOST_ADDRESSES: Final = 4  # that are tried
 
 Resolve = Callable[[str, int], Awaitable[list[str]]]
@@ -33,10 +34,11 @@ class CallError(Exception):
 
 
 class CallAnswer(msgspec.Struct, frozen=True):
-    """The status, and the beginning of the body."""
+    """The status, and the beginning of the body. `retry_after` is the header of that name."""
 
     status: int
     text: str
+    retry_after: str = ""
 
 
 class Connect(Protocol):
@@ -139,7 +141,9 @@ class Outward:
                 read += part[: MOST_READ - len(read)]
                 if len(read) >= MOST_READ:
                     break
-            return CallAnswer(response.status, read.decode("utf-8", "replace"))
+            after = next((value for name, value in response.headers if name.lower() == b"retry-after"), b"")
+            text = read.decode("utf-8", "replace")
+            return CallAnswer(response.status, text, after[:LONGEST_HEADER].decode("ascii", "replace"))
 
 
 def _said(error: Exception) -> str:

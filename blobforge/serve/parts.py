@@ -35,7 +35,7 @@ from blobforge.machinery.tracing import Tracer
 from blobforge.objects import ObjectStore
 from blobforge.objects.local import LocalStore
 from blobforge.objects.s3 import S3Store
-from blobforge.outward.addresses import allowed
+from blobforge.outward.addresses import allowed, callback_hosts
 from blobforge.outward.calling import Outward
 from blobforge.serve import openfiles
 from blobforge.serve.others import OtherServers
@@ -179,7 +179,11 @@ class Parts:
         )
         self.courier = Courier(
             self.writer.mailbox,
-            write=Letters(lambda: self.services, lambda: settings.public_url.rstrip("/") or self.url).write,
+            write=Letters(
+                lambda: self.services,
+                lambda: settings.public_url.rstrip("/") or self.url,
+                callback_hosts(settings.callback_hosts),
+            ).write,
             post=Outward(allowed(settings.webhook_allow)).post,
             endpoints=endpoints,
             now=now,

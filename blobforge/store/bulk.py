@@ -87,7 +87,7 @@ class Changes(msgspec.Struct):
     how many): so many turns of groups up to that one may go.
     `batches_started` are (batch, when the first of its jobs that were started now was); `batches_joined` and
     `batches_left` (batch, job) of jobs that are among `moved`; `batches` (batch, closed at, ended at, endings).
-    `deliveries` (webhook, event, at, data, due at).
+    `deliveries` (webhook, event, at, data, due at, sealed).
     `kin` (parent, attempt, step, name, job, lent); `families` (first job, how many more came of it).
     """
 
@@ -129,7 +129,7 @@ class Changes(msgspec.Struct):
     turns: Sequence[tuple[str, int, str, int]] = ()
     turns_past: Sequence[tuple[str, int, int, int]] = ()
     audit: Sequence[AuditEntry] = ()
-    deliveries: Sequence[tuple[int, str, int, str, int]] = ()
+    deliveries: Sequence[tuple[int, str, int, str, int, str | None]] = ()
 
 
 class BulkAccess(InHistory, Protocol):

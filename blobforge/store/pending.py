@@ -60,7 +60,7 @@ class Pending:
         self.families: list[tuple[int, int]] = []  # (root, how many more)
         self.undos: list[tuple[str, int, str, str, int]] = []
         self.audit: list[AuditEntry] = []
-        self.deliveries: list[tuple[int, str, int, str, int]] = []
+        self.deliveries: list[tuple[int, str, int, str, int, str | None]] = []
         self.arrived: list[Job] = []
         # What neither a claim nor a completion changes.
         self._rare = (

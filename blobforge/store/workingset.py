@@ -242,9 +242,9 @@ class WorkingSet(JobRows, WorkerRows):
         """Append to the audit log (`id` is ignored)."""
         self._journal.add(self._pending.audit, entry)
 
-    def note_delivery(self, webhook: int, event: str, at: int, data: str) -> None:
+    def note_delivery(self, webhook: int, event: str, at: int, data: str, sealed: str | None) -> None:
         """A row of the outbox, due at once."""
-        self._journal.add(self._pending.deliveries, (webhook, event, at, data, at))
+        self._journal.add(self._pending.deliveries, (webhook, event, at, data, at, sealed))
 
     def arrived(self, job: Job) -> None:
         """A job was stored as it is, by the engine: it counts."""

@@ -339,6 +339,9 @@ class BatchRows(Protocol):
     def delete_empty(self, batch_id: int) -> bool:
         """Forget the batch, if no job is in it; whether it was."""
 
+    def counts(self, batch_id: int) -> dict[str, int]:
+        """How many of its jobs have each status; `gone`: were deleted since."""
+
 
 class Searches(Protocol):
     """Searches through the object store, the latest of each name."""
@@ -392,8 +395,8 @@ class Webhooks(Protocol):
         """A new one (its `id` is ignored); returns its number."""
 
     def save(self, webhook: Webhook) -> None: ...
-    def tell(self, webhook_id: int, occasion: Occasion, *, at: int) -> None:
-        """Put it into the outbox, with what else the transaction changes."""
+    def tell(self, webhook_id: int, occasion: Occasion, *, at: int, sealed: str | None = None) -> None:
+        """Put it into the outbox, with what else the transaction changes. `sealed`: as `Delivery.sealed`."""
 
     def told(self, webhook_id: int, occasion: Occasion, *, at: int) -> int:
         """The same, at once; returns the number of the delivery."""
@@ -413,6 +416,9 @@ class Webhooks(Protocol):
     ) -> tuple[list[Delivery], int | None]:
         """Some of those of this time (ms) that have ended, by id, behind `after`; and behind which to go on, where
         there may be more. Only so many others are passed by: there may be none, and more."""
+
+    def callbacks(self, webhook_id: int, *, most: int) -> int:
+        """How many batches that have not ended are to call it, and how many calls wait, each up to `most`."""
 
     def prune(self, before: int, *, limit: int) -> bool:
         """Forget so many older ones, and those of deleted endpoints. Whether there may be more."""

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import base64
 import itertools
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -16,6 +17,7 @@ import trio
 
 from actors import janitor, operator, orphans
 from blobforge.outward.calling import CallAnswer, CallError
+from blobforge.webhook import retry_after
 from tests.fixtures.local import LocalServer, open_local, virtual_now
 
 EVERY = [
@@ -33,6 +35,7 @@ class Receiver:
     got: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
     headers: list[Mapping[str, str]] = field(default_factory=list)
     bodies: list[bytes] = field(default_factory=list)
+    urls: list[str] = field(default_factory=list)
     at: list[float] = field(default_factory=list)
     takes: float = 0.0
     under_way: int = 0
@@ -45,6 +48,7 @@ class Receiver:
             self.at.append(trio.current_time())
             self.headers.append(headers)
             self.bodies.append(body)
+            self.urls.append(url)
             await trio.sleep(self.takes)
             answer = self.answer()
         finally:
@@ -409,3 +413,144 @@ async def test_deliveries_are_kept_for_a_week_and_go_with_their_webhook(
     assert len(await deliveries(local)) == 1
     await trio.sleep(8 * DAY)
     assert await deliveries(local) == []
+
+
+SECRET = "whsec_" + base64.b64encode(b"a secret of the caller's").decode()
+CALLBACK = {"url": "https://build.example/done?key=shibboleth", "secret": SECRET}
+
+
+@pytest.fixture
+async def calling(tmp_path: Path) -> AsyncIterator[LocalServer]:
+    """A server whose batches may call build.example."""
+    async with open_local(tmp_path / "data", callback_hosts="other.example, Build.example") as opened:
+        yield opened
+
+
+async def test_a_batch_calls_back_each_time_that_it_ends(
+    calling: LocalServer, autojump_clock: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    receiver = listen(calling)
+    await calling.register()
+    status, made = await calling.call("POST", "/api/batches", {"name": "scans", "callback": CALLBACK})
+    assert status == 201
+    await completed(calling, b"1", batch=made["id"])
+    failed = await calling.submit(b"2", batch=made["id"])
+    await calling.call("POST", f"/api/jobs/{failed}/cancel", {})
+    await calling.call("POST", f"/api/batches/{made['id']}/close")
+    await trio.sleep(5)
+    await calling.call("POST", f"/api/jobs/{failed}/retry", {})
+    await calling.call("POST", f"/api/jobs/{failed}/cancel", {})
+    await trio.sleep(5)
+    told = [(event, data["batch"], data["ending"], data["counts"]) for event, data in receiver.got]
+    assert told == [("batch.ended", 1, ending, {"cancelled": 1, "completed": 1}) for ending in (1, 2)]
+    assert set(receiver.urls) == {CALLBACK["url"]}
+    headers = receiver.headers[0]
+    moment = datetime.fromtimestamp(int(headers["webhook-timestamp"]), UTC)
+    signed = standardwebhooks.Webhook(SECRET).sign(headers["webhook-id"], moment, receiver.bodies[0].decode())
+    assert headers["webhook-signature"] == signed
+    # Neither the secret nor the URL stands anywhere; the host does.
+    _, batch = await calling.call("GET", "/api/batches/1")
+    _, [endpoint] = await calling.call("GET", "/api/admin/webhooks")
+    assert (batch["callback"], endpoint["callbacks_of"]) == ("build.example", "build.example")
+    said = [str((await calling.call("GET", path))[1]) for path in (
+        "/api/batches", "/api/batches/1/manifest", "/api/jobs/1", "/api/admin/webhooks", "/api/admin/audit",
+        "/api/admin/webhooks/1/deliveries",
+    )]  # fmt: skip
+    held = b"".join(path.read_bytes() for path in calling.folder.glob("blobforge.db*"))
+    for secret in ("shibboleth", SECRET.removeprefix("whsec_")):
+        assert secret not in "".join(said) + capsys.readouterr().out
+        assert secret.encode() not in held
+
+
+async def test_callbacks_are_refused(calling: LocalServer, autojump_clock: Any) -> None:
+    for callback, said in (
+        (CALLBACK | {"url": "https://elsewhere.example/"}, "elsewhere.example is none of BLOBFORGE_CALLBACK_HOSTS"),
+        (CALLBACK | {"url": "https://127.0.0.1/"}, "no public address"),
+        (CALLBACK | {"url": "https://u@build.example/"}, "has a user"),
+        (CALLBACK | {"secret": "whsec_" + "A" * 33}, "24 to 64 bytes"),
+        (CALLBACK | {"secret": "not one"}, "callback.secret"),
+    ):
+        status, problem = await calling.call("POST", "/api/batches", {"name": "x", "callback": callback})
+        assert status == 422
+        assert said in json.dumps(problem), problem
+    _, made = await calling.call("POST", "/api/batches", {"name": "x", "callback": CALLBACK})
+    assert made["id"] == 1
+    for method, path, body in (
+        ("PATCH", "", {"url": "https://x.example/"}), ("DELETE", "", None), ("POST", "/rotate", {}),
+        ("POST", "/test", None),
+    ):  # fmt: skip
+        status, problem = await calling.call(method, f"/api/admin/webhooks/1{path}", body)
+        assert (status, "callbacks of batches to build.example" in problem["detail"]) == (422, True)
+
+
+async def test_of_one_host_so_many_callbacks_and_no_more_at_once(
+    calling: LocalServer, autojump_clock: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("actors.effects.webhooks.MOST_CALLBACKS", 8)
+    receiver = listen(calling, takes=10)
+
+    async def made(name: str, url: str = CALLBACK["url"], **more: Any) -> int:
+        body = {"name": name, "callback": CALLBACK | {"url": url}} | more
+        status, answer = await calling.call("POST", "/api/batches", body)
+        assert status in (201, 409), answer
+        return status if status == 201 else answer["type"]
+
+    for number in range(8):
+        await made(f"batch {number}", closed=number > 1)
+    refused = await made("one too many")
+    assert "callbacks-full" in str(refused)
+    assert await made("of another", "https://other.example/") == 201
+    await trio.sleep(30)
+    assert receiver.most == 4
+
+
+async def test_a_callback_is_given_up_by_itself(tmp_path: Path, autojump_clock: Any) -> None:
+    """One that wants no more, or that answers nothing for days, holds up no other to its host; and a host that may
+    be called no longer is not."""
+    async with open_local(tmp_path / "data", callback_hosts="build.example") as local:
+        listen(local, answer=lambda: CallAnswer(410, ""))
+        body = {"name": "x", "closed": True, "callback": CALLBACK}
+        await local.call("POST", "/api/batches", body)
+        await trio.sleep(5)
+        [given_up] = await deliveries(local)
+        assert (given_up["state"], given_up["tries"], given_up["status"]) == ("failed", 1, 410)
+        receiver = listen(local, answer=lambda: CallAnswer(500, ""))
+        await local.call("POST", "/api/batches", body)
+        await trio.sleep(4 * DAY)
+        assert len(receiver.at) == 13
+        _, shown = await local.call("GET", "/api/admin/webhooks/1")
+        assert shown["enabled"]
+        await local.call("PATCH", "/api/admin/webhooks/1", {"enabled": False})
+        await local.call("POST", "/api/batches", body)
+    async with open_local(tmp_path / "data") as local:
+        receiver = listen(local)
+        await local.call("PATCH", "/api/admin/webhooks/1", {"enabled": True})
+        await trio.sleep(3)
+        assert (await deliveries(local))[0]["error"].startswith("build.example is none of BLOBFORGE_CALLBACK_HOSTS")
+    async with open_local(tmp_path / "data", callback_hosts="build.example") as local:
+        receiver = listen(local)
+        await trio.sleep(60)
+        assert len(receiver.got) == 1  # what happened while it was disabled waited
+
+
+async def test_a_receiver_may_ask_to_be_left_alone(local: LocalServer, autojump_clock: Any) -> None:
+    answers = iter([CallAnswer(503, "", "120"), CallAnswer(429, "", "1"), CallAnswer(503, "", "999999999")])
+    receiver = listen(local, answer=lambda: next(answers, CallAnswer(204, "")))
+    await webhook(local, "batch.ended")
+    await local.call("POST", "/api/batches", {"name": "x", "closed": True})
+    await trio.sleep(DAY)
+    waits = [later - earlier for earlier, later in itertools.pairwise(receiver.at)]
+    assert [round(wait / 10) for wait in waits[:1]] == [12]
+    assert 30 <= waits[1] < 35  # its own back-off is longer
+    assert 4 * 3600 <= waits[2] < 4 * 3600 + 5
+    assert len(receiver.got) == 1
+
+
+def test_what_retry_after_says() -> None:
+    at = 1_700_000_000_000
+    date = "Tue, 14 Nov 2023 22:14:20 GMT"  # a minute later
+    for text, wait in (
+        ("30", 30_000), (date, 60_000), ("Tue, 14 Nov 2023 22:00:00 GMT", 0), ("9" * 50, 4 * 3_600_000),
+        ("soon", None), ("-5", None), ("", None), ("Tue, 14 Nov 99999 22:00:00 GMT", None),
+    ):  # fmt: skip
+        assert retry_after(text, now=at) == wait, text

@@ -5,7 +5,10 @@ from __future__ import annotations
 import json
 from typing import cast
 
-from blobforge.cli.naming import open_one
+import pytest
+
+from blobforge.cli.common import CliError
+from blobforge.cli.naming import BatchCall, open_one
 from blobforge.client import ApiError, AsyncClient, BatchInfo, BatchInfoPage
 from tests.cli.conftest import Running
 
@@ -55,6 +58,12 @@ def test_as_a_whole(running: Running) -> None:
     assert (gone.returncode, "No batch is called 'scans'." in gone.stderr) == (5, True)
     assert running.ok("batches", "make", "next") == "2\n" == running.ok("batches", "make", "next")
     running.ok("batches", "close", "next")
+    calls = running.blobforge("submit", "a.pdf", "--batch", "calls", "--callback-url", "https://build.example/")
+    assert "set BLOBFORGE_CALLBACK_SECRET" in calls.stderr
+    secret = "whsec_" + "A" * 32
+    how = ("--callback-url", "https://build.example/", "--callback-secret", secret)
+    calls = running.blobforge("submit", "a.pdf", "--batch", "calls", *how)
+    assert "build.example is none of BLOBFORGE_CALLBACK_HOSTS" in calls.stderr
     missing = running.blobforge("submit", "a.pdf", "missing.pdf", "--batch", "scans")
     assert "stays open" in missing.stderr
     assert running.blobforge("submit", "a.pdf", "--open").returncode == 2
@@ -74,7 +83,9 @@ async def test_the_open_one_of_a_name_need_not_be_the_latest() -> None:
         async def list_batches(self, *, name: str, limit: int, cursor: int | None = None) -> BatchInfoPage:
             return pages[cursor]
 
-        async def make_batch(self, name: str) -> None:
+        async def make_batch(self, name: str, **_: object) -> None:
             raise ApiError(409, "batch-exists", "Batch 1 is open, and is called scans.")
 
     assert await open_one(cast(AsyncClient, Server()), "scans") == 1
+    with pytest.raises(CliError, match="calls no URL"):
+        await open_one(cast(AsyncClient, Server()), "scans", BatchCall("https://build.example/", "whsec_x"))

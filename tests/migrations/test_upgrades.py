@@ -65,6 +65,7 @@ COMMITTED = {
     "0039_manifests.sql": "16129f89de7dc1ba",
     "0038_chains.sql": "f5682b87d0309daa",
     "0040_texts.sql": "6abbbb78b5cf3cde",
+    "0041_callbacks.sql": "4afa29a6e3a74b4b",
 }
 NUMBERS = {
     "<type:type>": "pdf",

@@ -72,7 +72,7 @@ def held(probe: Probe) -> dict[str, Any]:
         },
         "tags": set(probe.rows("job_tags", "job_id", "tag")),
         "batches": set(probe.rows(
-            "batches", "id", "name", "created_at", "closed_at", "started_at", "ended_at", "endings"
+            "batches", "id", "name", "created_at", "closed_at", "started_at", "ended_at", "endings", "callback_to"
         )),
         "kin": set(probe.rows("kin", "parent", "attempt", "step", "name", "job_id", "lent")),
         "manifests": set(probe.rows("manifests", "source_hash", "manifest")),
@@ -97,9 +97,9 @@ def held(probe: Probe) -> dict[str, Any]:
         "audit": probe.rows("audit", "at", "actor", "action", "subject", order="id"),
         "outputs": set(probe.rows("outputs", "job_id", "attempt", "name", "size", "chosen")),
         "webhooks": {
-            (number, tuple(json.loads(events)), disabled_at is None, failing_since, deleted_at is not None)
-            for number, events, disabled_at, failing_since, deleted_at in probe.rows(
-                "webhooks", "id", "events", "disabled_at", "failing_since", "deleted_at"
+            (number, tuple(json.loads(events)), disabled_at is None, failing_since, deleted_at is not None, host)
+            for number, events, disabled_at, failing_since, deleted_at, host in probe.rows(
+                "webhooks", "id", "events", "disabled_at", "failing_since", "deleted_at", "host"
             )
         },
         "deliveries": Counter(
@@ -199,7 +199,8 @@ def should_hold(world: World) -> dict[str, Any]:
         "undos": {(*key, *undo) for key, undo in world.undos.items()},
         "tags": {(job.id, tag) for job in jobs for tag in job.tags},
         "batches": {
-            (number, each.name, each.made_at, each.closed_at, each.started_at, each.ended_at, each.endings)
+            (number, each.name, each.made_at, each.closed_at, each.started_at, each.ended_at, each.endings,
+             each.callback)
             for number, each in world.batches.items()
         },
         "kin": {(*row, job_id, int(lent)) for row, (job_id, lent) in world.kin.items()},
@@ -230,7 +231,7 @@ def should_hold(world: World) -> dict[str, Any]:
             for attempt, named in world.outputs.items() for name, (size, chosen) in named.items()
         },
         "webhooks": {
-            (number, tuple(hook["events"]), hook["enabled"], hook["failing"], hook["deleted"])
+            (number, tuple(hook["events"]), hook["enabled"], hook["failing"], hook["deleted"], hook.get("host"))
             for number, hook in world.hooks.items()
         },
         "deliveries": Counter(

@@ -19,11 +19,15 @@ from actors.messages import (
 from blobforge.batch import GONE, JobBatch, no_such_batch
 from blobforge.forecast import Outlook, batch_outlook
 from blobforge.job import JobStatus
-from blobforge.refusals import Refusal
+from blobforge.outward import addresses
+from blobforge.refusals import Refusal, RefusalCode
 from blobforge.store.filters import JobFilter
 from blobforge.store.lists import NEWEST
 from blobforge.store.reading import BatchCounts, Reader
+from blobforge.webhook import CallbackAddress
+from web import letters
 from web.api import encode, manifest, wire_batches, wire_bulk, wire_common, wire_jobs
+from web.api.webhooks import wrong_url
 from web.decode import query
 from web.routing import Access, Call, Route
 
@@ -33,9 +37,27 @@ _WAIT: Final = (JobStatus.PENDING, JobStatus.FAILED)
 
 async def make(call: Call, body: wire_batches.BatchBody) -> wire_batches.BatchMade | Refusal:
     metadata = encode.json_text(body.metadata, field="metadata", most=wire_common.MOST_METADATA)
-    message = MakeBatch(body.name, metadata, call.caller.subject, body.closed)
+    callback = _callback(call, body.callback) if body.callback is not None else None
+    if isinstance(callback, Refusal):
+        return callback
+    message = MakeBatch(body.name, metadata, call.caller.subject, body.closed, callback)
     made = await call.ask(message, about=body.name)
     return made if isinstance(made, Refusal) else wire_batches.BatchMade(made.batch_id, made.name)
+
+
+def _callback(call: Call, asked: wire_batches.BatchCallback) -> CallbackAddress | Refusal:
+    """Sealed, if it may be called."""
+    host = addresses.host_of(asked.url)
+    if (wrong := wrong_url(call, asked.url, field="callback.url")) is not None:
+        return wrong
+    if host not in addresses.callback_hosts(call.services.settings.callback_hosts):
+        detail = f"{host} is none of BLOBFORGE_CALLBACK_HOSTS, the hosts that batches may call. Ask an administrator."
+        return Refusal(RefusalCode.INVALID, detail, field="callback.url")
+    secret = letters.read_secret(asked.secret)
+    if secret is None:
+        detail = f"A secret is {letters.PREFIX} and 24 to 64 bytes in base64."
+        return Refusal(RefusalCode.INVALID, detail, field="callback.secret")
+    return CallbackAddress(host, letters.seal_callback(call.services.sealer, asked.url, secret))
 
 
 async def close(call: Call) -> wire_batches.BatchWire | Refusal:
@@ -116,6 +138,7 @@ def read_batch(reader: Reader, batch_id: int, *, now: int) -> wire_batches.Batch
 
 def batches_wire(reader: Reader, batches: list[JobBatch], *, now: int) -> list[wire_batches.BatchWire]:
     counts = reader.batches.counts([batch.id for batch in batches])
+    hosts = _hosts(reader, batches)
     etas: dict[int, Outlook] = {}
     if going := [batch.id for batch in batches if batch.unfinished]:
         insights = reader.insights
@@ -126,7 +149,16 @@ def batches_wire(reader: Reader, batches: list[JobBatch], *, now: int) -> list[w
             running = _of_type(counts[number], (JobStatus.RUNNING,))
             uploading = sum(_of_type(counts[number], (JobStatus.UPLOADING,)).values())
             etas[number] = batch_outlook(waiting, running, uploading, loads, durations, online)
-    return [_batch_wire(batch, counts[batch.id], etas.get(batch.id)) for batch in batches]
+    return [
+        _batch_wire(batch, counts[batch.id], etas.get(batch.id), hosts.get(batch.callback_to)) for batch in batches
+    ]
+
+
+def _hosts(reader: Reader, batches: list[JobBatch]) -> Mapping[int | None, str | None]:
+    """Of the callbacks that these batches have."""
+    if all(batch.callback_to is None for batch in batches):
+        return {}
+    return {each.id: each.host for each in reader.webhooks.all()}
 
 
 def _of_type(counts: BatchCounts, statuses: tuple[JobStatus, ...]) -> Mapping[str, int]:
@@ -137,7 +169,9 @@ def _of_type(counts: BatchCounts, statuses: tuple[JobStatus, ...]) -> Mapping[st
     return found
 
 
-def _batch_wire(batch: JobBatch, counted: BatchCounts, eta: Outlook | None) -> wire_batches.BatchWire:
+def _batch_wire(
+    batch: JobBatch, counted: BatchCounts, eta: Outlook | None, callback: str | None
+) -> wire_batches.BatchWire:
     counts = dict.fromkeys((*JobStatus, GONE), 0)
     by_type: dict[str, dict[str, int]] = {}
     for (status, type_), n in counted.items():
@@ -160,6 +194,7 @@ def _batch_wire(batch: JobBatch, counted: BatchCounts, eta: Outlook | None) -> w
         started_at=encode.time_or_none(batch.started_at),
         ended_at=encode.time_or_none(batch.ended_at),
         eta=_eta_wire(eta) if eta is not None else None,
+        callback=callback,
     )
 
 

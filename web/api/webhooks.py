@@ -53,7 +53,7 @@ async def shown(call: Call) -> wire_webhooks.WebhookWire | Refusal:
 
 async def create(call: Call, body: wire_webhooks.WebhookBody) -> wire_webhooks.WebhookMade | Refusal:
     """The secret is shown in this answer and never again."""
-    if (wrong := _wrong(call, body.url)) is not None:
+    if (wrong := wrong_url(call, body.url)) is not None:
         return wrong
     salt = new_salt()
     sealed = letters.seal(call.services.sealer, letters.secret_of(call.services, salt))
@@ -69,7 +69,7 @@ async def create(call: Call, body: wire_webhooks.WebhookBody) -> wire_webhooks.W
 
 
 async def change(call: Call, body: wire_webhooks.WebhookPatch) -> wire_webhooks.WebhookWire | Refusal:
-    if body.url is not UNSET and (wrong := _wrong(call, body.url)) is not None:
+    if body.url is not UNSET and (wrong := wrong_url(call, body.url)) is not None:
         return wrong
     changes = WebhookChanges(
         url=body.url,
@@ -180,6 +180,7 @@ def _wire(reader: Reader, webhook: Webhook) -> wire_webhooks.WebhookWire:
         disabled_at=encode.time_or_none(webhook.disabled_at),
         disabled_why=webhook.disabled_why,
         former_until=encode.time_or_none(webhook.former_until),
+        callbacks_of=webhook.host,
     )
 
 
@@ -202,15 +203,15 @@ def _delivery(call: Call, delivery: Delivery) -> wire_webhooks.DeliveryWire:
     )
 
 
-def _wrong(call: Call, url: str) -> Refusal | None:
+def wrong_url(call: Call, url: str, *, field: str = "url") -> Refusal | None:
     """What can be told of a URL before it is called."""
     to = addresses.target(url)
     if isinstance(to, str):
-        return Refusal(RefusalCode.INVALID, f"The URL cannot be called: {to}.", field="url")
+        return Refusal(RefusalCode.INVALID, f"The URL cannot be called: {to}.", field=field)
     address = addresses.literal(to.host)
     allowed = addresses.allowed(call.services.settings.webhook_allow)
     why = addresses.refused(to, address, allowed) if address is not None else None
-    return Refusal(RefusalCode.INVALID, f"The URL is refused: {why}.", field="url") if why is not None else None
+    return Refusal(RefusalCode.INVALID, f"The URL is refused: {why}.", field=field) if why is not None else None
 
 
 def _names(given: Iterable[str] | None) -> tuple[str, ...]:

@@ -8,6 +8,7 @@ import msgspec
 from msgspec import Meta
 
 from web.api.wire_common import Json, ShortText
+from web.api.wire_webhooks import WebhookUrl
 from web.decode import NO_NUMBER
 
 BatchName = Annotated[
@@ -22,12 +23,28 @@ BatchName = Annotated[
 ]
 
 
+class BatchCallback(msgspec.Struct, frozen=True):
+    """Is called each time that the batch ends, as a webhook is; its host must be one that the operator has named.
+    Nothing shows `url` and `secret` again."""
+
+    url: WebhookUrl
+    secret: Annotated[
+        str,
+        Meta(
+            max_length=100,
+            pattern=r"^whsec_[A-Za-z0-9+/]{32,86}={0,2}\Z",
+            description="`whsec_` and 24 to 64 bytes in base64, by which it is signed",
+        ),
+    ]
+
+
 class BatchBody(msgspec.Struct, frozen=True):
     """Of the batches that are open each has a name of its own. `closed`: it takes no jobs at all."""
 
     name: BatchName
     metadata: Json | None = None
     closed: bool = False
+    callback: BatchCallback | None = None
 
 
 class BatchMade(msgspec.Struct, frozen=True):
@@ -76,7 +93,7 @@ class BatchWire(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     """`counts` are by status; `gone` are jobs that were deleted since, and `total` is all of these.
 
     `started_at`: when the first of its jobs was given to a worker. `endings`: how often it has ended, as jobs of it
-    may be brought back."""
+    may be brought back. `callback`: the host that is told of it."""
 
     id: int
     name: str
@@ -93,6 +110,7 @@ class BatchWire(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     started_at: str | None = None
     ended_at: str | None = None
     eta: BatchEta | None = None
+    callback: str | None = None
 
 
 class BatchesWire(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):

@@ -71,7 +71,8 @@ class WebhookMade(msgspec.Struct, frozen=True):
 class WebhookWire(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     """`waiting` deliveries are still to be made (1,000 stands for any more), of what has happened since
     `waiting_since`. `failing_since`: since then none has succeeded. `disabled_why`: it is sent nothing, for that
-    reason."""
+    reason. `callbacks_of`: it stands for the callbacks of batches to this host, each of which has a URL of its
+    own."""
 
     id: int
     url: str
@@ -90,6 +91,7 @@ class WebhookWire(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True)
     disabled_at: str | None = None
     disabled_why: str | None = None
     former_until: str | None = None
+    callbacks_of: str | None = None
 
 
 class RotateBody(msgspec.Struct, frozen=True):

@@ -13,7 +13,7 @@ from blobforge.cli.ingest.find import Candidate, RejectedPath
 from blobforge.cli.ingest.pipeline import ingest
 from blobforge.cli.ingest.report import Report
 from blobforge.cli.ingest.waiting import wait_for_batch, wait_for_ends
-from blobforge.cli.naming import open_one
+from blobforge.cli.naming import BatchCall, open_one
 from blobforge.cli.outage import PATIENCE
 from blobforge.cli.progress import Progress
 from blobforge.cli.signals import until_terminated
@@ -33,16 +33,18 @@ async def run(
     wait: bool,
     batch: str | None = None,
     stays_open: bool = False,
+    callback: BatchCall | None = None,
 ) -> None:
     """Submit all, then with `wait` follow the jobs to their ends. For a `batch`: the open one of that name, which is
-    made where there is none, and closed when all that was found is in it, unless it `stays_open`."""
+    made where there is none (with this `callback`), and closed when all that was found is in it, unless it
+    `stays_open`."""
     folder = folders.cache() if cached else None
     cache = open_cache(folder, distrusted=rehash) if folder is not None else HashCache(None)
     try:
         async with trio.open_nursery() as nursery:
             await nursery.start(until_terminated)
             if batch is not None:
-                report.batch = await open_one(client.with_patience(PATIENCE), batch)
+                report.batch = await open_one(client.with_patience(PATIENCE), batch, callback)
                 options = replace(options, batch=report.batch)
             with Progress(shown=not report.session.quiet) as report.progress:
                 await ingest(client, found, options, report, cache, pointers=pointers)

@@ -315,7 +315,7 @@ SAVE_REPEATED: Final = """
         created_at = excluded.created_at"""
 SAVE_UNDOS: Final = _insert("undos", "token, job_id, was, became, at", "tnttn", "ON CONFLICT DO NOTHING")
 INSERT_AUDIT: Final = _insert("audit", "at, actor, name, address, action, subject, detail", "ntttttt")
-INSERT_DELIVERIES: Final = _insert("deliveries", "webhook, event, at, data, due_at", "ntntn")
+INSERT_DELIVERIES: Final = _insert("deliveries", "webhook, event, at, data, due_at, sealed", "ntntnt")
 
 
 def _moved(table: str, keys: str, kinds: str, weighed: tuple[str, ...] = (), *, least: str = "") -> str:

@@ -32,6 +32,13 @@ class BatchRows:
         self._working.settle()  # jobs that have left it in this very transaction
         return self._do.change(sql.DELETE_EMPTY_BATCH, (batch_id,)) == 1
 
+    def counts(self, batch_id: int) -> dict[str, int]:
+        self._working.settle()
+        found: dict[str, int] = {}
+        for _, status, _, n in self._do.rows(sql.COUNTS_OF_BATCHES, (f"[{batch_id}]",)):
+            found[status] = found.get(status, 0) + n
+        return found
+
 
 class BatchLookups:
     """Of the read side."""

@@ -134,7 +134,7 @@ def batch_values(batch: JobBatch) -> Row:
     """The parameters of INSERT_BATCH."""
     return (
         batch.name, batch.created_at, batch.metadata, batch.submitter, batch.closed_at, batch.started_at,
-        batch.ended_at, batch.endings,
+        batch.ended_at, batch.endings, batch.callback_to, batch.callback,
     )  # fmt: skip
 
 

@@ -579,9 +579,10 @@ CHOSEN_OF: Final = """
 _BATCH: Final = "name, created_at, metadata, submitter, closed_at, started_at, ended_at, endings"
 _UNFINISHED: Final = """(SELECT coalesce(sum(n), 0) FROM batch_counts
          WHERE batch = b.id AND status IN ('uploading', 'pending', 'running', 'failed'))"""
-BATCH_COLUMNS: Final = f"id, {_BATCH}, CAST({_UNFINISHED} AS BIGINT)"
+BATCH_COLUMNS: Final = f"id, {_BATCH}, CAST({_UNFINISHED} AS BIGINT), callback_to, callback"
 BATCH: Final = f"SELECT {BATCH_COLUMNS} FROM batches AS b WHERE id = ?"
-INSERT_BATCH: Final = f"INSERT INTO batches ({_BATCH}) VALUES ({', '.join('?' * len(_BATCH.split(',')))})"
+INSERT_BATCH: Final = f"""
+    INSERT INTO batches ({_BATCH}, callback_to, callback) VALUES ({", ".join("?" * (len(_BATCH.split(",")) + 2))})"""
 OPEN_BATCH: Final = "SELECT id FROM batches WHERE name = ? AND closed_at IS NULL"
 DELETE_EMPTY_BATCH: Final = """
     DELETE FROM batches WHERE NOT EXISTS (SELECT 1 FROM batch_jobs WHERE batch = ?1) AND id = ?1"""
@@ -779,14 +780,14 @@ FORGET_SEARCH_NAMES: Final = "DELETE FROM search_names WHERE search = ?"
 # --- webhooks and their deliveries
 _WEBHOOK: Final = (
     "url, events, types, tags, of_group, batch, results, sealed, former, former_until, created_at, updated_at,"
-    " failing_since, disabled_at, disabled_why, deleted_at"
+    " failing_since, disabled_at, disabled_why, deleted_at, host"
 )
 WEBHOOKS: Final = f"SELECT id, {_WEBHOOK} FROM webhooks ORDER BY id"
 INSERT_WEBHOOK: Final = f"INSERT INTO webhooks ({_WEBHOOK}) VALUES ({', '.join('?' * len(_WEBHOOK.split(',')))})"
 SAVE_WEBHOOK: Final = f"UPDATE webhooks SET {', '.join(f'{each} = ?' for each in _WEBHOOK.split(', '))} WHERE id = ?"
 DROP_WEBHOOK: Final = "DELETE FROM webhooks WHERE id = ?"
 _TRIED: Final = "state, due_at, tries, courier, tried_at, status, error, answer, ended_at"
-DELIVERY_COLUMNS: Final = f"id, webhook, event, at, data, {_TRIED}"
+DELIVERY_COLUMNS: Final = f"id, webhook, event, at, data, {_TRIED}, sealed"
 INSERT_DELIVERY: Final = "INSERT INTO deliveries (webhook, event, at, data, due_at) VALUES (?, ?, ?, ?, ?)"
 DELIVERY: Final = f"SELECT {DELIVERY_COLUMNS} FROM deliveries WHERE id = ?"
 SAVE_DELIVERY: Final = f"UPDATE deliveries SET {', '.join(f'{each} = ?' for each in _TRIED.split(', '))} WHERE id = ?"
@@ -809,6 +810,12 @@ DELIVERY_AFTER: Final = """
 WAITING_DELIVERIES: Final = """
     SELECT count(*), min(at) FROM (SELECT at FROM deliveries INDEXED BY deliveries_due
                                     WHERE webhook = ? AND state = 'waiting' ORDER BY due_at, id LIMIT ?) AS first"""
+# Callbacks that an endpoint is to be told of, or waits to be told, each up to so many.
+CALLBACKS_TO: Final = """
+    SELECT (SELECT count(*) FROM (SELECT 1 FROM batches INDEXED BY batches_by_callback
+                                   WHERE callback_to = ?1 AND ended_at IS NULL LIMIT ?2) AS going)
+         + (SELECT count(*) FROM (SELECT 1 FROM deliveries INDEXED BY deliveries_due
+                                   WHERE webhook = ?1 AND state = 'waiting' LIMIT ?2) AS waiting)"""
 PRUNE_DELIVERIES: Final = _delete_page("deliveries", "id", "at < ? ORDER BY at, id")
 DROP_DELIVERIES: Final = _delete_page("deliveries", "id", "webhook = ?")
 

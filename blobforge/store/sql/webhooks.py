@@ -60,9 +60,9 @@ class Webhooks:
         self._do.rows(sql.SAVE_WEBHOOK, (*_values(webhook), webhook.id))
         self._bulk.webhooks_changed()
 
-    def tell(self, webhook_id: int, occasion: Occasion, *, at: int) -> None:
+    def tell(self, webhook_id: int, occasion: Occasion, *, at: int, sealed: str | None = None) -> None:
         data = msgspec.json.encode(occasion.data).decode()
-        self._working.note_delivery(webhook_id, occasion.event, at, data)
+        self._working.note_delivery(webhook_id, occasion.event, at, data, sealed)
 
     def told(self, webhook_id: int, occasion: Occasion, *, at: int) -> int:
         data = msgspec.json.encode(occasion.data).decode()
@@ -74,7 +74,7 @@ class Webhooks:
         return delivery(row) if row else None
 
     def save_delivery(self, delivery: Delivery) -> None:
-        id_, _, _, _, _, *changing = astuple(delivery)
+        id_, _, _, _, _, *changing, _ = astuple(delivery)
         self._do.rows(sql.SAVE_DELIVERY, (*changing, id_))
 
     def due(self, webhook_id: int, *, now: int, limit: int) -> list[Delivery]:
@@ -95,6 +95,11 @@ class Webhooks:
         asked = (webhook_id, after, last or NEWEST, since, until, limit)
         found = [delivery(each) for each in self._do.rows(sql.DELIVERIES_BETWEEN, asked)]
         return found, found[-1].id if len(found) == limit else last
+
+    def callbacks(self, webhook_id: int, *, most: int) -> int:
+        self._working.settle()
+        row = self._do.row(sql.CALLBACKS_TO, (webhook_id, most))
+        return int(row[0]) if row else 0
 
     def prune(self, before: int, *, limit: int) -> bool:
         self._working.settle()

@@ -281,8 +281,8 @@ INSERT_AUDIT: Final = f"""
     INSERT INTO audit (at, actor, name, address, action, subject, detail)
     {{row}} {_values(0, 7)} {{each}} {{in_order}}"""
 INSERT_DELIVERIES: Final = f"""
-    INSERT INTO deliveries (webhook, event, at, data, due_at)
-    {{row}} {_values(0, 5)} {{each}} {{in_order}}"""
+    INSERT INTO deliveries (webhook, event, at, data, due_at, sealed)
+    {{row}} {_values(0, 6)} {{each}} {{in_order}}"""
 # Counters, each moved by the last value. Those that count what is there never fall below zero (the schema says so):
 # an upsert of a negative number would be refused before it was added.
 MOVE_JOB_COUNTS: Final = """

@@ -12,6 +12,7 @@ from blobforge.webhook import Tried, Webhook
 from tests.model.plans.asked import Asked
 from tests.model.plans.base import Base
 from tests.model.plans.choices import TAGS, seldom
+from tests.model.world.things import No
 from tests.model.world.webhooks import about
 
 ALL = (
@@ -47,6 +48,9 @@ class Webhooks(Base):
     def change_webhook(self, at: int, what: str) -> None:
         number = self.hook(at)
         if what == "delete":
+            if "host" in self.world.hooks[number]:
+                self.do(Asked(m.DeleteWebhook(number), lambda _: No("invalid")))
+                return
             self.do(Asked(m.DeleteWebhook(number), lambda _: self.world.delete_webhook(number)))
             return
         enabled = what == "enable"

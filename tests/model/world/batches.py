@@ -11,13 +11,25 @@ OVER = ("completed", "dead", "cancelled")
 
 
 class Batches(State):
-    def make_batch(self, name: str, closed: bool, new_id: int | None, now: int) -> Any:
+    def make_batch(
+        self,
+        name: str,
+        closed: bool,
+        new_id: int | None,
+        now: int,
+        callback: str | None = None,
+        to: int | None = None,
+    ) -> Any:
+        """`callback`: the host that is told of its ends, by this endpoint."""
         if not closed and any(each.name == name and each.closed_at is None for each in self.batches.values()):
             return No("batch-exists")
         assert new_id is not None, "a batch should have been made"
         assert new_id not in self.given_batches, "a batch has the number of another"
         self.given_batches.add(new_id)
-        self.batches[new_id] = Batch(name, now, now if closed else None)
+        self.batches[new_id] = Batch(name, now, now if closed else None, callback=to)
+        if callback is not None:
+            assert to is not None, "the host should have an endpoint"
+            self.callbacks_to(callback, to)
         return ("BatchOpened", new_id, name)
 
     def close_batch(self, number: int, now: int) -> Any:

@@ -257,6 +257,7 @@ class Batch:
     started_at: int | None = None
     ended_at: int | None = None
     endings: int = 0
+    callback: int | None = None  # the endpoint of its host
     gone: dict[str, int] = field(default_factory=dict)  # jobs that were deleted since, by type
 
 

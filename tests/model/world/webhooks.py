@@ -18,6 +18,15 @@ class Webhooks(State):
         }  # fmt: skip
         return ("WebhookStands", number, True)
 
+    def callbacks_to(self, host: str, number: int) -> None:
+        """The endpoint of this host, which is made for the first batch that calls it."""
+        hook = self.hooks.setdefault(
+            number,
+            {"events": [], "types": [], "tags": [], "enabled": True, "failing": None, "deleted": False, "host": host},
+        )
+        assert hook.get("host") == host
+        assert sum(each.get("host") == host for each in self.hooks.values()) == 1, "a host has two endpoints"
+
     def enable_webhook(self, number: int, enabled: bool) -> Any:
         hook = self.hooks[number]
         if enabled != hook["enabled"]:
@@ -46,10 +55,15 @@ class Webhooks(State):
                     continue
                 if hook["tags"] and not set(hook["tags"]) & set(tags):
                     continue
-                self.outbox.append({
-                    "id": None, "hook": number, "event": event, "about": about, "state": "waiting", "tries": 0,
-                    "courier": None, "until": now,
-                })  # fmt: skip
+                self._put_out(number, event, about, now)
+            if event == "batch.ended" and (callback := self.batches[about].callback) is not None:
+                self._put_out(callback, event, about, now)
+
+    def _put_out(self, number: int, event: str, about: Any, now: int) -> None:
+        self.outbox.append({
+            "id": None, "hook": number, "event": event, "about": about, "state": "waiting", "tries": 0,
+            "courier": None, "until": now,
+        })  # fmt: skip
 
     def take_deliveries(
         self, number: int, courier: str, tried: Sequence[tuple[int, bool]], taken: Sequence[Any], now: int
@@ -68,7 +82,7 @@ class Webhooks(State):
                 row["until"] = None
                 if hook["enabled"] and not hook["deleted"]:
                     hook["failing"] = now if hook["failing"] is None else hook["failing"]
-                    hook["enabled"] = now - hook["failing"] < DAYS_MS
+                    hook["enabled"] = "host" in hook or now - hook["failing"] < DAYS_MS
         given = []
         if hook["enabled"] and not hook["deleted"]:
             waiting = [row for row in self.outbox if row["hook"] == number and row["state"] == "waiting"]
