@@ -7,6 +7,8 @@ from typing import Any
 from tests.model.world.state import State
 from tests.model.world.things import Kept, No
 
+COME_AGAIN = {"being-removed", "slow-down", "unavailable"}
+
 
 class Repeats(State):
     def remembered(self, whose: str, key: str, fingerprint: bytes, now: int) -> Any:
@@ -23,7 +25,9 @@ class Repeats(State):
         return kept.answer
 
     def remember(self, whose: str, key: str, fingerprint: bytes, answer: Any, now: int) -> None:
-        """Refusals, too: the request was answered."""
+        """Refusals, too: the request was answered. But not one that says when to come again: it is asked anew."""
+        if isinstance(answer, No) and answer.code in COME_AGAIN:
+            return
         self.kept[whose, key] = Kept(fingerprint, answer, now)
 
     def purge_repeats(self, now: int) -> None:
