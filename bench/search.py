@@ -57,6 +57,7 @@ class Searches(Plan, frozen=True, kw_only=True):
     jobs: Annotated[int, Meta(description="jobs that are looked through")] = 1_000_000
     rounds: Annotated[int, Meta(description="pages that are asked for, of each kind")] = 200
     batches: Annotated[int, Meta(description=f"batches of {BATCH:,} that are submitted in one run")] = 20
+    runs: Annotated[int, Meta(description="turns of submissions, with and without")] = 9
 
 
 FULL = Searches()
@@ -174,28 +175,30 @@ async def run(plan: Searches) -> Report:
 
 
 async def _submissions(engine: str, store: Store, plan: Searches) -> list[dict[str, Any]]:
-    took: dict[bool, list[float]] = {False: [], True: []}
+    """`times` is the median of the turns: others on the machine slow down one as a whole."""
+    took: dict[bool, list[list[float]]] = {False: [], True: []}
     errors = {False: 0, True: 0}
     first = 1 << 60
-    for _ in range(plan.runs):
-        for indexed in (False, True):
+    for turn in range(plan.runs):
+        for indexed in (False, True) if turn % 2 == 0 else (True, False):
             seconds, refused = await submit(store, plan, first, indexed=indexed)
-            took[indexed] += seconds
+            took[indexed].append(seconds)
             errors[indexed] += refused
             first += plan.batches * BATCH
-    without = sum(took[False])
-    return [
-        {
-            "what": f"{engine}, batches of {BATCH:,}, {'with' if indexed else 'without'} the indexer",
+    times = median(sum(without) / sum(beside) for without, beside in zip(took[False], took[True], strict=True))
+    rows = []
+    for indexed, seconds in took.items():
+        how = "with" if indexed else "without"
+        found = timed([each for run in seconds for each in run])
+        per_second = median(len(run) * BATCH / sum(run) for run in seconds)
+        row = {
+            "what": f"{engine}, batches of {BATCH:,}, {how} the indexer",
             "engine": engine,
-            "kind": f"submitted {'with' if indexed else 'without'}",
-            "per_second": len(took[indexed]) * BATCH / sum(took[indexed]),
-            "times": without / sum(took[indexed]),
-            "errors": errors[indexed],
+            "kind": f"submitted {how}",
         }
-        | timed(took[indexed])
-        for indexed in (False, True)
-    ]
+        rows.append(row | {"per_second": per_second, "times": times if indexed else 1.0} | found)
+        rows[-1]["errors"] = errors[indexed]
+    return rows
 
 
 if __name__ == "__main__":
