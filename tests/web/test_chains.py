@@ -11,6 +11,7 @@ import trio
 
 from tests.fixtures.local import LocalServer
 from tests.web.calls import HEX, assert_problem, raw
+from tests.web.test_comparison import page_of
 from tests.web.test_files import path_of, put
 from tests.web.test_outputs import brought, completed
 
@@ -39,6 +40,10 @@ async def test_from_a_document_to_what_is_read_of_its_pages(local: LocalServer, 
     children = [(each["job_id"], each["output"]) for each in parent["children"]]
     assert children == [(2, "pages/1.png"), (3, "pages/2.png")]
     assert parent["children_total"] == 2
+    shown = await page_of(local, "/jobs/1")
+    assert "What came of it" in shown
+    assert '<a href="/jobs/3">Job 3</a>, <bdi>ocr</bdi>, <span class="muted">of <bdi>pages/2.png</bdi>' in shown
+    assert 'Came of</h3><p><a href="/jobs/1">Job 1</a>' in await page_of(local, "/jobs/2")
     await trio.sleep(5)
     child = await local.job(2)
     assert (child["status"], child["parent"], child["type"]) == ("pending", 1, "ocr")

@@ -98,6 +98,7 @@ def _zoned(name: str, value: str) -> str:
 
 MOST_LOG = 16_384  # characters of a log that the page of its job begins with
 MOST_PATHS = 50  # that the page of one job lists
+MOST_CHILDREN = 50  # the same
 
 
 async def shown(call: Call) -> Response | Refusal:
@@ -127,6 +128,7 @@ async def shown(call: Call) -> Response | Refusal:
             "events": list(reversed(happened[0])),
             "earlier": happened[1],
             "requires": words(job.requires),
+            "children": api.children_of(reader, job, limit=MOST_CHILDREN + 1),
             "waits_to_start": job.waits_to_start,
             "expires_at": job.expiry,
             "cancelled_for": cancelled_for(job),
