@@ -113,4 +113,4 @@ class Chains(Decisions):
         for child in self.children_of(parent, attempt):
             if child.status == "uploading" and child.waits_for_proof:
                 child.status, child.completed_at, child.source_never_came = "cancelled", now, True
-                child.error, child.not_before = True, None
+                child.error, child.not_before = "cancelled: its source is gone", None
