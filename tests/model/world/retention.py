@@ -243,8 +243,6 @@ class Retention(Turns):
                 return self.take_up_search(name, searcher, now)
             if not search.given_up(now):
                 return No("search-running")
-            if every is not None:
-                return self.stands(name)  # only one that has ended is due again
         elif search is not None and every is not None and 0 <= now - (search.ended_at or 0) < every:
             return self.stands(name)
         self.searches[name] = Search(searcher, "running", doom, now, now, "sources/")
