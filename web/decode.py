@@ -56,6 +56,8 @@ PATTERNS_IN_WORDS = {
     r"^[0-9a-f]+\Z": "lowercase hex digits",
     r"^(read|submit|work|admin)\Z": "read, submit, work or admin",
     r"^\d{1,19}:[^\x00]*\Z": "the `next_cursor` of an earlier answer",
+    r"^whsec_[A-Za-z0-9+/]{32,86}={0,2}\Z": "`whsec_` and 24 to 64 bytes in base64",
+    r"^[0-9]{1,18}:-?[0-9]{1,4}:[^\x00]*\Z": "the `next_cursor` of an earlier answer",
     r"^[\x20-\x7e]*\Z": "printable ASCII characters",
     r"^[\x20-\x7e]+\Z": "printable ASCII characters",
     r"^[\x21-\x7e]+\Z": "printable ASCII characters and no space",

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from tests.fixtures.engines import contents, looked_into
+from tests.fixtures.engines import TEXTS, contents, looked_into
 from tests.fixtures.server import ServerProcess
 
 # What a server writes by itself, or by being asked how it is.
 # The index of texts is filled behind the commits, by itself.
-TEXTS = {"texts_indexed", "job_texts", "job_texts_config", "job_texts_data", "job_texts_docsize", "job_texts_idx"}
 BUSY = {"pulse", "depths", "sqlite_sequence"} | TEXTS
 FAULTS = (
     "unhandled error",

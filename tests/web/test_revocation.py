@@ -305,7 +305,7 @@ async def test_a_bulk_action_stops_where_its_token_is_revoked(
             self.done = True
 
     await local.call("GET", "/api/jobs", headers=headers)  # its use is noted, which is a commit, too
-    await trio.sleep(1)
+    await trio.sleep(10)  # what is written behind the submissions is written by then
     local.parts.writer.sequencer.listeners.append(Once())
     answer = await local.call("POST", "/api/jobs/delete", {"ids": ids}, headers=headers)
     assert_problem(answer, 401, "unauthenticated")

@@ -3,6 +3,7 @@
 // The dialog of Ctrl-K: what /find answers, and what can be done on the page that is open.
 
 const MOST_ACTS = 6;
+const ASK_AFTER_MS = 120; // of the last letter
 
 const palette = {
   get dialog() { return document.getElementById("palette"); },
@@ -15,7 +16,24 @@ const palette = {
     this.field.value = "";
     this.acts.replaceChildren();
     this.dialog.showModal();
-    htmx.trigger(this.field, "ask");
+    this.ask();
+  },
+
+  async ask() {
+    this.asked?.abort();
+    const asked = this.asked = new AbortController();
+    const text = this.field.value;
+    try {
+      const answer = await fetch(`/find?q=${encodeURIComponent(text)}`, { headers: { "X-Live": "1" }, signal: asked.signal });
+      if (!answer.ok || answer.redirected) return;
+      const page = new DOMParser().parseFromString(await answer.text(), "text/html");
+      if (asked.signal.aborted || !this.dialog.open) return;
+      this.found.replaceChildren(...page.querySelectorAll("#found > li"));
+      this.found.dataset.of = text;
+      htmx.process(this.found);
+    } catch (error) {
+      if (error.name !== "AbortError") connection.say("lost");
+    }
   },
 
   // What the rows of a table have is not among them: "Cancel" would be there a hundred times.
@@ -66,9 +84,9 @@ addEventListener("click", (event) => {
   if (event.target.closest?.("#find-open") && !event.ctrlKey && !event.metaKey) { event.preventDefault(); event.stopPropagation(); palette.open(); }
   if (event.target.closest?.("#palette .found a") || event.target === palette.dialog) palette.dialog.close();
 }, true);
-document.addEventListener("input", (event) => { if (event.target === palette.field) palette.showActs(); });
-document.addEventListener("htmx:afterSwap", (event) => {
-  if (event.detail.target !== palette.found) return;
-  palette.found.dataset.of = new URL(event.detail.xhr.responseURL).searchParams.get("q") || "";
+document.addEventListener("input", (event) => {
+  if (event.target !== palette.field) return;
   palette.showActs();
+  clearTimeout(palette.timer);
+  palette.timer = setTimeout(() => palette.ask(), ASK_AFTER_MS);
 });
