@@ -11,9 +11,8 @@ from msgspec.structs import replace
 
 from actors.effects.avoidance import kept_from
 from actors.effects.causes import UPLOAD_CAUSE, blamed
+from actors.effects.descent import descend
 from actors.effects.joining import join_ended, name_of
-from actors.effects.newtypes import one_type_too_many
-from actors.effects.requirements import lane_for
 from actors.effects.times import ready_or_waits
 from actors.effects.transaction import Transaction
 from actors.messages import ChildSourceRead, Complete, ObjectSeen, Seen, SourceSettledFor
@@ -33,7 +32,6 @@ from blobforge.chain import (
     whence,
 )
 from blobforge.events import (
-    JobCreated,
     JobFailed,
     JobRemoved,
     JobUpdated,
@@ -123,38 +121,25 @@ def _start_one(
             lent = _adopt(tx, parent, same, link, joined=step.join is not None)
             tx.store.add_kin(replace(kin, job_id=same.id, lent=lent))
             return False
-    if (refusal := one_type_too_many(tx, step.type)) is not None:
-        return refusal
-    lane = lane_for(tx, step.type, None, step.options, parent.of_group)
-    if isinstance(lane, Refusal):
-        return lane
     proven = link.sha256 is not None
-    most = tx.store.type_settings(step.type).max_attempts or tx.rules.max_attempts
     depth = parent.chain.depth + 1 if parent.chain is not None else 1
-    child = Job(
-        id=0,
-        type=step.type,
+    place = ChainPlace(
+        step.then, parent.id, root, depth, link.key, link.version, proven, joined=step.join is not None
+    )
+    child = descend(
+        tx,
+        parent,
+        type_=step.type,
+        options=step.options,
         status=JobStatus.PENDING if proven else JobStatus.UPLOADING,
-        priority=parent.priority,
         source_hash=link.sha256 or unproven_hash(parent.id, parent.attempt, number, link.name),
-        created_at=tx.now,
-        updated_at=tx.now,
-        max_attempts=most,
         source_path=source_path(parent.source_path, link.name, several=several),
         source_size=link.size,
-        tags=parent.tags,
-        submitter=parent.submitter,
-        options=step.options,
-        lane=lane,
-        of_group=parent.of_group,
-        batches=parent.batches,
-        chain=ChainPlace(
-            step.then, parent.id, root, depth, link.key, link.version, proven, joined=step.join is not None
-        ),
+        place=place,
     )
-    (child,) = tx.store.insert_jobs([with_turn(tx.store, child)])
+    if isinstance(child, Refusal):
+        return child
     tx.store.add_kin(replace(kin, job_id=child.id))
-    tx.events.append(JobCreated(child.id, child.type, child.status))
     if proven:
         ready_or_waits(tx, child)
     else:

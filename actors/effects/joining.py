@@ -11,18 +11,16 @@ from collections.abc import Iterable, Sequence
 import msgspec
 from msgspec.structs import replace
 
-from actors.effects.newtypes import one_type_too_many
-from actors.effects.requirements import lane_for
+from actors.effects.descent import descend
 from actors.effects.transaction import Transaction
 from blobforge.batch import ENDED
 from blobforge.chain import MOST_AT_ONCE, MOST_IN_FAMILY, ChainPlace, Join, Kin, join_step, source_path
-from blobforge.events import JobCreated, JobUpdated, ManifestMade
+from blobforge.events import JobUpdated, ManifestMade
 from blobforge.job import Job, JobStatus
 from blobforge.objects.keys import OUTPUT_NAME, accepted_key, name_in, named_output_key, prefix_of
 from blobforge.outputs import wrong_name
 from blobforge.refusals import Refusal
 from blobforge.stage import FORMAT, MOST_INPUTS, Input, Missing, StageManifest, written
-from blobforge.store.turns import with_turn
 
 StageKey = tuple[int, int, int]
 """Parent, attempt and step."""
@@ -68,40 +66,29 @@ def _join(tx: Transaction, parent: Job, join: Join, stage: StageKey) -> None:
         return  # it ended as it had before
     assert parent.chain is not None
     root = parent.chain.family or parent.id
-    lane = one_type_too_many(tx, join.type) or lane_for(tx, join.type, None, join.options, parent.of_group)
-    if isinstance(lane, Refusal):
-        _stop(tx, parent, f"nothing was joined: {lane.detail}")
-        return
     if tx.store.kin.made_of(root) >= MOST_IN_FAMILY - 1:
         _stop(tx, parent, f"nothing was joined: its family has {MOST_IN_FAMILY:,} jobs")
         return
-    job = Job(
-        id=0,
-        type=join.type,
+    job = descend(
+        tx,
+        parent,
+        type_=join.type,
+        options=join.options,
         status=JobStatus.UPLOADING,
-        priority=parent.priority,
         source_hash=source_hash,
-        created_at=tx.now,
-        updated_at=tx.now,
-        max_attempts=tx.store.type_settings(join.type).max_attempts or tx.rules.max_attempts,
         source_path=source_path(parent.source_path, "manifest.json", several=True),
         source_size=len(text.encode()),
-        tags=parent.tags,
-        submitter=parent.submitter,
-        options=join.options,
-        lane=lane,
-        of_group=parent.of_group,
-        batches=parent.batches,
-        chain=ChainPlace(join.then, parent.id, root, parent.chain.depth + 2, joins=True),
+        place=ChainPlace(join.then, parent.id, root, parent.chain.depth + 2, joins=True),
     )
-    (job,) = tx.store.insert_jobs([with_turn(tx.store, job)])
+    if isinstance(job, Refusal):
+        _stop(tx, parent, f"nothing was joined: {job.detail}")
+        return
     tx.store.kin.add_manifest(source_hash, text)
     parent_id, attempt, step = stage
     tx.store.add_kin(Kin(parent_id, attempt, join_step(step), source_hash, job.id, False))
     for of, number in dict.fromkeys((each.job_id, each.attempt) for each in inputs):
         tx.store.add_kin(Kin(of, number, join_step(step), f"{parent_id}/{attempt}/{source_hash}", job.id, True))
     tx.store.count_family(root, 1)
-    tx.events.append(JobCreated(job.id, job.type, job.status))
     tx.facts.append(ManifestMade(job.id, source_hash))
 
 

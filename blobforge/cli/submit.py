@@ -46,16 +46,21 @@ def _option(_ctx: click.Context, _param: click.Parameter, pairs: Sequence[str]) 
     return options
 
 
-def _options(_ctx: click.Context, _param: click.Parameter, said: str | None) -> dict[str, Any]:
-    """A JSON object, or @ and the file that has it."""
-    if said is None:
-        return {}
+def _json(said: str) -> Any:
+    """JSON as it stands there, or @ and the file that has it."""
     try:
-        found = json.loads(Path(said[1:]).read_text() if said.startswith("@") else said)
+        return json.loads(Path(said[1:]).read_text() if said.startswith("@") else said)
     except OSError as error:
         raise click.BadParameter(f"{said[1:]}: {error.strerror}") from error
     except ValueError as error:
         raise click.BadParameter(f"this is no JSON: {error}") from error
+
+
+def _options(_ctx: click.Context, _param: click.Parameter, said: str | None) -> dict[str, Any]:
+    """A JSON object, or @ and the file that has it."""
+    if said is None:
+        return {}
+    found = _json(said)
     if not isinstance(found, dict):
         raise click.BadParameter('options are a JSON object, as {"dpi": 300}')
     return found
@@ -64,12 +69,7 @@ def _options(_ctx: click.Context, _param: click.Parameter, said: str | None) -> 
 def _then(_ctx: click.Context, _param: click.Parameter, said: Sequence[str]) -> list[dict[str, Any]]:
     """Steps as TYPE or TYPE=PATTERN, each behind the one before; or all as JSON, or @ and the file that has it."""
     if len(said) == 1 and said[0][:1] in ("@", "["):
-        try:
-            found = json.loads(Path(said[0][1:]).read_text() if said[0].startswith("@") else said[0])
-        except OSError as error:
-            raise click.BadParameter(f"{said[0][1:]}: {error.strerror}") from error
-        except ValueError as error:
-            raise click.BadParameter(f"this is no JSON: {error}") from error
+        found = _json(said[0])
         if not isinstance(found, list):
             raise click.BadParameter('steps are a JSON array, as [{"type": "summary", "outputs": "*.md"}]')
         return found
