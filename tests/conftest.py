@@ -14,6 +14,7 @@ from pathlib import Path
 import psutil
 import pytest
 import structlog
+from hypothesis import HealthCheck, settings
 
 ROOM = 6 << 30  # bytes; the folders of tests that have passed are gone, so that a few hundred megabytes are in use
 
@@ -49,6 +50,10 @@ atexit.register(shutil.rmtree, os.environ["XDG_STATE_HOME"], ignore_errors=True)
 for _number in (signal.SIGINT, signal.SIGHUP, signal.SIGQUIT):
     if signal.getsignal(_number) is signal.SIG_IGN:
         signal.signal(_number, lambda *_: None)
+
+# How long an example takes says how busy the machine is.
+settings.register_profile("any machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("any machine")
 
 # Files that take long, the longest first. Under xdist a file is one piece of work, and pieces are given out in this
 # order: had one of these its turn last, all other processes would wait for the one that got it.

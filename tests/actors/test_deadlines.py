@@ -65,7 +65,7 @@ class Against(RuleBasedStateMachine):
         assert len(self.deadlines) == len(self.model)
 
 
-Against.TestCase.settings = settings(max_examples=100, stateful_step_count=40, deadline=None)
+Against.TestCase.settings = settings(max_examples=100, stateful_step_count=40)
 TestAgainst = Against.TestCase
 
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import msgspec
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from werkzeug.datastructures import MultiDict
 
@@ -28,10 +28,8 @@ NO = {RefusalCode.MALFORMED, RefusalCode.INVALID, RefusalCode.NOT_JSON}
 FUZZING = settings(
     max_examples=5000 if SOAK else 40,
     derandomize=not SOAK,
-    deadline=None,
     database=None,
     print_blob=True,
-    suppress_health_check=[HealthCheck.too_slow],
 )
 
 EDGES = [0, -1, 1, 2**31, 2**53, 2**63 - 1, 2**63, -(2**63), 2**64, 10**400, 0.5, 1e308, float("nan"), float("inf")]

@@ -27,7 +27,6 @@ def profile(plans: int) -> settings:
     return settings(
         max_examples=plans,
         stateful_step_count=STEPS,
-        deadline=None,
         derandomize=not SOAK,  # a suite that finds something new each time is no suite
         print_blob=True,
         database=None,

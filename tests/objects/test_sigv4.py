@@ -104,7 +104,7 @@ def test_equal_to_boto3_with_a_content_disposition(filename: str) -> None:
     assert OURS.url("GET", "k", expires_in=60, now=signed_at(theirs), last=last) == theirs
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(
     key=st.text(st.characters(exclude_categories=["Cs"]), min_size=1).filter(lambda key: not key.startswith("/")),
     value=st.text(st.characters(exclude_categories=["Cs"]), min_size=1),
