@@ -245,7 +245,9 @@ class Intake:
         return None
 
     def _is_anothers(self, name: str) -> bool:
-        return self._others is not None and name in self._awaited and not self._others.is_mine(name)
+        if self._others is None or name not in self._awaited or name in self._manifests:
+            return False  # a manifest is this server's to put there: the others do not look for it
+        return not self._others.is_mine(name)
 
     def _pause(self, source_hash: str) -> float:
         """A tenth of its age: an upload that just began is found within seconds, an old one costs little."""

@@ -24,6 +24,7 @@ from actors.messages import (
     Seen,
     SourceSettledFor,
 )
+from blobforge.events import ManifestMade
 from blobforge.objects import ObjectInfo, ObjectStoreError
 from blobforge.objects.keys import source_key
 from blobforge.refusals import Refusal, RefusalCode
@@ -77,6 +78,9 @@ class ScriptedStore:
         if self.away:
             raise ObjectStoreError("it is away")
         return self.digests.get(key)
+
+    async def put_own(self, key: str, data: bytes) -> None:
+        self.put(data.decode())
 
     async def delete(self, key: str) -> None:
         self.sizes.pop(key, None)
@@ -286,5 +290,43 @@ async def test_what_a_former_run_awaited_is_looked_for(tmp_path: Path, autojump_
         async with trio.open_nursery() as nursery:
             nursery.start_soon(it.intake.run)
             await trio.sleep(2)
+            assert it.status()[0] == "pending"
+            nursery.cancel_scope.cancel()
+
+
+class TheOther:
+    """Another server, which looks for every source."""
+
+    def is_mine(self, source_hash: str) -> bool:
+        return False
+
+    @asynccontextmanager
+    async def alone(self, name: str, seconds: float) -> AsyncIterator[None]:
+        yield
+
+    async def catch_up(self) -> None:
+        pass
+
+
+async def test_a_manifest_is_put_by_the_server_that_made_it_when_the_store_is_back(
+    tmp_path: Path, autojump_clock: Any
+) -> None:
+    async def manifest(source_hash: str) -> str:
+        return "a"
+
+    async with writer_alone(tmp_path) as alone:
+        it = Looking(alone, ScriptedStore())
+        it.intake = Intake(  # it heard of this manifest, and no other server did
+            alone.writer.mailbox, it.store, installation="binstallation", verify_limit=LIMIT,  # type: ignore[arg-type]
+            manifest=manifest, others=TheOther(),
+        )  # fmt: skip
+        await it.submit("a")
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(it.intake.run)
+            it.store.away = True
+            it.intake.post([ManifestMade(1, hash_of("a"))])
+            await trio.sleep(10)
+            it.store.away = False
+            await trio.sleep(100)
             assert it.status()[0] == "pending"
             nursery.cancel_scope.cancel()
