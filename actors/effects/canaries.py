@@ -81,8 +81,8 @@ def _can_be_taken(tx: Transaction, job: Job, plan: CanaryPlan) -> bool:
     """Whether it is completed, and its source is there."""
     if job.status is not JobStatus.COMPLETED or job.type not in plan.types:
         return False
-    if job.chain is not None and job.chain.source is not None:
-        return False  # an output, which is lent to that job alone
+    if job.chain is not None and (job.chain.source is not None or job.chain.joins):
+        return False  # its source is an output, which is lent to that job alone, or it joins some
     source = tx.store.file(source_key(job.source_hash))
     return source is not None and source.serves(job.source_size)
 

@@ -10,6 +10,7 @@ import pytest
 
 from actors.effects import chains
 from actors.messages import (
+    BeginCanary,
     ChildSourceRead,
     ChooseOutputs,
     Claim,
@@ -34,6 +35,7 @@ from actors.messages import (
     TellOutputs,
 )
 from blobforge import stage
+from blobforge.canary import CanaryPlan
 from blobforge.chain import Join, Step
 from blobforge.events import BatchEnded, JobRemoved, ManifestMade, ProofAwaited
 from blobforge.job import Job, JobStatus
@@ -429,6 +431,20 @@ def test_what_is_joined_stays_as_long_as_the_job_that_joins_it(book: Told) -> No
     assert not {book.key(one), book.key(two)} & doomed(book)
     book.do(DeleteJob(made.job_id))
     assert {book.key(one), book.key(two)} <= doomed(book)
+
+
+def test_a_canary_takes_no_job_that_joins_others(book: Told) -> None:
+    split(book)
+    page(book)
+    page(book)
+    (made,) = [fact for fact in book.facts if isinstance(fact, ManifestMade)]
+    job = book.job(made.job_id)
+    book.do(SourceArrived(job.source_hash, job.source_size or 0, True, epoch=9))
+    assert complete(book, "book", type_="book").id == job.id
+    book.do(Register(ADMIN, "new", "book", converter="binder 2"))
+    answer = book.do(BeginCanary(CanaryPlan(("book",), "binder 2"), (job.id,), "token:1", "admin"))
+    assert isinstance(answer, Refusal)
+    assert answer.code is RefusalCode.NOTHING_TO_COMPARE
 
 
 def test_a_page_that_is_deleted_is_waited_for_no_more(book: Told) -> None:
