@@ -53,21 +53,24 @@ def join_ended(tx: Transaction, stages: Sequence[StageKey]) -> None:
 
 
 def _join(tx: Transaction, parent: Job, join: Join, stage: StageKey) -> None:
+    nothing = f"nothing was joined as {join.type!r}: "
     stage_kin = tx.store.kin.of_stage(*stage, limit=MOST_AT_ONCE)
     inputs, missing = _brought(tx, stage_kin)
     if not inputs:
-        _stop(tx, parent, "nothing was joined: no job of the stage has brought an output")
+        _stop(tx, parent, f"{nothing}no job of the stage has brought an output")
         return
     if len(inputs) > MOST_INPUTS:
-        _stop(tx, parent, f"nothing was joined: the stage has more than {MOST_INPUTS:,} outputs")
+        _stop(tx, parent, f"{nothing}the stage has more than {MOST_INPUTS:,} outputs")
         return
     text, source_hash = written(StageManifest(FORMAT, *stage, inputs, missing))
+    assert parent.chain is not None
+    if (parent.chain.stopped or "").startswith(nothing):
+        _stop(tx, parent, None)  # that was before
     if tx.store.same_job(source_hash, join.type, join.options) is not None:
         return  # it ended as it had before
-    assert parent.chain is not None
     root = parent.chain.family or parent.id
     if tx.store.kin.made_of(root) >= MOST_IN_FAMILY - 1:
-        _stop(tx, parent, f"nothing was joined: its family has {MOST_IN_FAMILY:,} jobs")
+        _stop(tx, parent, f"{nothing}its family has {MOST_IN_FAMILY:,} jobs")
         return
     job = descend(
         tx,
@@ -81,7 +84,7 @@ def _join(tx: Transaction, parent: Job, join: Join, stage: StageKey) -> None:
         place=ChainPlace(join.then, parent.id, root, parent.chain.depth + 2, joins=True),
     )
     if isinstance(job, Refusal):
-        _stop(tx, parent, f"nothing was joined: {job.detail}")
+        _stop(tx, parent, f"{nothing}{job.detail}")
         return
     tx.store.kin.add_manifest(source_hash, text)
     parent_id, attempt, step = stage
@@ -154,7 +157,7 @@ def name_of(result: str | None) -> str:
     return last if wrong_name(last) is None else OUTPUT_NAME
 
 
-def _stop(tx: Transaction, parent: Job, said: str) -> None:
+def _stop(tx: Transaction, parent: Job, said: str | None) -> None:
     now = tx.store.job(parent.id)
     if now is None or now.chain is None or now.chain.stopped == said:
         return
