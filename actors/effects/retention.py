@@ -127,19 +127,23 @@ def _remove_former(tx: Transaction, former: SupersededResult) -> bool:
     return True
 
 
-def _doom_result(tx: Transaction, key: str) -> None:
+def _doom_result(tx: Transaction, key: str, *, objects: bool = True) -> None:
     """The objects of the result whose (main) output has this key: no job serves it any more. Those that are the
-    sources of jobs that came of them go with these."""
+    sources of jobs that came of them go with these. Without `objects` they stay, and their records go."""
     whose = output_of(key)
     if tx.store.kin.lends(whose.job_id, whose.attempt):
         return
     if name_in(key) is not None:
-        doom(tx, prefix_of(key), again=False)
+        if objects:
+            doom(tx, prefix_of(key), again=False)
+        else:
+            forget_later(tx, prefix_of(key))
         return
     record = tx.store.file(key)
     for each in [key] if record is None or record.kept is None else [key, record.kept]:
         tx.store.forget_file(each)
-        doom(tx, each, again=False)
+        if objects:
+            doom(tx, each, again=False)
 
 
 def _prune(tx: Transaction, job: Job, *, objects: bool) -> bool:
@@ -192,7 +196,7 @@ def remove(tx: Transaction, job: Job, *, objects: bool) -> None:
     tx.store.delete_job(job)
     join_ended(tx, stages)
     doomed |= dict.fromkeys(prefixes, recent)
-    _give_back(tx, job, joined)
+    _give_back(tx, job, joined, objects=objects)
     if is_sha256(job.source_hash):
         doomed[source_key(job.source_hash)] = True
     if tx.store.has_source(job.source_hash):
@@ -220,21 +224,21 @@ def _prefixes(tx: Transaction, job: Job) -> list[str]:
     return [prefix_of(key) for key in keys if output_of(key).installation is not None]
 
 
-def _give_back(tx: Transaction, job: Job, joined: Sequence[Kin]) -> None:
+def _give_back(tx: Transaction, job: Job, joined: Sequence[Kin], *, objects: bool) -> None:
     """The job has gone for good: the output that was its source, or those that it joins, go, too, where no other job
-    needs them."""
+    needs them. Without `objects` they stay."""
     for kin in joined:
-        _take_back_lent(tx, kin.parent, kin.attempt, None)
-    if joined:
+        _take_back_lent(tx, kin.parent, kin.attempt, None, objects=objects)
+    if joined and not tx.store.has_source(job.source_hash):
         tx.store.kin.drop_manifest(job.source_hash)
     if job.chain is None or job.chain.source is None:
         return
     key = job.chain.source
     whose = output_of(key)
-    _take_back_lent(tx, whose.job_id, whose.attempt, key)
+    _take_back_lent(tx, whose.job_id, whose.attempt, key, objects=objects)
 
 
-def _take_back_lent(tx: Transaction, job_id: int, number: int, key: str | None) -> None:
+def _take_back_lent(tx: Transaction, job_id: int, number: int, key: str | None, *, objects: bool) -> None:
     """An output of this attempt is the source of one job less, or is joined by one less. `key`: one of them, where
     its job may be gone."""
     parent = tx.store.job(job_id)
@@ -246,11 +250,11 @@ def _take_back_lent(tx: Transaction, job_id: int, number: int, key: str | None) 
     attempt = tx.store.attempt(job_id, number)
     main = attempt.output_key if attempt is not None else output_key(tx.store.installation, job_id, number)
     if (key is not None and name_in(key) is not None) or number in tx.store.outputs.attempts(job_id):
-        _doom_result(tx, key or named_output_key(prefix_of(main), "any"))
+        _doom_result(tx, key or named_output_key(prefix_of(main), "any"), objects=objects)
     elif key is not None and attempt is None:
-        _doom_result(tx, key)
+        _doom_result(tx, key, objects=objects)
     else:
-        _doom_result(tx, main)
+        _doom_result(tx, main, objects=objects)
         if attempt is None:
-            _doom_result(tx, accepted_key(tx.store.installation, main))
+            _doom_result(tx, accepted_key(tx.store.installation, main), objects=objects)
     tx.facts.append(ObjectsDoomed())

@@ -27,6 +27,7 @@ from actors.messages import (
     Prune,
     Register,
     Retry,
+    Retype,
     Seen,
     Several,
     SourceArrived,
@@ -450,6 +451,29 @@ def test_a_canary_takes_no_job_that_joins_others(book: Told) -> None:
     answer = book.do(BeginCanary(CanaryPlan(("book",), "binder 2"), (job.id,), "token:1", "admin"))
     assert isinstance(answer, Refusal)
     assert answer.code is RefusalCode.NOTHING_TO_COMPARE
+
+
+def test_a_manifest_stays_as_long_as_a_job_has_it_as_its_source(book: Told) -> None:
+    parent = split(book)
+    page(book)
+    bad = page(book, well=False)
+    (first,) = [fact for fact in book.facts if isinstance(fact, ManifestMade)]
+    book.do(Retype(first.job_id, "volume"))
+    book.do(Retry(bad, reset_attempts=True))
+    page(book, well=False)
+    (second,) = [fact for fact in book.facts if isinstance(fact, ManifestMade)]
+    assert (second.source_hash, second.job_id != first.job_id) == (first.source_hash, True)
+    book.do(DeleteJob(first.job_id))
+    assert manifest_of(book, book.job(second.job_id)).parent == parent
+
+
+def test_objects_that_are_to_stay_stay_when_the_last_job_that_needs_them_goes(book: Told) -> None:
+    parent = split(book)
+    one, two = page(book), page(book)
+    (made,) = [fact for fact in book.facts if isinstance(fact, ManifestMade)]
+    for job_id in (parent, one, two, made.job_id):
+        book.do(DeleteJob(job_id, objects=False))
+    assert doomed(book) == set()
 
 
 def test_a_page_that_is_deleted_is_waited_for_no_more(book: Told) -> None:

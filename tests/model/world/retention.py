@@ -59,7 +59,7 @@ class Retention(Turns):
         if not objects:
             for attempt in several:  # their records go piece by piece
                 self.doom(FORGOTTEN + prefix_of(job.id, attempt), now)
-        self.give_source_back(job, now)
+        self.give_source_back(job, objects, now)
         known = not job.hash.startswith("unproven/")
         if known and not any(other.hash == job.hash for other in self.jobs.values()):
             keys[source_of(job.hash)] = True
@@ -68,7 +68,7 @@ class Retention(Turns):
             if objects:
                 self.doom(key, now, again=again)
 
-    def give_source_back(self, job: Job, now: int) -> None:
+    def give_source_back(self, job: Job, objects: bool, now: int) -> None:
         """Where its source was an output that no other job needs: of a parent that is gone, or has another result."""
         if job.chain is None or job.chain.source is None:
             return
@@ -80,10 +80,13 @@ class Retention(Turns):
         if there is not None and (attempt in served(there) or (parent, attempt) in self.superseded(there)):
             return
         if kind == "outputs" and name != "output":
-            self.doom(prefix_of(parent, attempt), now)
+            prefix = prefix_of(parent, attempt)
+            self.doom(prefix if objects else FORGOTTEN + prefix, now)
             return
         key = output_of(parent, attempt) if there is not None else job.chain.source
         file = self.files.pop(key, None)
+        if not objects:
+            return
         self.doom(key, now)
         if file is not None and file.kept is not None:
             self.doom(file.kept, now)
