@@ -163,6 +163,11 @@ def accepted_key(installation: str, key: str) -> str:
     return f"{ACCEPTED}{installation}/{output.job_id}/{output.attempt}/{name}"
 
 
+def copied_from(key: str) -> str | None:
+    """The key of the output that an accepted one is a copy of; None: this is no copy."""
+    return f"{OUTPUTS}{key.removeprefix(ACCEPTED)}" if _ACCEPTED.fullmatch(key) is not None else None
+
+
 def original_output_key(source_hash: str) -> str:
     """Where the original BlobForge kept the result of all jobs of a source. Raises ValueError: no SHA-256."""
     return f"{OUTPUTS}{source_key(source_hash).removeprefix(SOURCES)}"

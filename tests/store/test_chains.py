@@ -40,12 +40,13 @@ from blobforge.canary import CanaryPlan
 from blobforge.chain import Join, Step
 from blobforge.events import BatchEnded, JobRemoved, ManifestMade, ProofAwaited
 from blobforge.job import Job, JobStatus
-from blobforge.objects.keys import named_output_key, prefix_of
+from blobforge.objects.keys import accepted_key, named_output_key, output_of, prefix_of
 from blobforge.objects.sources import key_of_source
 from blobforge.outputs import Output
 from blobforge.refusals import Refusal, RefusalCode
 from tests.fixtures.engines import ENGINES
 from tests.store.making import ADMIN, Book, hash_of, submission
+from web.api.grants import inputs_of
 
 SUMMARY = (Step("summary", "*.md"),)
 
@@ -474,6 +475,29 @@ def test_objects_that_are_to_stay_stay_when_the_last_job_that_needs_them_goes(bo
     for job_id in (parent, one, two, made.job_id):
         book.do(DeleteJob(job_id, objects=False))
     assert doomed(book) == set()
+
+
+def test_what_is_joined_is_found_before_and_after_it_was_copied(book: Told) -> None:
+    split(book)
+    one = complete(book, "one", type_="ocr", name="page.md", write_once=False).upload_key or ""
+    two = complete(book, "two", type_="ocr", name="page.md", write_once=False, seen=Seen.UNKNOWN).upload_key or ""
+    (made,) = [fact for fact in book.facts if isinstance(fact, ManifestMade)]
+
+    def keys() -> list[str]:
+        with book.reader() as reader:
+            found = inputs_of(reader, book.job(made.job_id))
+        assert found is not None
+        return [each.key for each in found]
+
+    copies = [accepted_key(book.store.installation, key) for key in (one, two)]
+    assert keys() == [one, two]
+    book.do(OutputChecked(output_of(two).job_id, 1, two, ObjectSeen(Seen.PRESENT, 3)))
+    book.do(OutputsKept((KeptOutput(one, copies[0]),), ()))
+    assert keys() == [copies[0], two]
+    book.do(OutputsKept((KeptOutput(two, copies[1]),), ()))
+    assert keys() == copies
+    book.do(DeleteJob(output_of(one).job_id))
+    assert keys() == copies
 
 
 def test_a_page_that_is_deleted_is_waited_for_no_more(book: Told) -> None:

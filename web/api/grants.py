@@ -17,7 +17,9 @@ from blobforge.canary import ordinary
 from blobforge.chain import known_hash
 from blobforge.job import Job
 from blobforge.jobtype import Patience
+from blobforge.objects.keys import copied_from
 from blobforge.objects.sources import key_of_source, version_of_source
+from blobforge.store.reading import Reader
 from web.answer import GoneError
 from web.api import encode, wire_attempts
 from web.routing import Call
@@ -92,8 +94,8 @@ async def _with_inputs(call: Call, grant: wire_attempts.GrantWire, job: Job) -> 
     """The grant, of a job that joins others with the URLs of what it joins."""
     if job.chain is None or not job.chain.joins:
         return grant
-    text = await call.services.reads.run(lambda reader: reader.kin.manifest(job.source_hash))
-    if text is None:
+    found = await call.services.reads.run(lambda reader: inputs_of(reader, job))
+    if found is None:
         return grant
     lifetime = round(call.services.settings.url_lifetime)
     sign = call.services.objects.sign_download
@@ -104,9 +106,27 @@ async def _with_inputs(call: Call, grant: wire_attempts.GrantWire, job: Job) -> 
             each.size,
             each.sha256,
         )
-        for each in stage.read(text).inputs
+        for each in found
     ]
     return replace(grant, inputs=inputs)
+
+
+def inputs_of(reader: Reader, job: Job) -> list[stage.Input] | None:
+    """What the job joins, by the keys at which it is now: the manifest has that of the copy before the copy is made,
+    and of an output that was accepted unseen the one that it was uploaded to. None: there is no manifest."""
+    text = reader.kin.manifest(job.source_hash)
+    if text is None:
+        return None
+    inputs = stage.read(text).inputs
+    uploaded = {each.key: copied_from(each.key) or each.key for each in inputs}
+    moving = {uploaded[each.key] for each in inputs if uploaded[each.key] != each.key or each.size is None}
+    records = reader.files(moving) if moving else {}
+    found = []
+    for each in inputs:
+        key = uploaded[each.key]
+        record = records.get(key)
+        found.append(each if record is None else replace(each, key=record.kept or key, version=record.version))
+    return found
 
 
 def absolute(call: Call, url: str) -> str:
