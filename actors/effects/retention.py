@@ -182,6 +182,8 @@ def remove(tx: Transaction, job: Job, *, objects: bool) -> None:
     # What its outputs have started still needs them: they go with the last of these.
     lent = tx.store.kin.lending(job.id) if job.chain is not None else set()
     for key in tx.store.output_keys(job.id):
+        if lent and shared_source(key) is not None:
+            continue  # the search for objects that no job needs finds it later
         if lent and output_of(key).attempt in lent:
             tx.store.forget_file(key)
             continue
@@ -249,6 +251,8 @@ def _take_back_lent(tx: Transaction, job_id: int, number: int, key: str | None, 
             return
     attempt = tx.store.attempt(job_id, number)
     main = attempt.output_key if attempt is not None else output_key(tx.store.installation, job_id, number)
+    if shared_source(main) is not None:
+        return  # all jobs of its source share it
     if (key is not None and name_in(key) is not None) or number in tx.store.outputs.attempts(job_id):
         _doom_result(tx, key or named_output_key(prefix_of(main), "any"), objects=objects)
     elif key is not None and attempt is None:

@@ -19,6 +19,7 @@ from actors.messages import (
     DeleteJob,
     DeletionsTried,
     Fail,
+    JobDeleted,
     KeptOutput,
     MakeBatch,
     ObjectSeen,
@@ -40,7 +41,7 @@ from blobforge.canary import CanaryPlan
 from blobforge.chain import Join, Step
 from blobforge.events import BatchEnded, JobRemoved, ManifestMade, ProofAwaited
 from blobforge.job import Job, JobStatus
-from blobforge.objects.keys import accepted_key, named_output_key, output_of, prefix_of
+from blobforge.objects.keys import accepted_key, named_output_key, original_output_key, output_of, prefix_of
 from blobforge.objects.sources import key_of_source
 from blobforge.outputs import Output
 from blobforge.refusals import Refusal, RefusalCode
@@ -498,6 +499,28 @@ def test_what_is_joined_is_found_before_and_after_it_was_copied(book: Told) -> N
     assert keys() == copies
     book.do(DeleteJob(output_of(one).job_id))
     assert keys() == copies
+
+
+def test_a_result_of_the_original_is_joined_as_any_other(book: Told) -> None:
+    book.do(submission("1.png", type_="ocr"))
+    taken = page(book)
+    original = original_output_key(hash_of("1.png"))
+    book.probe.change("attempts", {"output_key": original}, job_id=taken)
+    book.probe.change("jobs", {"output_key": original}, id=taken)
+    book.probe.change("files", {"key": original, "job_id": None, "attempt": None}, key=book.key(taken))
+    submitted(book, then=PAGES)
+    complete_several(book, "1.png", "2.png")
+    for fact, name in zip(book.proofs(), ("1.png", "2.png"), strict=True):
+        read(book, fact, name)
+    page(book)
+    (made,) = [fact for fact in book.facts if isinstance(fact, ManifestMade)]
+    assert manifest_of(book, book.job(made.job_id)).inputs[0].key == original
+    for _ in range(2):
+        book.do(Retry(taken))
+        page(book)
+    assert book.do(DeleteJob(made.job_id)) == JobDeleted(made.job_id)
+    assert original not in doomed(book)
+    assert book.do(DeleteJob(taken)) == JobDeleted(taken)
 
 
 def test_a_page_that_is_deleted_is_waited_for_no_more(book: Told) -> None:
