@@ -302,7 +302,7 @@ class KinRows(Protocol):
         """The attempts of which an output is the source of a job."""
 
     def of_attempt(self, parent: int, attempt: int, *, limit: int) -> list[Kin]:
-        """Some of what came of this attempt, by step and name."""
+        """Some of what came of this attempt, by step and name; not what joins others."""
 
     def replace(self, parent: int, attempt: int, step: int, name: str, *, job_id: int, lent: bool) -> None:
         """Another job is what came of this output."""

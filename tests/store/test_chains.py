@@ -523,6 +523,23 @@ def test_a_result_of_the_original_is_joined_as_any_other(book: Told) -> None:
     assert book.do(DeleteJob(taken)) == JobDeleted(taken)
 
 
+def test_a_page_of_many_documents_takes_what_it_starts_along_to_its_copy(
+    book: Told, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(chains, "MOST_STEPS", 1)
+    then = (Step("ocr", "*.png", None, SUMMARY, Join("book")),)
+    parents = [submitted(book, number, then=then) for number in range(3)]
+    for _ in parents:
+        complete_several(book, "1.png")
+        for fact in book.proofs():
+            read(book, fact, "an empty page")
+    key = complete(book, type_="ocr", write_once=False).upload_key or ""
+    assert len([fact for fact in book.facts if isinstance(fact, ManifestMade)]) == len(parents)
+    copy = accepted_key(book.store.installation, key)
+    book.do(OutputsKept((KeptOutput(key, copy),), ()))
+    assert [key_of_source(job) for job in book.children(output_of(key).job_id) if job.type == "summary"] == [copy]
+
+
 def test_a_page_that_is_deleted_is_waited_for_no_more(book: Told) -> None:
     parent = split(book)
     page(book)

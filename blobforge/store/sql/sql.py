@@ -548,7 +548,8 @@ IS_SUPERSEDED: Final = "SELECT 1 FROM superseded WHERE job_id = ? AND attempt = 
 _KIN: Final = "parent, attempt, step, name, job_id, lent"
 LENDS: Final = "SELECT 1 FROM kin WHERE parent = ? AND attempt = ? AND lent = 1 LIMIT 1"
 LENDING: Final = "SELECT DISTINCT attempt FROM kin WHERE parent = ? AND lent = 1"
-KIN_OF_ATTEMPT: Final = f"SELECT {_KIN} FROM kin WHERE parent = ? AND attempt = ? ORDER BY step, name LIMIT ?"
+KIN_OF_ATTEMPT: Final = f"""
+    SELECT {_KIN} FROM kin WHERE parent = ? AND attempt = ? AND step >= 0 ORDER BY step, name LIMIT ?"""
 KIN_OF: Final = f"""
     SELECT {_KIN} FROM kin
      WHERE parent = ? AND (attempt, step, name) > (?, ?, ?) AND (step >= 0 OR lent = 0)
