@@ -19,6 +19,7 @@ from blobforge.moving.account import Account, Count
 from blobforge.moving.lines import Line
 from blobforge.moving.mapping import WENT_BACK
 from blobforge.moving.takeover import ACTOR, BATCH, OnDone
+from blobforge.objects.keys import output_of
 from blobforge.people import AuditEntry
 from blobforge.store.errors import DatabaseError
 from blobforge.store.whole import DatabaseExport, Whole
@@ -132,6 +133,9 @@ class Import:
             return None
         if stored.id != job.id:  # its attempts' keys hold its number
             raise DatabaseError(f"job {job.id} cannot have its number here; import into a new database")
+        if job.chain is not None and job.chain.source is not None:
+            whose = output_of(job.chain.source)
+            self._store.kin.lend(whose.job_id, whose.attempt, job.id)
         self.account.took_job(stored.status)
         return stored.id
 

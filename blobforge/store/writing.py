@@ -323,6 +323,9 @@ class KinRows(Protocol):
         """What the source of this hash says."""
 
     def drop_manifest(self, source_hash: str) -> None: ...
+    def lend(self, parent: int, attempt: int, job_id: int) -> None:
+        """An output of this attempt is the source of a job that was taken in: nothing else of it is known."""
+
     def made_of(self, root: int) -> int:
         """How many jobs have come of this one, with those that were deleted since."""
 

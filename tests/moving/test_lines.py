@@ -15,6 +15,8 @@ from actors.messages import (
     Claim,
     Complete,
     CreateToken,
+    DeleteJob,
+    DeletionsTried,
     Fail,
     HeedTimes,
     ObjectSeen,
@@ -22,8 +24,10 @@ from actors.messages import (
     Retry,
     Seen,
     SetRequirements,
+    TakeDoomed,
 )
 from blobforge.access import Scope, hash_secret
+from blobforge.chain import Step
 from blobforge.moving import lines, reading
 from blobforge.moving.account import Account
 from blobforge.people import User
@@ -31,7 +35,7 @@ from blobforge.store.errors import DatabaseError
 from blobforge.store.sqlite.check import check
 from blobforge.store.sqlite.database import migrations
 from blobforge.store.sqlite.export import departing
-from tests.store.making import ADMIN, T0, Book, submission
+from tests.store.making import ADMIN, T0, Book, hash_of, submission
 
 SCHEMA = len(migrations())
 
@@ -103,6 +107,23 @@ def contents(book: Book) -> dict[str, list[tuple[object, ...]]]:
     return {
         table: sorted(book.probe.rows(table, *columns.split(", ")), key=repr) for table, columns in TABLES.items()
     }
+
+
+def test_an_output_that_is_the_source_of_a_job_outlives_its_own_there_too(tmp_path: Path) -> None:
+    book, new = Book(tmp_path / "from.db"), Book(tmp_path / "to.db")
+    book.register("w1")
+    book.do(submission("scan", then=(Step("summary"),)))
+    (job,) = book.do(Claim(ADMIN, "w1", ("pdf",), write_once=True)).jobs
+    book.do(Complete(ADMIN, "w1", 1, job.lease, job.upload_key, ObjectSeen(Seen.VERIFIED, 3, hash_of("text"))))
+    take(new, exported(book, tmp_path / "jobs"))
+    for job_id, gone in ((1, False), (2, True)):
+        new.do(DeleteJob(job_id))
+        keys = new.do(TakeDoomed(limit=10)).keys
+        new.do(DeletionsTried(keys, (), (), epoch=1))
+        assert (job.upload_key in keys) is gone
+    assert new.database.broken() == []
+    book.close()
+    new.close()
 
 
 def test_what_comes_back_is_the_same(book: Book, tmp_path: Path) -> None:

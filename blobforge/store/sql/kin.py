@@ -54,6 +54,9 @@ class KinRows:
         self._working.settle()
         self._do.rows(sql.REPLACE_KIN, (job_id, int(lent), parent, attempt, step, name))
 
+    def lend(self, parent: int, attempt: int, job_id: int) -> None:
+        self._do.rows(sql.LEND, (parent, attempt, f"arrived/{job_id}", job_id))
+
     def made_of(self, root: int) -> int:
         self._working.settle()
         row = self._do.row(sql.FAMILY_JOBS, (root,))

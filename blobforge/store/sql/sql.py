@@ -565,6 +565,8 @@ IS_UNFINISHED: Final = """
     SELECT 1 FROM kin JOIN jobs ON jobs.id = kin.job_id
      WHERE kin.parent = ? AND kin.attempt = ? AND kin.step = ?
        AND jobs.status NOT IN ('completed', 'dead', 'cancelled') LIMIT 1"""
+# Below all steps: by which one the job came of it is not known.
+LEND: Final = "INSERT INTO kin (parent, attempt, step, name, job_id, lent) VALUES (?, ?, -1, ?, ?, 1)"
 ADD_MANIFEST: Final = "INSERT INTO manifests (source_hash, manifest) VALUES (?, ?) ON CONFLICT DO NOTHING"
 MANIFEST: Final = "SELECT manifest FROM manifests WHERE source_hash = ?"
 DROP_MANIFEST: Final = "DELETE FROM manifests WHERE source_hash = ?"
