@@ -23,14 +23,14 @@ class Output(msgspec.Struct, frozen=True):
     media_type: str | None = None
 
 
-def wrong_name(name: str) -> str | None:
-    """Why an output cannot be called so, or None where it can."""
+def wrong_name(name: str, *, longest: int = LONGEST_NAME) -> str | None:
+    """Why an output cannot be called so, or None where it can. `longest` is in bytes."""
     try:
         encoded = name.replace("\\", "%5C").encode()  # as it is stored
     except UnicodeEncodeError:
         return "it is no UTF-8"
-    if not encoded or len(encoded) > LONGEST_NAME:
-        return f"it has {len(encoded)} bytes, and may have 1 to {LONGEST_NAME}"
+    if not encoded or len(encoded) > longest:
+        return f"it has {len(encoded)} bytes, and may have 1 to {longest}"
     parts = name.split("/")
     if any(part in ("", ".", "..") for part in parts):
         return "it is no relative path: no part of it may be empty, '.' or '..'"

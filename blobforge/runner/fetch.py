@@ -8,7 +8,7 @@ from pathlib import Path
 import trio
 
 from blobforge.client import ApiError, AsyncClient, ChecksumMismatch, ClientError, TransferRefused
-from blobforge.outputs import wrong_name
+from blobforge.outputs import LONGEST_NAME, wrong_name
 from blobforge.runner.events import say
 from blobforge.runner.holdings import Held
 from blobforge.runner.job import JobFailed, WorkerTrouble
@@ -18,6 +18,7 @@ DOWNLOAD_PATIENCE = 600.0  # seconds without an answer from the store, after whi
 _DAMAGED_LOOKS = (1.0, 5.0)  # seconds before a source whose hash is wrong is fetched again: it may not be the store's
 _FRESH_URLS = 4  # asked for one after the other, with growing pauses, before the job goes back
 _MISSING, _GONE = 404, 410
+_LONGEST_INPUT = 2 * LONGEST_NAME + 1  # bytes: the name of an output that a job came of, and of the job's own
 
 
 async def fetch_source(client: AsyncClient, held: Held, target: Path) -> None:
@@ -43,7 +44,7 @@ async def fetch_inputs(client: AsyncClient, held: Held, folder: Path) -> None:
     patient, inputs = client.with_patience(DOWNLOAD_PATIENCE), held.claim.inputs or []
     for done, each in enumerate(inputs):
         held.report({"stage": "downloading", "done": done, "total": len(inputs)})
-        if (wrong := wrong_name(each.name)) is not None:
+        if (wrong := wrong_name(each.name, longest=_LONGEST_INPUT)) is not None:
             raise JobFailed(f"an input cannot be called {each.name!r}: {wrong}", kind="InputMissing")
         target = folder / each.name
         try:

@@ -10,6 +10,7 @@ import pytest
 
 from blobforge.client import ChecksumMismatch, ServerUnreachable
 from blobforge.client.types import JoinedOutput
+from blobforge.outputs import wrong_name
 from blobforge.runner.fetch import fetch_inputs
 from blobforge.runner.job import JobFailed, WorkerTrouble
 
@@ -38,6 +39,13 @@ async def test_each_is_below_the_folder_by_its_name(tmp_path: Path) -> None:
     await fetch_inputs(Store(), holding("1.png/a.md", "1.png/b.md", "2"), tmp_path / "inputs")  # type: ignore[arg-type]
     assert (tmp_path / "inputs/1.png/b.md").read_text() == "of 1.png/b.md"
     assert (tmp_path / "inputs/2").read_text() == "of 2"
+
+
+async def test_a_name_is_as_long_as_that_of_two_outputs(tmp_path: Path) -> None:
+    of_output = "/".join(["x" * 127] * 4)
+    assert wrong_name(of_output) is None
+    await fetch_inputs(Store(), holding(f"{of_output}/{of_output}"), tmp_path)  # type: ignore[arg-type]
+    assert (tmp_path / of_output / of_output).exists()
 
 
 @pytest.mark.parametrize("name", ["../a", "/a", "a/../../b", ""])
