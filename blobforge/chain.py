@@ -74,7 +74,7 @@ class ChainPlace(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class Kin(msgspec.Struct, frozen=True):
-    """What came of one output of an accepted attempt, by a step (the number of it among those of the parent). `lent`:
+    """A job that came of one output of an accepted attempt, by a step (its number among those of the parent). `lent`:
     the output is the source of the job; else the job was there before, with a source of its own."""
 
     parent: int
@@ -96,7 +96,7 @@ class LinkedOutput(msgspec.Struct, frozen=True):
 
 
 def unproven_hash(parent: int, attempt: int, step: int, name: str) -> str:
-    """What stands for the hash of a source that is not proven: no SHA-256, and no other job's."""
+    """The text in the place of the hash of a source that is not proven: no SHA-256, and no other job's."""
     return f"{UNPROVEN}{parent}/{attempt}/{step}/{name}"
 
 
@@ -168,6 +168,6 @@ def source_path(of_parent: str | None, name: str, *, several: bool) -> str | Non
 
 
 def too_many(left_out: int, why: str) -> str:
-    """What a job shows whose result has started less than its steps say."""
+    """The words (`then_stopped`) of a job whose result has started less than its steps say."""
     outputs = "1 output has" if left_out == 1 else f"{left_out:,} outputs have"
     return f"{outputs} started nothing: {why}"

@@ -12,7 +12,7 @@ from msgspec.structs import replace
 from actors.effects.avoidance import kept_from
 from actors.effects.causes import UPLOAD_CAUSE, blamed
 from actors.effects.descent import descend
-from actors.effects.joining import join_ended, name_of
+from actors.effects.joining import join_ended, name_of, stop
 from actors.effects.times import ready_or_waits
 from actors.effects.transaction import Transaction
 from actors.messages import ChildSourceRead, Complete, ObjectSeen, Seen, SourceSettledFor
@@ -57,7 +57,7 @@ def start(tx: Transaction, job: Job, message: Complete, *, settled: bool) -> Non
     links = _several(tx, job) if several else _single(job, message, settled=settled)
     planned = [(number, step, link) for number, step in enumerate(place.then) for link in matching(step, links)]
     if place.stopped is not None:
-        _stop(tx, job, None)
+        stop(tx, job, None)
     if not planned:
         return
     root = place.family or job.id
@@ -75,7 +75,7 @@ def start(tx: Transaction, job: Job, message: Complete, *, settled: bool) -> Non
             else:
                 made += done
         if why is not None:
-            _stop(tx, job, too_many(len(planned) - at, why))
+            stop(tx, job, too_many(len(planned) - at, why))
             break
     if made:
         tx.store.count_family(root, made)
@@ -103,17 +103,10 @@ def _several(tx: Transaction, job: Job) -> list[LinkedOutput]:
     return [LinkedOutput(each.name, named_output_key(prefix, each.name), each.size) for each in found]
 
 
-def _stop(tx: Transaction, job: Job, said: str | None) -> None:
-    now = tx.store.job(job.id)
-    assert now is not None
-    assert now.chain is not None
-    tx.store.save_job(now, replace(now, chain=replace(now.chain, stopped=said)))
-
-
 def _start_one(
     tx: Transaction, parent: Job, root: int, number: int, step: Step, link: LinkedOutput, *, several: bool
 ) -> bool | Refusal:
-    """Whether a job was made; not, where it is there already."""
+    """Whether a job was made: none is where the same job is there already."""
     kin = Kin(parent.id, parent.attempt, number, link.name, 0, True)
     if link.sha256 is not None:
         same = tx.store.same_job(link.sha256, step.type, step.options)

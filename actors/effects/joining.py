@@ -27,7 +27,7 @@ StageKey = tuple[int, int, int]
 
 
 def stages_of(tx: Transaction, jobs: Iterable[Job]) -> list[StageKey]:
-    """The stages that these jobs are of, and that are joined."""
+    """The stages of those of these jobs that are marked as joined."""
     asked = [job for job in jobs if job.chain is not None and job.chain.joined]
     found = [(kin.parent, kin.attempt, kin.step) for job in asked for kin in tx.store.kin.of_job(job.id)]
     return list(dict.fromkeys(found))
@@ -41,7 +41,7 @@ def settle(tx: Transaction, first: int) -> None:
 
 
 def join_ended(tx: Transaction, stages: Sequence[StageKey]) -> None:
-    """Those of these that have ended get the job that joins them, if they have not got just that one."""
+    """Each of these stages that has ended gets the job that joins it, unless that very job is there."""
     for parent_id, attempt, step in stages:
         parent = tx.store.job(parent_id)
         if parent is None or parent.chain is None or parent.result_attempt != attempt:
@@ -57,20 +57,20 @@ def _join(tx: Transaction, parent: Job, join: Join, stage: StageKey) -> None:
     stage_kin = tx.store.kin.of_stage(*stage, limit=MOST_AT_ONCE)
     inputs, missing = _brought(tx, stage_kin)
     if not inputs:
-        _stop(tx, parent, f"{nothing}no job of the stage has brought an output")
+        stop(tx, parent, f"{nothing}no job of the stage has brought an output")
         return
     if len(inputs) > MOST_INPUTS:
-        _stop(tx, parent, f"{nothing}the stage has more than {MOST_INPUTS:,} outputs")
+        stop(tx, parent, f"{nothing}the stage has more than {MOST_INPUTS:,} outputs")
         return
     text, source_hash = written(StageManifest(FORMAT, *stage, inputs, missing))
     assert parent.chain is not None
     if (parent.chain.stopped or "").startswith(nothing):
-        _stop(tx, parent, None)  # that was before
+        stop(tx, parent, None)  # that was before
     if tx.store.same_job(source_hash, join.type, join.options) is not None:
         return  # it ended as it had before
     root = parent.chain.family or parent.id
     if tx.store.kin.made_of(root) >= MOST_IN_FAMILY - 1:
-        _stop(tx, parent, f"{nothing}its family has {MOST_IN_FAMILY:,} jobs")
+        stop(tx, parent, f"{nothing}its family has {MOST_IN_FAMILY:,} jobs")
         return
     job = descend(
         tx,
@@ -84,7 +84,7 @@ def _join(tx: Transaction, parent: Job, join: Join, stage: StageKey) -> None:
         place=ChainPlace(join.then, parent.id, root, parent.chain.depth + 2, joins=True),
     )
     if isinstance(job, Refusal):
-        _stop(tx, parent, f"{nothing}{job.detail}")
+        stop(tx, parent, f"{nothing}{job.detail}")
         return
     tx.store.kin.add_manifest(source_hash, text)
     parent_id, attempt, step = stage
@@ -111,7 +111,7 @@ def _brought(tx: Transaction, stage: Sequence[Kin]) -> tuple[list[Input], list[M
 
 
 def _outputs(tx: Transaction, job: Job, name: str) -> list[Input]:
-    """What a completed job of the stage brought, by the keys under which it stays."""
+    """The outputs of a completed job of the stage, by the keys at which they stay."""
     key = job.output_key
     if job.status is not JobStatus.COMPLETED or key is None:
         return []
@@ -147,7 +147,7 @@ def _outputs(tx: Transaction, job: Job, name: str) -> list[Input]:
 
 
 def name_of(result: str | None) -> str:
-    """What the one output of a job is called, by the result that its worker sent."""
+    """The name of a job's one output, as the result that its worker sent has it."""
     try:
         said = msgspec.json.decode(result) if result is not None else None
     except msgspec.DecodeError:  # a number beyond all bounds
@@ -157,7 +157,8 @@ def name_of(result: str | None) -> str:
     return last if wrong_name(last) is None else OUTPUT_NAME
 
 
-def _stop(tx: Transaction, parent: Job, said: str | None) -> None:
+def stop(tx: Transaction, parent: Job, said: str | None) -> None:
+    """The parent shows why less than its steps say has come of its result. None: nothing is left out any more."""
     now = tx.store.job(parent.id)
     if now is None or now.chain is None or now.chain.stopped == said:
         return
