@@ -40,7 +40,7 @@ class _IndexPiece:
 
     def __init__(self, tx: Transaction) -> None:
         self._rows = tx.store.texts
-        self._taken: list[tuple[int, str]] = []
+        self._taken: dict[int, str] = {}  # a job that is new may have been changed since, too
         self._large: list[int] = []
         self._characters = 0
         self.settled: list[int] = []
@@ -59,11 +59,11 @@ class _IndexPiece:
             self._large.append(said.job_id)
             self._characters += sum(map(len, paths))
         else:
-            self._taken.append((said.job_id, text))
+            self._taken[said.job_id] = text
             self._characters += len(text)
 
     def write(self) -> None:
-        self._rows.save(self._taken)
+        self._rows.save(list(self._taken.items()))
         self._rows.drop([*self.dropped, *self._large])
         self._rows.settle(self.settled)
         for job_id in self._large:

@@ -155,6 +155,7 @@ class Pending:
             return []
         changed = {job_id for _, job_id in (*changes.tags_added, *changes.tags_removed)}
         changed.update(job_id for job_id, _, _ in changes.paths)
+        changed.update(job.id for was, job in changes.moved if job.source_path != was.source_path)
         changed.difference_update(job.id for job in changes.made)
         changed.update(job.id for job in changes.gone)
         return [(job_id,) for job_id in sorted(changed)]
@@ -234,8 +235,12 @@ def _count_jobs(tallies: Tallies, made: list[Job], moved: list[tuple[Job, Job]],
 
 
 def _renamed(before: Job, after: Job) -> bool:
-    """Whether it may have other tags or batches."""
-    return before.tags is not after.tags or before.batches is not after.batches
+    """Whether it may have another path, other tags or batches."""
+    return (
+        before.tags is not after.tags
+        or before.batches is not after.batches
+        or before.source_path is not after.source_path
+    )
 
 
 def _batches_started(started: list[Job]) -> list[tuple[int, int]]:

@@ -122,6 +122,29 @@ def test_a_job_that_says_too_much_is_looked_at_each_time(book: Book, monkeypatch
     assert book.probe.column("texts_changed", "job_id") == [each for each in large if each != 9]
 
 
+def test_a_job_that_changes_before_it_is_indexed_is_indexed_once(book: Book) -> None:
+    filled(book)
+    book.do(ChangeTags(1, ("late",), ()))
+    book.do(submission(8, source_path="second/of-late.pdf"))
+    while book.do(IndexTexts(JOBS)).more:
+        pass
+    assert book.probe.count("texts_changed") == 0
+    assert book.probe.count("job_texts") == JOBS
+    is_right(book)
+
+
+def test_a_job_that_gets_its_first_path_later_is_found_by_it(book: Book) -> None:
+    filled(book)
+    book.do(submission("unnamed"))
+    while book.do(IndexTexts(50)).more:
+        pass
+    book.do(submission("unnamed", source_path="named/only-later.pdf"))
+    with book.reader() as reader:
+        (found,) = reader.list_jobs(JobFilter(q="only-later"), limit=9, cursor=Cursor()).jobs
+    assert found.source_path == "named/only-later.pdf"
+    is_right(book)
+
+
 def test_where_many_have_it_they_are_not_counted(book: Book, monkeypatch: pytest.MonkeyPatch) -> None:
     filled(book)
     while book.do(IndexTexts(50)).more:
