@@ -17,15 +17,20 @@ import trio
 
 from blobforge.client import ApiError, ClientError
 from blobforge.livelog import MOST_PIECE, MOST_SENT, UNWATCHED_SECONDS, harmless, left_out
+from blobforge.machinery.redaction import GONE, SHORTEST
 from blobforge.runner.events import say
 from blobforge.runner.redacting import Redaction, Redactor
 
 _HALF = MOST_SENT // 2
 _LONGEST_LINE = 8_192  # characters without an end, after which they count as a line
+_LONGEST_WORD = 4_096  # characters; a longer one is cut
+_JOINED = 512  # characters on either side of a cut that are looked at together
 _UNENDED_SECONDS = 5.0  # for which the beginning of a line waits for its end
 _SENT_WITHIN = 10.0
 _AGAIN_SECONDS = 15.0  # after a piece that got no answer
 _SHORTEST = 0.25
+_BAR = 3  # so many kinds of characters a bar of dots may have; a secret has more
+_BREAKS = re.compile(r"[\s\"',;&]")
 # Escape sequences of terminals: CSI, OSC, and the rest.
 _ESCAPES = re.compile(
     r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b\n]*(?:\x07|\x1b\\)?|[PX^_][^\x1b\n]*(?:\x1b\\)?|[ -/]*[0-~])"
@@ -38,6 +43,7 @@ class LiveLog:
     def __init__(self, redactor: Redactor, on_news: Callable[[], object]) -> None:
         self.due = -math.inf
         self._on_news = on_news
+        self._clean = redactor.line
         self._redaction = Redaction(redactor)
         self._streams: dict[str, _StreamLines] = {}
         self._head: list[str] = []
@@ -51,7 +57,7 @@ class LiveLog:
         """What the converter has written to this stream (`stdout`, `stderr`)."""
         if self._ended:
             return
-        lines = self._streams.setdefault(stream, _StreamLines())
+        lines = self._streams.setdefault(stream, _StreamLines(self._clean))
         self._keep(lines.add(data))
         self._on_news()
 
@@ -114,27 +120,39 @@ class LiveLog:
 
 
 class _StreamLines:
-    """One stream, as whole lines."""
+    """One stream, as whole lines.
 
-    def __init__(self) -> None:
+    A line that does not end is taken in parts, each up to the beginning of its last word: half of a secret would
+    not be known for one. What the parts say only together is a secret, too: then the rest of the line is left out.
+    """
+
+    def __init__(self, clean: Callable[[str], str]) -> None:
+        """`clean` takes the secrets out of a line."""
+        self._clean = clean
         self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
         self._begun = ""
-        self._since = math.inf
+        self._since = math.inf  # for which it waits for its end; a word that is held back has no such time
+        self._part = ""  # the end of what was taken of the line so far
+        self._hidden = False
 
     @property
     def waits(self) -> bool:
-        return bool(self._begun)
+        return not math.isinf(self._since)
 
     def add(self, data: bytes | bytearray) -> str:
         """The lines that have ended."""
         text = self._begun + self._decoder.decode(data)
         end = text.rfind("\n") + 1
         lines, self._begun = text[:end], text[end:]
+        if lines and (self._part or self._hidden):
+            rest, _, others = lines.partition("\n")
+            lines = self._next_part(rest) + others
+            self._part, self._hidden = "", False
         if len(self._begun) > _LONGEST_LINE:
             # Of a bar that is drawn over itself the last state is enough.
             self._begun = self._begun.rpartition("\r")[2]
         if len(self._begun) > _LONGEST_LINE:
-            lines, self._begun = f"{lines}{self._begun}\n", ""
+            lines += self._take_part()
         if not self._begun:
             self._since = math.inf
         elif lines or math.isinf(self._since):
@@ -145,8 +163,23 @@ class _StreamLines:
         """A line that has begun long ago."""
         if not self._begun or now < self._since + _UNENDED_SECONDS:
             return ""
-        line, self._begun, self._since = f"{self._begun}\n", "", math.inf
-        return line
+        self._since = math.inf
+        return self._take_part()
+
+    def _take_part(self) -> str:
+        """What has begun, up to its last word, where this may be half of a secret."""
+        word = _BREAKS.split(self._begun[-_LONGEST_WORD:])[-1]
+        held = SHORTEST <= len(word) < _LONGEST_WORD and len(set(word)) > _BAR
+        end = len(self._begun) - len(word) if held else len(self._begun)
+        part, self._begun = self._begun[:end], self._begun[end:]
+        return self._next_part(part) if part else ""
+
+    def _next_part(self, part: str) -> str:
+        before, begin = self._part, part[:_JOINED]
+        if before and self._clean(before + begin) != self._clean(before) + self._clean(begin):
+            self._hidden = True
+        self._part = (before + part)[-_JOINED:]
+        return f"{GONE if self._hidden else part}\n"
 
 
 def _plain(lines: str) -> str:

@@ -72,9 +72,12 @@ class Tail:
         return text.partition("\n")[2] or text if self.cut else text
 
     def last_line(self) -> str:
-        """The last line that says something, cut to 500 characters."""
+        """The last line that says something, cut to 500 characters between two words: half of a secret would not be
+        known for one."""
         lines = [line.strip() for line in self.text().splitlines() if line.strip()]
-        return lines[-1][:500] if lines else ""
+        last = lines[-1] if lines else ""
+        cut = last[:500]
+        return last if last == cut else cut.rpartition(" ")[0] or cut
 
 
 class Tails:

@@ -15,11 +15,13 @@ from blobforge.machinery.redaction import GONE, SHORTEST, redact
 
 _SECRET_NAME = re.compile(r"(?i)secret|token|passw|credential|private|api_?key|access_?key|dsn$|_pat$|_auth$")
 _KNOWN = re.compile(
-    r"(?P<url>\b[A-Za-z][A-Za-z0-9+.-]{1,15}://[^\s/@:]{0,128}:)[^\s/@]{1,256}(?=@)"
+    r"(?P<url>\b[A-Za-z][A-Za-z0-9+.-]{1,15}://[^\s/@:]{0,128}:)[^\s/]{1,256}(?=@)"
     r"|(?P<header>(?i:authorization|cookie|x-api-key|x-worker-secret)[\"']?\s{0,3}[:=]\s{0,3})\S.*"
     r"|(?P<name>(?:(?i:passw(?:or)?d|passphrase|secret|api[_-]?key|access[_-]?key)[\w-]{0,32}[\"']?\s{0,3}[=:]\s{0,3}"
     # A number is how many tokens a model has read.
-    r"|(?i:token)[\w-]{0,32}[\"']?\s{0,3}[=:]\s{0,3}(?![\"']?\d+(?:[.,]\d+)*(?![\w.-])))[\"']?)[^\s\"',;&]{4,}"
+    r"|(?i:token)[\w-]{0,32}[\"']?\s{0,3}[=:]\s{0,3}(?![\"']?\d+(?:[.,]\d+)*(?![\w.-])))[\"']?)"
+    # In quotes it may have anything.
+    r"(?:(?<=\")(?:\\.|[^\"\\\n]){4,}|(?<=')(?:\\.|[^'\\\n]){4,}|[^\s\"',;&]{4,})"
     r"|\b(?:AKIA|ASIA)[A-Z0-9]{16}\b"
     r"|\bgh[pousr]_[A-Za-z0-9]{20,}"
     r"|\bgithub_pat_[A-Za-z0-9_]{20,}"
@@ -35,10 +37,11 @@ _LONGEST_KEY = 400  # lines: one that has no end hides no whole log
 
 class Redactor:
     """`patterns` are regular expressions of the operator's; what they match is taken out. Raises ValueError for what
-    is none. `values` stand for themselves."""
+    is none. `values` stand for themselves, and each line of one that has several."""
 
     def __init__(self, values: Iterable[str] = (), patterns: Iterable[str] = ()) -> None:
-        self._values = sorted({each for each in values if len(each) >= SHORTEST}, key=len, reverse=True)
+        lines = {line.strip() for each in values for line in each.splitlines()}
+        self._values = sorted((each for each in lines if len(each) >= SHORTEST), key=len, reverse=True)
         self._patterns = [_compiled(each) for each in patterns]
 
     @classmethod
@@ -54,8 +57,10 @@ class Redactor:
         return redact(_KNOWN.sub(_left, text))
 
     def text(self, text: str) -> str:
-        """Several lines."""
-        return Redaction(self).lines(text)
+        """Several lines, perhaps the end of more: it may begin within a key."""
+        redaction = Redaction(self)
+        redaction.skip()
+        return redaction.lines(text)
 
 
 class Redaction:

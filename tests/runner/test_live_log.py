@@ -37,6 +37,10 @@ def taken(log: LiveLog) -> str:
     [
         ("password: hunter22, and more", "password: [redacted], and more"),
         ('{"api_key": "0123456789"}', '{"api_key": "[redacted]"}'),
+        ('password="correct \\"horse\\", battery" x', 'password="[redacted]" x'),
+        ("token: 'one, long one", "token: '[redacted]"),
+        ("postgresql://user:p@ss@host/x", "postgresql://user:[redacted]@host/x"),
+        ("one: second-line-of-it", "one: [redacted]"),
         ("OPENAI_API_KEY=abcdefgh", "OPENAI_API_KEY=[redacted]"),
         ("Authorization: Basic dXNlcjpwYXNz", "Authorization: [redacted]"),
         ("GET https://user:pass@host/x", "GET https://user:[redacted]@host/x"),
@@ -49,8 +53,14 @@ def taken(log: LiveLog) -> str:
     ],
 )
 def test_secrets_are_taken_out(line: str, left: str) -> None:
-    redactor = Redactor.of({"MY_TOKEN": "s3cr3t-of-mine", "HOME": "and more"}, [r"\d\d-\d\d-\d\d"])
+    redactor = Redactor.of(
+        {"MY_TOKEN": "s3cr3t-of-mine\n second-line-of-it\n", "HOME": "and more"}, [r"\d\d-\d\d-\d\d"]
+    )
     assert redactor.text(line + "\n") == left + "\n"
+
+
+def test_a_text_that_begins_within_a_key_shows_none_of_it() -> None:
+    assert Redactor().text(f"{KEY.partition(chr(10))[2]}after\n") == "[redacted]\nafter\n"
 
 
 def test_an_expression_that_is_none_is_refused() -> None:
@@ -77,6 +87,32 @@ async def test_lines_are_whole_and_harmless(autojump_clock: object) -> None:
     assert taken(log) == ""
     await trio.sleep(6)
     assert taken(log) == "an end that does not com\n"
+    assert not log.waits
+
+
+@pytest.mark.parametrize(
+    ("parts", "left"),
+    [
+        ([b"the value s3cr3t-o", b"f-mine is there\n"], "the value \n[redacted] is there\n"),
+        (
+            [b"Authorization: Basic dXNl", b"cjpw, more", b" of it\n"],
+            "Authorization: [redacted]\n[redacted]\n[redacted]\n",
+        ),
+        ([b"password: hun", b"ter22\n"], "password: hun\n[redacted]\n"),
+        ([b"done: ..........", b"....\n"], "done: ..........\n....\n"),
+        ([b"x" * 8_190 + b" s3cr3t-o", b"f-mine\n"], "x" * 8_190 + " \n[redacted]\n"),
+    ],
+)
+async def test_no_half_of_a_secret_is_shown_of_a_line_that_comes_in_parts(
+    autojump_clock: object, parts: list[bytes], left: str
+) -> None:
+    log = new_log(Redactor(["s3cr3t-of-mine"]))
+    said = ""
+    for part in parts:
+        log.add("stdout", part)
+        await trio.sleep(6)
+        said += taken(log)
+    assert said == left
     assert not log.waits
 
 
@@ -109,6 +145,9 @@ def test_a_tail_begins_with_a_whole_line() -> None:
     assert tail.text() == "abcdefg\n"
     tail.add(b"x" * 30)
     assert tail.text() == "x" * 10
+    long = Tail()
+    long.add(b"x" * 490 + b" s3cr3t-of-mine\n")
+    assert long.last_line() == "x" * 490
 
 
 class Server:
