@@ -7,9 +7,12 @@ import re
 from typing import Any
 from urllib.parse import urlencode
 
+import pytest
 import trio
 
+from blobforge import forecast
 from tests.fixtures.local import LocalServer
+from web.api import insights
 from web.api.wire_types import TypeBody
 from web.dashboard.overview import TYPES_SHOWN
 
@@ -197,3 +200,20 @@ async def test_what_is_known_of_a_type(local: LocalServer, autojump_clock: Any) 
     await page_of(local, "/types/none", 404)
     await local.register("w2", "epub")
     assert "w2" in await page_of(local, "/types/epub"), "a worker has named it"
+
+
+async def test_the_page_of_a_type_reckons_for_that_type_alone(
+    local: LocalServer, autojump_clock: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number, type_ in enumerate(("pdf", "film", "epub")):
+        await local.submit(b"%d" % number, type=type_)
+    reckoned = []
+
+    def outlook(loads: Any, *others: Any) -> Any:
+        reckoned.append(sorted(loads))
+        return forecast.outlook(loads, *others)
+
+    monkeypatch.setattr(insights, "outlook", outlook)
+    await page_of(local, "/types/film")
+    await page_of(local, "/types?q=e")
+    assert reckoned == [["film"], ["epub"]]

@@ -5,7 +5,7 @@ The `read_*` functions are for the pages, too: a page shows what the API answers
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from functools import partial
 from heapq import nsmallest
 from typing import Protocol
@@ -48,15 +48,20 @@ async def history(call: Call) -> wire_insights.HistoryWire | Refusal:
 
 
 def read_outlook(
-    reader: Reader, *, now: int, durations: Mapping[str, Durations] | None = None
+    reader: Reader,
+    *,
+    now: int,
+    durations: Mapping[str, Durations] | None = None,
+    types: Collection[str] | None = None,
 ) -> wire_insights.OutlookWire:
-    """`durations`, where they have been read already."""
+    """`durations`, where they have been read already; `types`: of these alone."""
     insights = reader.insights
     durations = durations if durations is not None else insights.durations(now=now)
-    found = outlook(insights.loads(), durations, insights.types_with_workers())
-    types = {type_: wire_insights.TypeOutlookWire(*_range(each), each.words) for type_, each in found.types.items()}
+    loads = {type_: load for type_, load in insights.loads().items() if types is None or type_ in types}
+    found = outlook(loads, durations, insights.types_with_workers())
+    by_type = {type_: wire_insights.TypeOutlookWire(*_range(each), each.words) for type_, each in found.types.items()}
     rest = wire_insights.TypeOutlookWire(*_range(found.rest), found.rest.words) if found.rest is not None else None
-    return wire_insights.OutlookWire(*_range(found), found.words, types, rest)
+    return wire_insights.OutlookWire(*_range(found), found.words, by_type, rest)
 
 
 def _range(found: Outlook) -> tuple[float | None, float | None]:

@@ -11,7 +11,6 @@ import msgspec
 from blobforge import breaker
 from blobforge.forecast import Durations
 from blobforge.job import Job, JobStatus
-from blobforge.jobtype import TypeSettings
 from blobforge.people import AuditEntry
 from blobforge.store.figures import Failure, WorkerRates
 from blobforge.store.filters import AuditFilter, JobFilter
@@ -76,7 +75,7 @@ class TypeFacts(msgspec.Struct, frozen=True):
     changes: list[AuditEntry]
 
 
-def read_facts(reader: Reader, type_: str, settings: TypeSettings, *, now: int) -> TypeFacts:
+def read_facts(reader: Reader, type_: str, durations: Durations | None, *, now: int) -> TypeFacts:
     insights = reader.insights
     done = _latest(reader, JobStatus.COMPLETED, type_)
     failed = [
@@ -94,7 +93,7 @@ def read_facts(reader: Reader, type_: str, settings: TypeSettings, *, now: int) 
     return TypeFacts(
         sizes_of(done),
         len(done),
-        insights.durations(now=now).get(type_),
+        durations,
         _versions(insights.converters_of_type(type_, limit=MOST_VERSIONS), workers),
         [(causes[id_], n) for id_, n in counted.most_common(MOST_CAUSES)],
         len(failed),

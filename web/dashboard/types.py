@@ -42,7 +42,9 @@ async def listed(call: Call) -> Response | Refusal:
             if text in each.type.casefold() and (not state or STATES[state](each))
         ]
         rest = [each for each in wanted if each.type > cursor]
-        rows = rows_of(reader, rest[:PAGE], read_outlook(reader, now=now), now=now)
+        some = rest[:PAGE]
+        outlook = read_outlook(reader, now=now, types={each.type for each in some})
+        rows = rows_of(reader, some, outlook, now=now)
         return rows, len(wanted), len(rest) > PAGE
 
     stats, (rows, total, more) = await framed(call, read)
@@ -72,8 +74,10 @@ async def _shown(
             return None
         # A type that only workers have named so far.
         found = found or [KnownType(type_, {}, NOTHING_SET, reader.insights.workers_by_type().get(type_, 0))]
-        (row,) = rows_of(reader, found, read_outlook(reader, now=now), now=now)
-        return row, read_facts(reader, type_, row.settings, now=now)
+        durations = reader.insights.durations(now=now)
+        outlook = read_outlook(reader, now=now, durations=durations, types={type_})
+        (row,) = rows_of(reader, found, outlook, now=now)
+        return row, read_facts(reader, type_, durations.get(type_), now=now)
 
     stats, found = await framed(call, read)
     if found is None:
