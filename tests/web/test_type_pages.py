@@ -168,8 +168,10 @@ async def test_what_cannot_be_set_is_said_beside_its_field(local: LocalServer, a
 async def test_who_may_only_read_sees_no_buttons(local: LocalServer, autojump_clock: Any) -> None:
     await local.submit()
     await local.call("PATCH", "/api/types/pdf", {"max_running": 4})
+    assert "<h3>Changes</h3>" in await page_of(local, "/types/pdf")
     main = (await page_of(local, "/types/pdf", token=await reader(local))).split("<main")[1].split("</main>")[0]
     assert "<form" not in main
+    assert "Changes" not in main, "that is the audit log's"
     assert "<dt>Run at once, at most</dt><dd><bdi>4</bdi></dd>" in main
     assert '<dt>Tries</dt><dd><span class="muted">3, not set</span></dd>' in main
 
