@@ -1,5 +1,5 @@
-"""Finding: pages, a job by its id, jobs by their text, workers, types and batches by a part of their name. It is a
-page, and what the dialog of Ctrl-K shows."""
+"""Finding: pages, a job by its id, jobs by their text, workers and types by a part of their name, batches by their
+whole name, and the newest by a part of it. It is a page, and what the dialog of Ctrl-K shows."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from web.routing import Access, Call, Route
 
 MOST = 5  # of each kind
 MOST_TYPED = 200  # characters
-BATCHES_LOOKED_AT = 200  # the newest ones
+BATCHES_LOOKED_AT = 200  # the newest ones, for a part of their name
 
 
 class Match(msgspec.Struct, frozen=True):
@@ -59,21 +59,20 @@ def _in_database(reader: Reader, text: str) -> list[Match]:
     if job is not None:
         found.append(Match("Job", f"Job {job.id}", f"/jobs/{job.id}", f"{job.status}, {job.source_path or job.type}"))
     batch = reader.batches.get(number[0]) if isinstance(number, tuple) else None
-    named = [batch] if batch is not None else []
-    named += [
-        each
-        for each in reader.batches.page(limit=BATCHES_LOOKED_AT, name=None, going=False)
-        if low in each.name.casefold() and each != batch
-    ]
+    called = [batch] if batch is not None else []
+    called += reader.batches.page(limit=MOST, name=text, going=False)
+    newest = reader.batches.page(limit=BATCHES_LOOKED_AT, name=None, going=False)
+    called += [each for each in newest if low in each.name.casefold()]
+    batches = list({each.id: each for each in called}.values())[:MOST]  # each once
     workers, _ = reader.roster.by_id(WorkerFilter(q=text), after="", limit=MOST)
     settings, counted = reader.types.known()
     types = sorted(each for each in {*settings, *counted} if low in each.casefold())[:MOST]
     return [
         *found,
-        Match("Jobs", f"Jobs with “{text}”", f"/jobs?{urlencode({'q': text})}", "in their path"),
+        Match("Jobs", f"Jobs with “{text}”", f"/jobs?{urlencode({'q': text})}", "in a path or a tag"),
         *(Match("Worker", each.id, f"/workers/{quote(each.id, safe='')}", each.name or "") for each, _ in workers),
         *(Match("Type", each, f"/types/{quote(each, safe='')}") for each in types),
-        *(Match("Batch", each.name, f"/batches/{each.id}", f"batch {each.id}") for each in named[:MOST]),
+        *(Match("Batch", each.name, f"/batches/{each.id}", f"batch {each.id}") for each in batches),
     ]
 
 
