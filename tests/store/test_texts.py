@@ -19,6 +19,7 @@ JOBS = 60
 ASKED = (
     "report-7", "REPORT-07", "Straße", "STRASSE", "x/Ä", "100%", "o'clock \"now\"", "in_here", "🙂🙂🙂", "a\\b",
     "second", "half-tag", "late", "nothing of it", "w-one", "w-on", "in/", "pdf",
+    "\u03c9mega-k",
 )  # fmt: skip
 ODD = (
     "x/Ärger.pdf", "100% of it.pdf", "o'clock \"now\" AND (not) *.pdf", "in_here/🙂🙂🙂.pdf", "Straße.pdf",
@@ -91,6 +92,7 @@ def test_a_job_is_found_whatever_of_it_is_indexed(book: Book, monkeypatch: pytes
     is_right(book)
     # What is in the index says something else now, or is gone.
     book.do(submission(8, source_path="second/of-late.pdf"))
+    book.do(submission(8, source_path="second/\u2126mega-\u212a.pdf"))  # the signs of Ohm and Kelvin
     book.do(ChangeTags(10, ("late",), ("other",)), ChangeTags(4, (), ("half-tag",)), DeleteJob(30))
     book.do(submission("new", source_path="in/report-7-again.pdf", tags=("late",)))
     assert sorted(book.probe.column("texts_changed", "job_id")) == [4, 9, 10, 30]
@@ -102,6 +104,8 @@ def test_a_job_is_found_whatever_of_it_is_indexed(book: Book, monkeypatch: pytes
     assert done + one.jobs == 5
     assert book.probe.count("texts_changed") == 0
     assert book.probe.count("job_texts") == book.probe.count("jobs")
+    book.do(IndexTexts(20))
+    assert not book.store.wrote, "there was nothing to do"
     is_right(book)
     book.probe.counts_are_right()
 

@@ -17,7 +17,7 @@ from heapq import merge
 from itertools import islice
 
 from blobforge import converters
-from blobforge.job import Job, JobStatus
+from blobforge.job import MOST_PATHS, Job, JobStatus
 from blobforge.requirements import NOTHING, about
 from blobforge.store import lists
 from blobforge.store.figures import HOUR_MS
@@ -33,6 +33,7 @@ from blobforge.store.sql import rows, sql
 from blobforge.store.sql.lookups import Lookups
 from blobforge.store.sql.running import Queries, Row
 from blobforge.store.sql.textsearch import TextSearch, match_expression
+from blobforge.texts import folded
 
 PRIORITIES = (1, 2, 3, 4, 5)
 
@@ -149,7 +150,8 @@ class JobLists(Lookups):
             return True
         if job.more_paths == 0 or filter_.q is None or not filter_.matches(job, named=True):
             return False
-        return self._ask.row(sql.HAS_PATH_WITH, (job.id, filter_.q)) is not None
+        wanted, further = folded(filter_.q), self._ask.rows(sql.PATHS_OF_JOB, (job.id, 0, MOST_PATHS))
+        return any(wanted in folded(path) for _, path in further)
 
     def _in_order(self, filter_: JobFilter, cursor: Cursor) -> Generator[Job, None, None]:
         """All jobs that an index finds for the filter from the cursor on, lazily, in list order."""

@@ -89,8 +89,6 @@ JOBS_BY_ID: Final = f"SELECT {SHORT_COLUMNS} FROM jobs WHERE id > ? AND id < ? O
 ADD_JOB_TAG: Final = "INSERT INTO job_tags (tag, job_id) VALUES (?, ?) ON CONFLICT (tag, job_id) DO NOTHING"
 ADD_JOB_PATH: Final = "INSERT INTO job_paths (job_id, n, path) VALUES (?, ?, ?)"
 PATHS_OF_JOB: Final = "SELECT n, path FROM job_paths WHERE job_id = ? AND n > ? ORDER BY n LIMIT ?"
-HAS_PATH_WITH: Final = """
-    SELECT 1 FROM job_paths WHERE job_id = ? AND instr(casefold(path), casefold(?)) > 0 LIMIT 1"""
 RUNNING_ON: Final = "SELECT id FROM jobs WHERE status = 'running' AND worker_id = ? ORDER BY id LIMIT ?"
 
 # --- attempts
