@@ -131,9 +131,7 @@ class LiveLogs:
 
     def admit(self, job_id: int, lease: str, sender: tuple[str, ...]) -> None:
         """This sender holds the job by this lease, as the database has just said."""
-        log = self._logs.get(job_id)
-        if log is not None and log.holder not in (None, lease):
-            self._forget(job_id)
+        self._forget_others(job_id, lease)
         log = self._known(job_id)
         log.holder = lease
         log.senders.add(sender)
@@ -149,8 +147,10 @@ class LiveLogs:
         return WATCHED_SECONDS if log.is_watched else UNWATCHED_SECONDS
 
     @contextmanager
-    def watched(self, job_id: int) -> Iterator[AttemptLog]:
-        """The log of the attempt that runs, also where nothing of it has come yet."""
+    def watched(self, job_id: int, lease: str | None) -> Iterator[AttemptLog]:
+        """The log of the attempt that runs by this lease, also where nothing of it has come yet; None: none runs."""
+        if lease is not None:
+            self._forget_others(job_id, lease)
         log = self._known(job_id)
         if self._closed:
             log.over = True
@@ -166,6 +166,12 @@ class LiveLogs:
         """End all streams, now and later: the server stops."""
         self._closed = True
         for job_id in list(self._logs):
+            self._forget(job_id)
+
+    def _forget_others(self, job_id: int, lease: str) -> None:
+        """Forget the log of an attempt that had another lease. A piece of it may have come just after its end."""
+        log = self._logs.get(job_id)
+        if log is not None and log.holder not in (None, lease):
             self._forget(job_id)
 
     def _known(self, job_id: int) -> AttemptLog:

@@ -112,6 +112,18 @@ async def test_a_stream_goes_on_where_it_broke_off(local: LocalServer, autojump_
         assert (await stream.next())[1]["text"] == "one\ntwo\n", "of another attempt"
 
 
+async def test_a_stream_shows_nothing_of_an_attempt_before(local: LocalServer, autojump_clock: Any) -> None:
+    await running(local)
+    # The first piece of the attempt before was judged while that ended, and came just behind its end.
+    local.parts.live_logs.admit(1, "the lease before", ("w1", "", "token:1"))
+    local.parts.live_logs.add(1, 0, "of the attempt before\n")
+    async with followed(local) as stream:
+        assert (await stream.next())[1]["text"] == ""
+        await trio.sleep(1)
+        local.parts.live_logs.close()
+        assert (await stream.next())[0] == "closed"
+
+
 async def test_who_may_send(local: LocalServer, autojump_clock: Any) -> None:
     lease = await running(local)
     assert_problem(await sent(local, "another", 0, "x"), 409, "lease-lost")

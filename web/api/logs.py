@@ -90,15 +90,17 @@ async def follow(call: Call) -> Response | Refusal:
     wanted = query(call.request.args, wire_logs.LogQuery)
     if isinstance(wanted, Refusal):
         return wanted
-    first = await log_of(call, _from_last(call, wanted))
-    if isinstance(first, Refusal):
-        return first
+    job_id = call.params["job_id"]
+    found = await call.services.reads.run(lambda reader: reader.job_with_attempts(job_id))
+    if found is None:
+        return no_such_job(job_id)
+    first = shown(call, *found, _from_last(call, wanted))
     if call.request.method == "HEAD":
         return Response(b"", headers=HEADERS, content_type=CONTENT_TYPE)
     room = ExitStack()
     if not room.enter_context(call.services.streams.room(call.services.site.address(call.request))):
         return TOO_MANY
-    response = Response(_stream(call, first, room), headers=HEADERS, content_type=CONTENT_TYPE)
+    response = Response(_stream(call, first, found[0].lease, room), headers=HEADERS, content_type=CONTENT_TYPE)
     response.timeout = None  # Quart would end it after a minute
     return response
 
@@ -111,9 +113,9 @@ def _from_last(call: Call, wanted: wire_logs.LogQuery) -> wire_logs.LogQuery:
     return wire_logs.LogQuery(int(attempt), int(place))
 
 
-async def _stream(call: Call, first: wire_logs.LogWire, room: ExitStack) -> AsyncIterator[bytes]:
+async def _stream(call: Call, first: wire_logs.LogWire, lease: str | None, room: ExitStack) -> AsyncIterator[bytes]:
     # As in `web/events.py`: what the stream holds is taken within `with`, and goes with the room.
-    with room, call.services.live_logs.watched(call.params["job_id"]) as log:
+    with room, call.services.live_logs.watched(call.params["job_id"], lease) as log:
         frame, at, now = _frame(first), first.end, first
         checked, revocations = -math.inf, -1
         while True:
