@@ -1,8 +1,8 @@
-"""The indexer: has what jobs say put into the index of texts, behind the commits. A part of the janitor. State owned
+"""The indexer: has the texts of jobs put into their index, behind the commits. A part of the janitor. State owned
 here: whether there may be something new.
 
-It waits a moment for more, then goes on piece by piece, and rests much longer than each took: submissions are not
-slowed down by it, and a search looks at what is not in the index yet.
+It waits a moment for more, then goes on piece by piece, and rests much longer than each took, so that submissions are
+not slowed down. A search looks at each job that is not in the index yet.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What a text is looked for in, and how it is cut into trigrams, by which an index finds it. Pure.
+"""Texts by which jobs are found, and the trigrams into which an index cuts them. Pure.
 
 A job is found by a text that stands in any of its source's paths or in a tag, whatever the case; and by the first
 digits of its source's hash, or the name of the worker that runs it or ran it last.
@@ -23,7 +23,7 @@ _DIGITS: Final = frozenset("0123456789abcdef")
 
 
 class JobTexts(msgspec.Struct, frozen=True):
-    """What a job says that may be looked for. `further`: how many paths its source has beside `path`."""
+    """The path and the tags of a job. `further`: how many paths its source has beside `path`."""
 
     job_id: int
     path: str | None
@@ -32,19 +32,20 @@ class JobTexts(msgspec.Struct, frozen=True):
 
 
 def folded(text: str) -> str:
-    """As it is compared: letters of either case are the same."""
+    """The text as texts are compared: with its case folded (Unicode)."""
     return text.casefold()
 
 
 def indexed(paths: Iterable[str], tags: Iterable[str]) -> str | None:
-    """What the index holds of a job; None: it is too much for it. An index may end a text at a NUL."""
+    """The text of a job in the index; None: it is too long. A NUL becomes a line's end: an index
+    may end a text there."""
     text = folded("\n".join((*paths, *tags))).replace("\0", "\n")
     return text if len(text) <= MOST_INDEXED else None
 
 
 def trigrams(text: str) -> list[str]:
-    """Those of a text that is folded already, each once. None where it is too short to have one, or has a NUL: an
-    index does not find such a text."""
+    """The trigrams of a folded text, each once. A text that is too short, or has a NUL, has none: no index is asked
+    for it."""
     if "\0" in text:
         return []
     return list(dict.fromkeys(text[at : at + LENGTH] for at in range(len(text) - LENGTH + 1)))
@@ -52,12 +53,13 @@ def trigrams(text: str) -> list[str]:
 
 @lru_cache(maxsize=65_536)
 def number(trigram: str) -> int:
-    """A trigram as a number of 16 bits. Some have the same: what an index finds is looked at all the same."""
+    """The trigram as a number of 16 bits. Some trigrams share one: each job that an index finds is looked at."""
     return (crc32(trigram.encode()) & 0xFFFF) - 0x8000
 
 
 def hash_range(text: str) -> tuple[str, str] | None:
-    """The hashes that begin with these digits: from the first on, below the second. None: it is no such text."""
+    """The hashes that begin with these digits: from the first on, below the second. None: the text is no beginning of
+    a hash."""
     digits = text.lower()
     if not SHORTEST_HASH <= len(digits) <= _HASH or not _DIGITS.issuperset(digits):
         return None
@@ -65,7 +67,7 @@ def hash_range(text: str) -> tuple[str, str] | None:
 
 
 def job_id(text: str) -> int | None:
-    """The number of a job that is asked for by a text: `4711`, or `#4711`."""
+    """The number of the job that the text names: `4711`, or `#4711`."""
     digits = text.strip().removeprefix("#")
     return int(digits) if digits.isascii() and digits.isdigit() and len(digits) < 19 else None
 

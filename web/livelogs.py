@@ -1,5 +1,5 @@
-"""What attempts print while they run, as their workers send it. State owned here: these texts, and their
-viewers.
+"""Live logs: the output of attempts while they run, as their workers send it. State owned here: these texts, and
+their viewers.
 
 They are kept in memory, at the server that the worker sends them to, and nothing of them is written: an attempt's log
 is gone when it ends, and what its worker tells with a failure is its record. Each has room for MOST_KEPT characters,
@@ -77,7 +77,7 @@ class AttemptLog:
         self.tell()
 
     def after(self, place: int) -> Passage:
-        """What is kept from there on."""
+        """The part from there on that is kept."""
         at, parts = min(max(place, 0), self.end), []
         began = at
         for start, text in self._pieces:

@@ -11,7 +11,7 @@ MOST_CHARACTERS = 100_000  # of all jobs of one transaction, or those of one job
 
 
 def index(tx: Transaction, message: IndexTexts) -> TextsIndexed:
-    """What was changed first, then what is new."""
+    """Jobs that were changed come first, then new ones."""
     rows = tx.store.texts
     piece = _IndexPiece(tx)
     for job_id, said in rows.changed(limit=message.limit):
@@ -36,7 +36,7 @@ def index(tx: Transaction, message: IndexTexts) -> TextsIndexed:
 
 
 class _IndexPiece:
-    """What one transaction puts into the index."""
+    """The part of the index that one transaction writes."""
 
     def __init__(self, tx: Transaction) -> None:
         self._rows = tx.store.texts

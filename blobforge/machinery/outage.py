@@ -1,4 +1,4 @@
-"""A database that cannot be used is told of once, whichever part of the server meets it first and however many do.
+"""An outage of the database is logged once, however many parts of the server meet it.
 
 State owned here: which part met it first, and since when.
 """
@@ -25,7 +25,7 @@ class Outage:
         self._met_at = 0.0  # by that part, the last time
 
     def met(self, part: str, error: Exception, *, whole: bool = False) -> None:
-        """It cannot be used. `whole`: the error is none that was expected, and its traceback is told as well."""
+        """The part cannot use the database. `whole`: the error was not expected, and its traceback is logged, too."""
         now = trio.current_time()
         if self._part is None or (self._part != part and now - self._met_at > FORGOTTEN_AFTER):
             self._part, self._since = part, now
@@ -36,7 +36,7 @@ class Outage:
             self._met_at = now
 
     def over(self, part: str) -> None:
-        """That part can use it. Told where it was the one that had met the outage first."""
+        """The part can use the database again. It is logged where this part had met the outage first."""
         if self._part == part:
             log.info(f"can {part} again", seconds=round(trio.current_time() - self._since, 1))
             self._part = None

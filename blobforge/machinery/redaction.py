@@ -25,7 +25,7 @@ SHORTEST = 8  # characters; something shorter is a word of other texts, too
 
 
 def hide(secrets: Iterable[str]) -> None:
-    """From now on, redact these values as well, wherever they stand."""
+    """Redact these values, too, from now on."""
     _configured[:] = sorted({secret for secret in secrets if len(secret) >= SHORTEST}, key=len, reverse=True)
 
 

@@ -1,4 +1,4 @@
-"""The live log: what converters print, sent to the server while they run, in pieces of whole lines.
+"""The live log: the output of converters, sent to the server while they run, in pieces of whole lines.
 
 It never holds up a converter: what comes faster than it can be sent is left out in the middle of a piece, and a line
 says how much. Nor does it cost an attempt anything: a piece that is refused ends the log of its attempt and nothing
@@ -54,7 +54,7 @@ class LiveLog:
         self._ended = False
 
     def add(self, stream: str, data: bytes | bytearray) -> None:
-        """What the converter has written to this stream (`stdout`, `stderr`)."""
+        """Take in bytes that the converter has written to this stream (`stdout`, `stderr`)."""
         if self._ended:
             return
         lines = self._streams.setdefault(stream, _StreamLines(self._clean))
@@ -94,7 +94,7 @@ class LiveLog:
         self._unsent = ""
 
     def _keep(self, lines: str) -> None:
-        """The first and the last of what waits to be sent; nothing is done yet with what is not going to be."""
+        """Keep lines to be sent: the first and the last. Those between are dropped before they are looked at."""
         if not lines:
             return
         if not self._tail:
@@ -167,7 +167,7 @@ class _StreamLines:
         return self._take_part()
 
     def _take_part(self) -> str:
-        """What has begun, up to its last word, where this may be half of a secret."""
+        """The line that has begun, without its last word where that may be half of a secret."""
         word = _BREAKS.split(self._begun[-_LONGEST_WORD:])[-1]
         held = SHORTEST <= len(word) < _LONGEST_WORD and len(set(word)) > _BAR
         end = len(self._begun) - len(word) if held else len(self._begun)

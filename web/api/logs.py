@@ -1,4 +1,4 @@
-"""Live logs: what an attempt prints while it runs, sent by its worker, read, and followed."""
+"""Live logs: the output of an attempt while it runs, sent by its worker, read, and followed."""
 
 from __future__ import annotations
 

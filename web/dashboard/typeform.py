@@ -18,7 +18,7 @@ ON_OFF = ("on", "off")
 
 
 class Unfit(Exception):
-    """What is in a field is nothing that can be set; it says why."""
+    """The text in a field is no value of the setting; the message says why."""
 
 
 class SettingField(msgspec.Struct, frozen=True):
@@ -110,7 +110,7 @@ def fields_of(settings: TypeSettings, all_: Settings) -> list[SettingField]:
 
 
 def changes_of(form: Mapping[str, list[str]], names: list[str]) -> tuple[dict[str, Any], dict[str, str]]:
-    """What a person has changed, as members of the API's body; and by field, what is nothing that can be set.
+    """The changes of a person, as members of the API's body; and by field, why a text is no value of its setting.
 
     Each field comes with what stood in it (`was_...`): what another administrator has set meanwhile stays.
     """
@@ -132,7 +132,7 @@ def changes_of(form: Mapping[str, list[str]], names: list[str]) -> tuple[dict[st
 
 
 def typed(form: Mapping[str, list[str]], names: list[str]) -> dict[str, str]:
-    """What a person has written into the fields."""
+    """The texts that a person has written into the fields."""
     return {name: _said(form, name) for name in names}
 
 

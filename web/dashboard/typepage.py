@@ -1,4 +1,4 @@
-"""What the page of one type shows beside its row: durations by size, versions, causes, breaker, workers, changes."""
+"""The facts on the page of one type: durations by size, versions, causes, breaker, workers, changes."""
 
 from __future__ import annotations
 

@@ -40,12 +40,12 @@ class TypeRow(msgspec.Struct, frozen=True):
 
     @property
     def fails(self) -> bool:
-        """Whether a person should look at what it fails."""
+        """Whether so many of its attempts fail that a person should look."""
         return self.lately.failed >= FEW_FAILURES and (self.lately.failure_rate or 0.0) >= HIGH_SHARE
 
 
 class KnownType(msgspec.Struct, frozen=True):
-    """What decides whether a type is shown, and where."""
+    """The facts by which a type is listed or not, and in which place."""
 
     type: str
     jobs: Mapping[str, int]

@@ -20,7 +20,7 @@ def _said(job_id: int, path: str | None, tags: str | None, further: int) -> JobT
 
 
 class TextRows:
-    """Used inside the transaction that the Store has open. `kept` makes of a text what the engine's index takes."""
+    """Used inside the transaction that the Store has open. `kept` gives a text as the engine's index takes it."""
 
     def __init__(self, statements: Statements, working: WorkingSet, kept: Callable[[str], str]) -> None:
         self._do = statements

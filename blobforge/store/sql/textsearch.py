@@ -1,4 +1,4 @@
-"""Which jobs may have a text: by the index, and, of what is not in it or not in it yet, all."""
+"""Jobs that may have a text: those that the index finds, and all that are not in it, or not as they are now."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ def match_expression(text: str) -> str:
 
 
 class TextSearch:
-    """Used within a `moment` of the reader. `wanted` makes of a text what the engine's index is asked for."""
+    """Used within a `moment` of the reader. `wanted` gives a text as the engine's index is asked for it."""
 
     def __init__(self, ask: Queries, wanted: Callable[[str], str]) -> None:
         self._ask = ask
         self._wanted = wanted
 
     def can_find(self, text: str) -> bool:
-        """Whether there is an index for it: it has a trigram."""
+        """Whether the index can be asked for the text: it has a trigram."""
         return bool(texts.trigrams(texts.folded(text)))
 
     def find(self, text: str) -> set[int] | None:
@@ -48,10 +48,11 @@ class TextSearch:
         return found
 
     def places(self, ids: Collection[int]) -> list[tuple[int, int, str, str]]:
-        """Those that are there: (priority, id, status, type)."""
+        """These jobs, where they still exist: (priority, id, status, type)."""
         found = self._ask.rows(sql.PLACES, (msgspec.json.encode(list(ids)).decode(),))
         return [(row[0], row[1], row[2], row[3]) for row in found]
 
     def unindexed(self, *, most: int) -> int:
+        """How many jobs are not in the index yet, at the most so many."""
         (upto,) = self._ask.row(sql.INDEXED_UPTO) or (0,)
         return len(self._ask.rows(sql.NOT_INDEXED, (upto, most)))
