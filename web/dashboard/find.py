@@ -11,8 +11,8 @@ from quart import Response
 from blobforge.access import Scope
 from blobforge.refusals import Refusal
 from blobforge.store.reading import Reader
+from blobforge.texts import job_id
 from blobforge.worker import WorkerFilter
-from web.api import arrays
 from web.dashboard.admin import TABS
 from web.dashboard.page import framed, page
 from web.html import PLACES
@@ -54,11 +54,11 @@ def _places(call: Call) -> list[tuple[str, str]]:
 def _in_database(reader: Reader, text: str) -> list[Match]:
     low = text.casefold()
     found = []
-    number = arrays.place(text.lstrip("#"), of=1)
-    job = reader.job_in_short(number[0]) if isinstance(number, tuple) else None
+    number = job_id(text)
+    job = reader.job_in_short(number) if number is not None else None
     if job is not None:
         found.append(Match("Job", f"Job {job.id}", f"/jobs/{job.id}", f"{job.status}, {job.source_path or job.type}"))
-    batch = reader.batches.get(number[0]) if isinstance(number, tuple) else None
+    batch = reader.batches.get(number) if number is not None else None
     called = [batch] if batch is not None else []
     called += reader.batches.page(limit=MOST, name=text, going=False)
     newest = reader.batches.page(limit=BATCHES_LOOKED_AT, name=None, going=False)

@@ -16,10 +16,9 @@ from web.api.insights import MOST_SHOWN, read_outlook, reading_attention, readin
 from web.api.jobs import expected_ends
 from web.api.wire_insights import FailureQuery
 from web.dashboard.page import framed, page
-from web.dashboard.typerows import busiest, ends, known_types, rows_of
+from web.dashboard.typerows import WINDOWS, busiest, ends, known_types, rows_of
 from web.routing import Access, Call, Route
 
-WINDOWS = {"1h": "hour", "24h": "day", "7d": "week"}
 RUNNING_SHOWN = 20  # jobs that the overview lists; the others stand in the list of jobs
 TYPES_SHOWN = 12  # those with the most to do
 MOST_CAUSES = 100

@@ -10,7 +10,7 @@ import msgspec
 
 from blobforge import breaker
 from blobforge.forecast import Durations
-from blobforge.job import Job, JobStatus
+from blobforge.job import PRIORITIES, Job, JobStatus
 from blobforge.people import AuditEntry
 from blobforge.store.figures import Failure, WorkerRates
 from blobforge.store.filters import AuditFilter, JobFilter
@@ -25,7 +25,6 @@ WORKERS_SHOWN = 12
 MOST_VERSIONS = 12
 MOST_CAUSES = 8
 MOST_CHANGES = 8
-PRIORITIES = (1, 2, 3, 4, 5)
 STEP = 4  # between the bounds of sizes
 SMALLEST = 64 << 10  # bytes: what is smaller is one class
 

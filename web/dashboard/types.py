@@ -20,11 +20,10 @@ from web.dashboard.actions import read_form
 from web.dashboard.page import Notice, framed, leave, page, refused_notice
 from web.dashboard.typeform import changes_of, fields_of, typed
 from web.dashboard.typepage import LOOKED_AT, MOST_WORKERS, WORKERS_SHOWN, TypeFacts, read_facts
-from web.dashboard.typerows import STATES, KnownType, TypeRow, ends, known_types, rows_of
+from web.dashboard.typerows import STATES, WINDOWS, KnownType, TypeRow, ends, known_types, rows_of
 from web.routing import Access, Call, Route
 
 PAGE = 100
-WINDOWS = {"1h": "hour", "24h": "day", "7d": "week"}
 CHANGE = "PATCH /api/types/<type:type>"  # the API's route for which the form stands
 
 

@@ -17,7 +17,7 @@ from heapq import merge
 from itertools import islice
 
 from blobforge import converters
-from blobforge.job import MOST_PATHS, Job, JobStatus
+from blobforge.job import MOST_PATHS, PRIORITIES, Job, JobStatus
 from blobforge.requirements import NOTHING, about
 from blobforge.store import lists
 from blobforge.store.figures import HOUR_MS
@@ -34,8 +34,6 @@ from blobforge.store.sql.lookups import Lookups
 from blobforge.store.sql.running import Queries, Row
 from blobforge.store.sql.textsearch import TextSearch, match_expression
 from blobforge.texts import folded
-
-PRIORITIES = (1, 2, 3, 4, 5)
 
 
 class JobLists(Lookups):
