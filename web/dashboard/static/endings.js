@@ -41,6 +41,8 @@ const endings = {
     if (!button || typeof Notification === "undefined") return;
     const id = Number(button.dataset.ending);
     if ("over" in button.dataset) { this.forget(id); return; }
+    // Another database was put here: its batches have the same numbers.
+    if (id in this.all && this.all[id] !== button.dataset.name) this.forget(id);
     button.hidden = false;
     const asked = id in this.all;
     button.setAttribute("aria-pressed", String(asked));
