@@ -1288,8 +1288,15 @@ class TakeBackJobs(msgspec.Struct, frozen=True, tag="take-back", tag_field="verb
     died: bool = False
 
 
+class StartChildren(msgspec.Struct, frozen=True, tag="start-children", tag_field="verb"):
+    """What follows the result of that attempt, as the job's steps say; how far it is stands in the job."""
+
+    parent: int
+    attempt: int
+
+
 ChangeJobs = RetryJobs | CancelJobs | PrioritiseJobs | RetypeJobs | RequireJobs | TagJobs
-Work = ChangeJobs | DeleteJobs | DeleteBatch | UndoJobs | TakeBackJobs
+Work = ChangeJobs | DeleteJobs | DeleteBatch | UndoJobs | TakeBackJobs | StartChildren
 
 
 class RemoveWorkers(msgspec.Struct, frozen=True, tag="remove-workers", tag_field="verb", omit_defaults=True):

@@ -26,6 +26,7 @@ from actors.messages import (
     PruneOperations,
     RemoveWorkers,
     SelectJobs,
+    StartChildren,
     TakeBackJobs,
     Work,
 )
@@ -33,7 +34,7 @@ from actors.rests import rested
 from actors.works import a_turn, chosen_workers, pages_of_workers, ran_then, touches
 from blobforge.events import Fact, OperationsBegun
 from blobforge.job import Job, JobStatus
-from blobforge.operation import TAKE_BACK, Operation, OperationState
+from blobforge.operation import START_CHILDREN, TAKE_BACK, Operation, OperationState
 from blobforge.refusals import Refusal, RefusalCode
 from blobforge.store.errors import DatabaseError
 from blobforge.store.filters import JobFilter
@@ -44,6 +45,7 @@ log = structlog.get_logger("blobforge.operator")
 
 MAILBOX = 8  # it is only nudged
 SIDE_BY_SIDE = 4
+STARTING = 2  # beside these, that make what very large results start: they take minutes
 LISTED = 1000  # jobs that are looked at in one read
 WORKERS_LOOKED_AT = 50  # for what they run, in one turn
 LOOK_EACH = 10.0  # seconds until it is looked again whether there is something to carry out, and by which server
@@ -81,6 +83,7 @@ class Operator:
         self._reads = reads
         self._leads = leads
         self.running: set[int] = set()
+        self._starting: set[int] = set()  # those of them that make what a result starts
         self._unknown: set[int] = set()  # operations that are left to servers of a newer release
         self.turns = 0
         self.treated = 0  # jobs
@@ -106,14 +109,20 @@ class Operator:
             return  # told by the one that read; tried again
         self._unknown &= {operation.id for operation in found}
         for operation in found:
-            # What workers that left have run waits for nothing else.
-            full = len(self.running) >= SIDE_BY_SIDE and operation.verb != TAKE_BACK
-            if full or operation.id in self.running | self._unknown:
+            if self._is_full(operation.verb) or operation.id in self.running | self._unknown:
                 continue
             plan = self._understood(operation)
             if plan is not None:
                 self.running.add(operation.id)
+                if operation.verb == START_CHILDREN:
+                    self._starting.add(operation.id)
                 nursery.start_soon(self._carry_out, operation, plan)
+
+    def _is_full(self, verb: str) -> bool:
+        """Whether an operation of this kind has to wait. What workers that left have run waits for nothing else."""
+        if verb == START_CHILDREN:
+            return len(self._starting) >= STARTING
+        return verb != TAKE_BACK and len(self.running) - len(self._starting) >= SIDE_BY_SIDE
 
     def _understood(self, operation: Operation) -> OperationPlan | None:
         """What it is to do; None: a server of a newer release has begun it, and this one does not know its verb."""
@@ -167,11 +176,14 @@ class Operator:
                     await trio.sleep(TRY_AGAIN)
         finally:
             self.running.discard(operation.id)
+            self._starting.discard(operation.id)
             self.mailbox.nudge()
 
     async def _turn(self, operation: Operation, plan: OperationPlan) -> OperationStands | Refusal:
         if isinstance(plan.work, RemoveWorkers):
             return await self._turn_of_workers(operation, plan.work)
+        if isinstance(plan.work, StartChildren):
+            return await self._ask(AdvanceOperation(operation.id, operation.page, jobs=(plan.work.parent,)))
         if operation.state is OperationState.SELECTING:
             return await self._ask(await self._select(operation, plan, plan.work))
         jobs = await self._reads.operation_jobs(operation.undo_of or operation.id, operation.page)

@@ -23,6 +23,7 @@ from actors.messages import (
     RetypeJobs,
     SetPriority,
     SetRequirements,
+    StartChildren,
     TagJobs,
     TakeBackJobs,
     UndoJobs,
@@ -85,7 +86,7 @@ def touches(work: Work, job: Job) -> bool:
             return job.status is not JobStatus.RUNNING
         case DeleteBatch():
             return work.batch_id in job.batches
-        case UndoJobs():
+        case UndoJobs() | StartChildren():
             return True
         case TakeBackJobs():
             return job.status is JobStatus.RUNNING and job.worker_id in work.workers
@@ -120,7 +121,7 @@ def item(work: Work, job_id: int, undo: str = "") -> JobItem:
             return ChangeTags(job_id, work.add, work.remove, undo)
         case DeleteJobs():
             return DeleteJob(job_id, work.objects)
-        case UndoJobs() | TakeBackJobs() | DeleteBatch():
+        case UndoJobs() | TakeBackJobs() | DeleteBatch() | StartChildren():
             raise ValueError(f"{type(work).__name__} is no message about a job")
         case _:
             assert_never(work)

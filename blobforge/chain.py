@@ -19,7 +19,8 @@ MOST_DEEP: Final = 8  # steps behind each other
 MOST_STEPS: Final = 32  # in all, of one submission
 MOST_BYTES: Final = 16 * 1024  # of JSON, of the steps of one submission
 MOST_IN_FAMILY: Final = 100_000  # jobs, with the first one, and with those that were deleted
-MOST_AT_ONCE: Final = 1_000  # jobs that one accepted result starts
+MOST_AT_ONCE: Final = 1_000  # jobs that are made in the transaction that accepts the result; more, in pieces
+A_PIECE: Final = 200  # jobs that are made in one turn of the writer, where there are more
 LONGEST_PATTERN: Final = 200  # characters
 LONGEST_PATH: Final = 1_000  # characters of the path that a child's source is shown under
 UNPROVEN: Final = "unproven/"
@@ -45,6 +46,18 @@ class Step(msgspec.Struct, frozen=True, omit_defaults=True):
     join: Join | None = None
 
 
+class Rest(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What is still to be made of a result that starts very many jobs: of `left` outputs, those of `step` behind the
+    output called `after`, and those of the steps behind that one. `operation` makes them, piece by piece. The stages
+    of the steps `unjoined` have too many jobs to be joined."""
+
+    operation: int
+    step: int
+    after: str
+    left: int
+    unjoined: tuple[int, ...] = ()
+
+
 class ChainPlace(msgspec.Struct, frozen=True, omit_defaults=True):
     """The place of a job in its chain: what follows it, and where it comes from.
 
@@ -54,6 +67,7 @@ class ChainPlace(msgspec.Struct, frozen=True, omit_defaults=True):
     read, or the store vouches for them; until then no worker is given the job, and its hash is none. `stopped` says
     why its result has started less than its steps say. A job that was there before, and is the same as one that a
     step would have made, is `adopted`. `joined`: a job waits for the end of this one; `joins`: it is such a job.
+    `rest`: what its result has not started yet, and will.
     """
 
     then: tuple[Step, ...] = ()
@@ -67,6 +81,7 @@ class ChainPlace(msgspec.Struct, frozen=True, omit_defaults=True):
     adopted: bool = False
     joined: bool = False
     joins: bool = False
+    rest: Rest | None = None
 
     @property
     def waits_for_proof(self) -> bool:

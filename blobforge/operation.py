@@ -35,10 +35,13 @@ REMOVE_WORKERS = "remove-workers"
 TAKE_BACK = "take-back"
 """The verb of what the server does by itself when workers leave that run very many jobs."""
 DELETE_BATCH = "delete-batch"
+START_CHILDREN = "start-children"
+"""The verb of what the server does by itself when a result starts very many jobs."""
 IRREVERSIBLE = {
     DELETE_BATCH: "A batch that was deleted is made anew, and its jobs are submitted for it again.",
     "delete": "Deleted jobs cannot be brought back.",
     TAKE_BACK: "What went back to the queue is claimed anew.",
+    START_CHILDREN: "Jobs that were started are cancelled by themselves.",
     REMOVE_WORKERS: "A worker that was removed registers anew, or is given a new credential.",
     "undo": "An undo cannot be undone: ask for the same change once more.",
 }
@@ -49,7 +52,8 @@ class Operation(msgspec.Struct, frozen=True):
     rights it is done.
 
     `matched` jobs were found, `total` of them are those that it would change, and stand in `pages` pages; it has
-    treated the first `page` of these: `done` jobs, of which `changed` were. `cursor` is how far it has selected.
+    treated the first `page` of these: `done` jobs, of which `changed` were. `cursor` is how far it has selected. One
+    that starts children has no pages, and counts outputs; its `cursor` is the number of the job that they come of.
     `undo_of` is the operation that it takes back, `undone_by` the one that takes it back; what it has changed is
     remembered until `undo_until`. `told_at` is when its progress was told.
     """
@@ -133,6 +137,17 @@ def advanced(operation: Operation, *, treated: int, changed: int, now: int, refu
         updated_at=now,
     )
     return further if further.page < further.pages else ended(further, OperationState.COMPLETED, now=now)
+
+
+def moved_on(operation: Operation, *, treated: int, changed: int, now: int) -> Operation:
+    """One more piece is made by an operation that has no pages."""
+    return replace(
+        operation,
+        page=operation.page + 1,
+        done=operation.done + treated,
+        changed=operation.changed + changed,
+        updated_at=now,
+    )
 
 
 def ended(operation: Operation, state: OperationState, *, now: int, reason: str | None = None) -> Operation:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from msgspec.structs import replace
 
-from actors.effects import webhooks
+from actors.effects import webhooks, wide
 from actors.effects.transaction import Transaction
 from actors.messages import BatchOpened, BatchStands, CloseBatch, DeleteBatch, LeaveBatch, MakeBatch, OperationPlan
 from blobforge.batch import JobBatch, closed, joined, judged, no_such_batch
@@ -73,6 +73,8 @@ def settle(tx: Transaction) -> None:
         after = judged(batch, now=tx.now)
         if after is batch:
             continue
+        if after.ended_at is not None and wide.starts_more(tx, batch.id):
+            continue  # what is still to be made of its jobs comes to it
         tx.store.save_batch(after)
         if after.ended_at is not None:
             _has_ended(tx, after)

@@ -18,10 +18,15 @@ OF_SERVER = "server"
 
 
 def put_on_record(
-    tx: Transaction, plan: OperationPlan, caller: Caller, of: Operation | None = None
+    tx: Transaction,
+    plan: OperationPlan,
+    caller: Caller,
+    of: Operation | None = None,
+    *,
+    starts: tuple[int, int] | None = None,
 ) -> OperationBegun | Refusal:
     """An operation of this plan, or the one that takes another one back. Whatever many there are, the server's own is
-    begun."""
+    begun. `starts`: it makes what came of a job (its number), of so many outputs, and selects nothing."""
     if caller is not SERVER and tx.store.operations.count_open() >= MOST_OPEN:
         return Refusal(
             RefusalCode.SLOW_DOWN,
@@ -39,6 +44,9 @@ def put_on_record(
         begun = replace(
             begun, state=OperationState.RUNNING, matched=of.changed, total=of.changed, pages=of.page, undo_of=of.id
         )
+    if starts is not None:
+        parent, outputs = starts
+        begun = replace(begun, state=OperationState.RUNNING, cursor=str(parent), matched=outputs, total=outputs)
     begun = replace(begun, id=tx.store.operations.add(begun))
     if of is not None:
         # What it needs is kept as long as an undo may take.

@@ -7,23 +7,29 @@ object, and the transaction that hears of it gives the job its hash, or finds th
 
 from __future__ import annotations
 
+from collections.abc import Collection, Sequence
+
 from msgspec.structs import replace
 
+from actors.effects import wide
 from actors.effects.avoidance import kept_from
 from actors.effects.causes import UPLOAD_CAUSE, blamed
 from actors.effects.descent import descend
 from actors.effects.joining import join_ended, name_of, stop
 from actors.effects.times import ready_or_waits
 from actors.effects.transaction import Transaction
-from actors.messages import ChildSourceRead, Complete, ObjectSeen, Seen, SourceSettledFor
+from actors.messages import ChildSourceRead, Complete, ObjectSeen, Seen, SourceSettledFor, StartChildren
 from blobforge import life
+from blobforge import operation as operations
 from blobforge.chain import (
+    A_PIECE,
     MOST_AT_ONCE,
     MOST_IN_FAMILY,
     MOST_STEPS,
     ChainPlace,
     Kin,
     LinkedOutput,
+    Rest,
     Step,
     matching,
     source_path,
@@ -40,11 +46,15 @@ from blobforge.events import (
 )
 from blobforge.job import MOST_BATCHES, Job, JobStatus, tagged
 from blobforge.objects.keys import named_output_key, output_of, prefix_of
+from blobforge.operation import Operation, OperationState
 from blobforge.outputs import MOST as MOST_OUTPUTS
+from blobforge.outputs import Output
 from blobforge.refusals import Refusal, RefusalCode
 from blobforge.store.turns import with_turn
 
 COME_AGAIN_SECONDS = 5
+LOOKED_AT = 500  # outputs in one question, where what they start is made in pieces
+MOST_LOOKS = 4  # in one turn
 
 
 def start(tx: Transaction, job: Job, message: Complete, *, settled: bool) -> None:
@@ -56,33 +66,86 @@ def start(tx: Transaction, job: Job, message: Complete, *, settled: bool) -> Non
     several = message.several is not None
     links = _several(tx, job) if several else _single(job, message, settled=settled)
     planned = [(number, step, link) for number, step in enumerate(place.then) for link in matching(step, links)]
-    if place.stopped is not None:
-        stop(tx, job, None)
-    if not planned:
+    if place.stopped is not None or place.rest is not None:  # of a former result
+        job = wide.anew(tx, job)
+    if len(planned) > MOST_AT_ONCE:
+        first = _start(tx, job, job.attempt, planned[:A_PIECE], wide.unjoined(planned), several=several)
+        wide.begin(tx, job, planned, first)
         return
-    root = place.family or job.id
-    left = MOST_IN_FAMILY - 1 - tx.store.kin.made_of(root)
-    made, why = 0, None
-    for at, (number, step, link) in enumerate(planned):
-        if at == MOST_AT_ONCE:
-            why = f"one result starts at most {MOST_AT_ONCE:,} jobs"
-        elif made >= left:
-            why = f"its family has {MOST_IN_FAMILY:,} jobs"
-        if why is None:
-            done = _start_one(tx, job, root, number, step, link, several=several)
-            if isinstance(done, Refusal):
-                why = done.detail
-            else:
-                made += done
-        if why is not None:
-            stop(tx, job, too_many(len(planned) - at, why))
-            break
-    if made:
-        tx.store.count_family(root, made)
+    piece = _start(tx, job, job.attempt, planned, several=several)
+    if piece.why is not None:
+        stop(tx, job, too_many(len(planned) - piece.treated, piece.why))
     if any(step.join is not None for step in place.then):  # they may all have been there, and have ended
         join_ended(
             tx, [(job.id, job.attempt, number) for number in dict.fromkeys(number for number, _, _ in planned)]
         )
+
+
+def go_on(tx: Transaction, operation: Operation, work: StartChildren) -> Operation:
+    """Make the next piece of what the result of the job starts; how far the operation is then."""
+    found = wide.rest_of(tx, operation, work)
+    if found is None:
+        gone = "the job was deleted, or has another result by now"
+        return operations.ended(operation, OperationState.COMPLETED, reason=gone, now=tx.now)
+    parent, rest = found
+    planned, step, after = _next(tx, parent, work.attempt, rest)
+    piece = _start(tx, parent, work.attempt, planned, rest.unjoined, several=True)
+    left = rest.left - piece.treated
+    wide.save_rest(tx, parent, replace(rest, step=step, after=after, left=left))
+    further = operations.moved_on(operation, treated=piece.treated, changed=piece.made, now=tx.now)
+    if piece.why is not None:
+        return operations.ended(further, OperationState.FAILED, reason=piece.why, now=tx.now)
+    return operations.ended(further, OperationState.COMPLETED, now=tx.now) if left == 0 else further
+
+
+def _next(tx: Transaction, parent: Job, attempt: int, rest: Rest) -> tuple[list[wide.Planned], int, str]:
+    """The next outputs that start something, and behind which step and output the others are. The outputs of an
+    accepted attempt are what they were."""
+    assert parent.chain is not None
+    assert parent.output_key is not None
+    then, prefix = parent.chain.then, prefix_of(parent.output_key)
+    found: list[wide.Planned] = []
+    step, after = rest.step, rest.after
+    for _ in range(MOST_LOOKS):
+        page = tx.store.outputs.chosen_of(parent.id, attempt, after=after, limit=LOOKED_AT)
+        for link in matching(then[step], _links(prefix, page)):
+            found.append((step, then[step], link))
+            if len(found) == min(A_PIECE, rest.left):
+                return found, step, link.name
+        step, after = (step, page[-1].name) if len(page) == LOOKED_AT else (step + 1, "")
+    return found, step, after
+
+
+def _start(
+    tx: Transaction,
+    parent: Job,
+    attempt: int,
+    planned: Sequence[wide.Planned],
+    unjoined: Collection[int] = (),
+    *,
+    several: bool,
+) -> wide.Piece:
+    """Make what these outputs of that attempt start, as far as the bounds let. `unjoined`: stages of which no job is
+    waited for."""
+    assert parent.chain is not None
+    root = parent.chain.family or parent.id
+    left = MOST_IN_FAMILY - 1 - tx.store.kin.made_of(root)
+    made, treated, why = 0, 0, None
+    for number, step, link in planned:
+        if made >= left:
+            why = f"its family has {MOST_IN_FAMILY:,} jobs"
+            break
+        kin = Kin(parent.id, attempt, number, link.name, 0, True)
+        joined = step.join is not None and number not in unjoined
+        done = _start_one(tx, parent, root, kin, step, link, joined=joined, several=several)
+        if isinstance(done, Refusal):
+            why = done.detail
+            break
+        made += done
+        treated += 1
+    if made:
+        tx.store.count_family(root, made)
+    return wide.Piece(made, treated, why)
 
 
 def _single(job: Job, message: Complete, *, settled: bool) -> list[LinkedOutput]:
@@ -98,34 +161,34 @@ def _single(job: Job, message: Complete, *, settled: bool) -> list[LinkedOutput]
 
 def _several(tx: Transaction, job: Job) -> list[LinkedOutput]:
     assert job.output_key is not None
-    prefix = prefix_of(job.output_key)
-    found = tx.store.outputs.chosen_of(job.id, job.attempt, limit=MOST_OUTPUTS)
-    return [LinkedOutput(each.name, named_output_key(prefix, each.name), each.size) for each in found]
+    return _links(prefix_of(job.output_key), tx.store.outputs.chosen_of(job.id, job.attempt, limit=MOST_OUTPUTS))
+
+
+def _links(prefix: str, outputs: Sequence[Output]) -> list[LinkedOutput]:
+    return [LinkedOutput(each.name, named_output_key(prefix, each.name), each.size) for each in outputs]
 
 
 def _start_one(
-    tx: Transaction, parent: Job, root: int, number: int, step: Step, link: LinkedOutput, *, several: bool
+    tx: Transaction, parent: Job, root: int, kin: Kin, step: Step, link: LinkedOutput, *, joined: bool, several: bool
 ) -> bool | Refusal:
-    """Whether a job was made: none is where the same job is there already."""
-    kin = Kin(parent.id, parent.attempt, number, link.name, 0, True)
+    """Whether a job was made: none is where the same job is there already. `kin`: what is on record of it, but for
+    the job."""
     if link.sha256 is not None:
         same = tx.store.same_job(link.sha256, step.type, step.options)
         if same is not None:
-            lent = _adopt(tx, parent, same, link, joined=step.join is not None)
+            lent = _adopt(tx, parent, same, link, joined=joined)
             tx.store.add_kin(replace(kin, job_id=same.id, lent=lent))
             return False
     proven = link.sha256 is not None
     depth = parent.chain.depth + 1 if parent.chain is not None else 1
-    place = ChainPlace(
-        step.then, parent.id, root, depth, link.key, link.version, proven, joined=step.join is not None
-    )
+    place = ChainPlace(step.then, parent.id, root, depth, link.key, link.version, proven, joined=joined)
     child = descend(
         tx,
         parent,
         type_=step.type,
         options=step.options,
         status=JobStatus.PENDING if proven else JobStatus.UPLOADING,
-        source_hash=link.sha256 or unproven_hash(parent.id, parent.attempt, number, link.name),
+        source_hash=link.sha256 or unproven_hash(kin.parent, kin.attempt, kin.step, link.name),
         source_path=source_path(parent.source_path, link.name, several=several),
         source_size=link.size,
         place=place,

@@ -14,7 +14,7 @@ from msgspec.structs import replace
 from actors.effects.descent import descend
 from actors.effects.transaction import Transaction
 from blobforge.batch import ENDED
-from blobforge.chain import MOST_AT_ONCE, MOST_IN_FAMILY, ChainPlace, Join, Kin, join_step, source_path
+from blobforge.chain import MOST_IN_FAMILY, ChainPlace, Join, Kin, join_step, source_path
 from blobforge.events import JobUpdated, ManifestMade
 from blobforge.job import Job, JobStatus
 from blobforge.objects.keys import OUTPUT_NAME, accepted_key, name_in, named_output_key, prefix_of
@@ -22,6 +22,7 @@ from blobforge.outputs import wrong_name
 from blobforge.refusals import Refusal
 from blobforge.stage import FORMAT, MOST_INPUTS, Input, Missing, StageManifest, written
 
+TOO_WIDE = f"the stage has more than {MOST_INPUTS:,} jobs"
 StageKey = tuple[int, int, int]
 """Parent, attempt and step."""
 
@@ -46,6 +47,8 @@ def join_ended(tx: Transaction, stages: Sequence[StageKey]) -> None:
         parent = tx.store.job(parent_id)
         if parent is None or parent.chain is None or parent.result_attempt != attempt:
             continue  # what came of a former result is joined no more
+        if parent.chain.rest is not None:
+            continue  # when all of it has been made
         then = parent.chain.then
         join = then[step].join if step < len(then) else None
         if join is not None and not tx.store.kin.is_unfinished(parent_id, attempt, step):
@@ -53,8 +56,11 @@ def join_ended(tx: Transaction, stages: Sequence[StageKey]) -> None:
 
 
 def _join(tx: Transaction, parent: Job, join: Join, stage: StageKey) -> None:
-    nothing = f"nothing was joined as {join.type!r}: "
-    stage_kin = tx.store.kin.of_stage(*stage, limit=MOST_AT_ONCE)
+    nothing = nothing_joined(join)
+    stage_kin = tx.store.kin.of_stage(*stage, limit=MOST_INPUTS + 1)
+    if len(stage_kin) > MOST_INPUTS:
+        stop(tx, parent, nothing + TOO_WIDE)
+        return
     inputs, missing = _brought(tx, stage_kin)
     if not inputs:
         stop(tx, parent, f"{nothing}no job of the stage has brought an output")
@@ -93,6 +99,11 @@ def _join(tx: Transaction, parent: Job, join: Join, stage: StageKey) -> None:
         tx.store.add_kin(Kin(of, number, join_step(step), f"{parent_id}/{attempt}/{source_hash}", job.id, True))
     tx.store.count_family(root, 1)
     tx.facts.append(ManifestMade(job.id, source_hash))
+
+
+def nothing_joined(join: Join) -> str:
+    """How what a parent says of it begins."""
+    return f"nothing was joined as {join.type!r}: "
 
 
 def _brought(tx: Transaction, stage: Sequence[Kin]) -> tuple[list[Input], list[Missing]]:

@@ -11,7 +11,7 @@ from functools import partial
 import msgspec
 from msgspec.structs import replace
 
-from actors.effects import fleet, retention, returns
+from actors.effects import chains, fleet, retention, returns, wide
 from actors.effects import jobs as on_jobs
 from actors.effects.batches import close_for, leave
 from actors.effects.beginning import put_on_record, tell
@@ -22,6 +22,7 @@ from actors.messages import (
     AdvanceOperation,
     BeginOperation,
     Cancel,
+    CancelJobs,
     ChangeTags,
     DeleteBatch,
     DeleteJob,
@@ -39,6 +40,7 @@ from actors.messages import (
     SelectJobs,
     SetPriority,
     SetRequirements,
+    StartChildren,
     TakeBackJobs,
     UndoJobs,
     UndoOperation,
@@ -47,7 +49,15 @@ from actors.messages import (
 from actors.works import JobItem, chosen_workers, item, ran_then, scope_of, still_chosen
 from blobforge import operation as life
 from blobforge.job import Job
-from blobforge.operation import DELETE_BATCH, TOLD_EACH_MS, KeptChange, Operation, OperationState, no_such_operation
+from blobforge.operation import (
+    DELETE_BATCH,
+    START_CHILDREN,
+    TOLD_EACH_MS,
+    KeptChange,
+    Operation,
+    OperationState,
+    no_such_operation,
+)
 from blobforge.refusals import Refusal, RefusalCode
 
 _decode_plan = msgspec.json.Decoder(OperationPlan).decode
@@ -56,6 +66,12 @@ _decode_plan = msgspec.json.Decoder(OperationPlan).decode
 def begin(tx: Transaction, message: BeginOperation) -> OperationBegun | Refusal:
     if message.closes is not None and (refusal := close_for(tx, message.closes, message.plan)) is not None:
         return refusal
+    if message.closes is not None and isinstance(message.plan.work, CancelJobs):
+        for operation_id in tx.store.operations.starting_for(message.closes):
+            starting = tx.store.operations.get(operation_id)
+            assert starting is not None
+            reason = f"batch {message.closes} was cancelled"
+            _save(tx, starting, life.ended(starting, OperationState.CANCELLED, reason=reason, now=tx.now))
     return put_on_record(tx, message.plan, message.caller)
 
 
@@ -88,6 +104,8 @@ def advance(tx: Transaction, message: AdvanceOperation) -> OperationStands | Ref
         return _remove_workers(tx, operation, plan.work)
     if isinstance(plan.work, TakeBackJobs):
         return _take_back(tx, operation, plan.work)
+    if isinstance(plan.work, StartChildren):
+        return _save(tx, operation, chains.go_on(tx, operation, plan.work))
     ids, before = tx.store.operations.page(operation.undo_of or operation.id, operation.page)
     changes: list[KeptChange] = []
     refusals: list[Refusal] = []
@@ -256,6 +274,10 @@ def _save(tx: Transaction, before: Operation, after: Operation) -> OperationStan
         after = replace(after, told_at=tx.now)
         tell(tx, after)
     tx.store.operations.save(after)
+    if after.verb == START_CHILDREN and after.ended:
+        work = _decode_plan(after.work).work
+        assert isinstance(work, StartChildren)
+        wide.is_over(tx, work, after)
     if after.verb == DELETE_BATCH and after.state is OperationState.COMPLETED:
         work = _decode_plan(after.work).work
         assert isinstance(work, DeleteBatch)

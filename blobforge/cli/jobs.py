@@ -32,13 +32,15 @@ MOST_OF_FAMILY = 2_000
 
 
 class Member(NamedTuple):
-    """A job of a family, how deep it stands, and the output that it came of."""
+    """A job of a family, how deep it stands, and the output that it came of. `to_come`: so many jobs are still to be
+    made of its result."""
 
     depth: int
     job_id: int
     type: str
     status: str
     output: str
+    to_come: int = 0
 
 
 _HEADERS = ("ID", "STATUS", "TYPE", "PRIO", "TRIES", "UPDATED", "SOURCE", "NOTE")
@@ -223,7 +225,9 @@ def family(session: CliSession, /, job_id: int) -> None:
             click.echo(output.json_line(member._asdict()))
         else:
             stopped = "  <- stopped here" if member.status in ("dead", "cancelled") else ""
-            shown = f"{member.job_id}  {member.type}  {member.status}  {output.one_line(member.output)}{stopped}"
+            to_come = f"  ({member.to_come:,} more are still to be made)" if member.to_come else ""
+            shown = f"{member.job_id}  {member.type}  {member.status}  {output.one_line(member.output)}"
+            shown += stopped + to_come
             click.echo(f"{'  ' * member.depth}{shown}")
 
 
@@ -250,6 +254,7 @@ def _show_job(job: Job) -> None:
             ("came of", f"job {job.parent}" if job.parent is not None else None),
             ("then", _steps(job.then) if job.then else None),
             ("stopped", job.then_stopped),
+            ("still to start", f"{job.children_to_come:,} jobs" if job.children_to_come else None),
             ("worker", job.worker_id),
             ("tries", _tries(job, " of ")),
             ("last error", job.last_error),
@@ -286,13 +291,13 @@ async def _family(job_id: int, client: AsyncClient) -> list[Member]:
             if error.status != 404:
                 raise
             break  # it was deleted: what is left begins here
-    found = [Member(0, job.id, job.type, job.status, job.source_path or "")]
+    found = [Member(0, job.id, job.type, job.status, job.source_path or "", job.children_to_come or 0)]
     seen, left = {job.id}, [(1, each) for each in reversed(await _children(job.id, client))]
     while left and len(found) < MOST_OF_FAMILY:
         depth, child = left.pop()
         name = "all of these" if child.joins else child.output
         name = f"{name}, of a former result" if child.former else name
-        found.append(Member(depth, child.job_id, child.type, child.status, name))
+        found.append(Member(depth, child.job_id, child.type, child.status, name, child.children_to_come))
         if child.job_id not in seen:
             seen.add(child.job_id)
             left += [(depth + 1, each) for each in reversed(await _children(child.job_id, client))]

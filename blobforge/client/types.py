@@ -43,6 +43,7 @@ class ChildJob(msgspec.Struct, frozen=True, kw_only=True):
     output: str = ""
     former: bool = False
     joins: bool = False
+    children_to_come: int = 0  # are still to be made of its result
 
 
 class ChildPage(msgspec.Struct, frozen=True, kw_only=True):
@@ -95,6 +96,7 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
     parent: int | None = None  # whose output its source is
     then: list[dict[str, Any]] | None = None  # what follows it
     then_stopped: str | None = None  # why its result has started less
+    children_to_come: int | None = None  # jobs that its result starts and that are still to be made
     children: list[ChildJob] | None = None  # where one job is asked for: the first of what came of its outputs
     children_total: int | None = None
 

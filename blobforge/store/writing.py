@@ -143,8 +143,8 @@ class Outputs(Protocol):
     def chosen(self, job_id: int, attempt: int) -> tuple[int, int]:
         """How many there are, and their bytes together."""
 
-    def chosen_of(self, job_id: int, attempt: int, *, limit: int) -> list[Output]:
-        """So many of them, by name."""
+    def chosen_of(self, job_id: int, attempt: int, *, after: str = "", limit: int) -> list[Output]:
+        """So many of them behind this name, by name."""
 
     def is_chosen(self, job_id: int, attempt: int, name: str) -> bool: ...
     def attempts(self, job_id: int) -> list[int]:
@@ -270,6 +270,9 @@ class Operations(Protocol):
     """Used inside the transaction that the Store has open; changes rows at once."""
 
     def get(self, operation_id: int) -> Operation | None: ...
+    def starting_for(self, batch_id: int) -> list[int]:
+        """Those that have not ended, and make what follows a job of this batch."""
+
     def count_open(self) -> int:
         """How many have not ended."""
 

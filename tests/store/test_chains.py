@@ -8,9 +8,13 @@ from typing import Any
 
 import pytest
 
-from actors.effects import chains
+from actors.effects import chains, wide
 from actors.messages import (
+    AdvanceOperation,
     BeginCanary,
+    BeginOperation,
+    Cancel,
+    CancelJobs,
     ChildSourceRead,
     ChooseOutputs,
     Claim,
@@ -18,11 +22,13 @@ from actors.messages import (
     Complete,
     DeleteJob,
     DeletionsTried,
+    EndOperation,
     Fail,
     JobDeleted,
     KeptOutput,
     MakeBatch,
     ObjectSeen,
+    OperationPlan,
     OutputChecked,
     OutputsKept,
     Prune,
@@ -38,13 +44,15 @@ from actors.messages import (
 )
 from blobforge import stage
 from blobforge.canary import CanaryPlan
-from blobforge.chain import Join, Step
+from blobforge.chain import Join, Step, whence
 from blobforge.events import BatchEnded, JobRemoved, ManifestMade, ProofAwaited
 from blobforge.job import Job, JobStatus
 from blobforge.objects.keys import accepted_key, named_output_key, original_output_key, output_of, prefix_of
 from blobforge.objects.sources import key_of_source
+from blobforge.operation import Operation
 from blobforge.outputs import Output
 from blobforge.refusals import Refusal, RefusalCode
+from blobforge.store.filters import JobFilter
 from tests.fixtures.engines import ENGINES
 from tests.store.making import ADMIN, Book, hash_of, submission
 from web.api.grants import inputs_of
@@ -322,17 +330,11 @@ def test_a_former_result_stays_as_long_as_a_job_needs_it(book: Told) -> None:
 
 
 def test_a_family_and_a_result_have_bounds(book: Told, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(chains, "MOST_AT_ONCE", 2)
+    monkeypatch.setattr(chains, "MOST_IN_FAMILY", 4)
     parent = submitted(book, then=(Step("ocr", "*"),))
     complete_several(book, "1", "2", "3", "4")
     job = book.job(parent)
-    assert len(book.children(parent)) == 2
-    assert job.chain is not None
-    assert job.chain.stopped == "2 outputs have started nothing: one result starts at most 2 jobs"
-    monkeypatch.setattr(chains, "MOST_IN_FAMILY", 4)
-    book.do(Retry(parent))
-    complete_several(book, "1", "2")
-    job = book.job(parent)
+    assert len(book.children(parent)) == 3
     assert job.chain is not None
     assert job.chain.stopped == "1 output has started nothing: its family has 4 jobs"
     monkeypatch.undo()
@@ -341,6 +343,158 @@ def test_a_family_and_a_result_have_bounds(book: Told, monkeypatch: pytest.Monke
     job = book.job(parent)
     assert job.chain is not None
     assert job.chain.stopped is None
+
+
+# --- very many
+
+
+@pytest.fixture
+def few(monkeypatch: pytest.MonkeyPatch) -> None:
+    """More than two jobs are very many, of which two are made in a turn, of three outputs that are looked at."""
+    monkeypatch.setattr(chains, "MOST_AT_ONCE", 2)
+    monkeypatch.setattr(chains, "A_PIECE", 2)
+    monkeypatch.setattr(chains, "LOOKED_AT", 3)
+    monkeypatch.setattr(chains, "MOST_LOOKS", 1)
+
+
+def open_operations(book: Book) -> list[Operation]:
+    with book.reader() as reader:
+        return list(reader.open_operations(limit=9))
+
+
+def turn(book: Book) -> Operation:
+    """The next turn of the one operation, as its actor asks for it; asked for twice, it is made once."""
+    (operation,) = open_operations(book)
+    asked = AdvanceOperation(operation.id, operation.page)
+    stands, again = book.do(asked, asked)
+    assert again == stands or again.operation.page == stands.operation.page
+    done: Operation = stands.operation
+    return done
+
+
+def to_come(book: Told, parent: int) -> int:
+    place = book.job(parent).chain
+    return place.rest.left if place is not None and place.rest is not None else 0
+
+
+@pytest.mark.usefixtures("few")
+def test_what_starts_very_many_jobs_makes_them_in_pieces(book: Told) -> None:
+    number = int(book.do(MakeBatch("scans")).batch_id)
+    parent = submitted(book, batch=number, then=(Step("ocr", "*.png"), Step("thumb", "*.png"), Step("none", "x")))
+    book.do(CloseBatch(number))
+    complete_several(book, *(f"{page}.png" for page in range(5)), "a.md", "b.md", "c.md")
+    made, left = 2, [to_come(book, parent)]
+    assert [(job.type, kin_name(job)) for job in book.children(parent)] == [("ocr", "0.png"), ("ocr", "1.png")]
+    while open_operations(book):
+        stands = turn(book)
+        made += stands.changed - (made - 2)
+        left.append(to_come(book, parent))
+        assert len(book.children(parent)) == 10 - left[-1] == made
+    assert (stands.state, stands.done, stands.changed, stands.total) == ("completed", 8, 8, 8)
+    assert left == sorted(left, reverse=True)
+    assert sorted((job.type, kin_name(job)) for job in book.children(parent)) == sorted(
+        (type_, f"{page}.png") for type_ in ("ocr", "thumb") for page in range(5)
+    )
+    assert {job.batches for job in book.children(parent)} == {(number,)}
+    chain = book.job(parent).chain
+    assert chain is not None
+    assert (chain.rest, chain.stopped) == (None, None)
+
+
+def kin_name(job: Job) -> str:
+    return whence(job.source_hash)[3]
+
+
+@pytest.mark.usefixtures("few")
+def test_neither_a_batch_ends_nor_a_stage_is_joined_before_all_is_made(book: Told) -> None:
+    number = int(book.do(MakeBatch("scans")).batch_id)
+    parent = submitted(book, batch=number, then=PAGES)
+    book.do(CloseBatch(number))
+    complete_several(book, "1.png", "2.png", "3.png")
+    ends: list[Any] = []
+
+    def all_that_there_is() -> None:
+        for fact in book.proofs():
+            read(book, fact, fact.key)
+        while [job for job in book.children(parent) if job.status is JobStatus.PENDING and job.type == "ocr"]:
+            page(book)
+            ends.extend(each for each in (*book.events, *book.facts) if isinstance(each, BatchEnded | ManifestMade))
+
+    all_that_there_is()
+    assert (ends, len(book.children(parent)), to_come(book, parent)) == ([], 2, 1)
+    assert turn(book).ended
+    all_that_there_is()
+    (made,) = ends
+    assert len(manifest_of(book, book.job(made.job_id)).inputs) == 3
+
+
+@pytest.mark.usefixtures("few")
+def test_a_batch_ends_where_what_was_still_to_be_made_comes_to_nothing(book: Told) -> None:
+    number = int(book.do(MakeBatch("scans")).batch_id)
+    parent = submitted(book, batch=number, then=(Step("ocr"),))
+    book.do(CloseBatch(number))
+    complete_several(book, "1", "2", "3")
+    book.do(*(Cancel(child.id) for child in book.children(parent)))
+    assert not [each for each in book.events if isinstance(each, BatchEnded)]
+    cancel = OperationPlan(CancelJobs(), filter=JobFilter(batch=number))
+    book.do(BeginOperation(cancel, ADMIN, closes=number))
+    assert [each.batch_id for each in book.events if isinstance(each, BatchEnded)] == [number]
+    chain = book.job(parent).chain
+    assert chain is not None
+    assert chain.stopped == f"1 output has started nothing: batch {number} was cancelled"
+
+
+@pytest.mark.usefixtures("few")
+@pytest.mark.parametrize("what", ["another result", "deleted", "cancelled", "family"])
+def test_what_is_still_to_be_made_is_not_where_the_job_is_another_by_then(
+    book: Told, monkeypatch: pytest.MonkeyPatch, what: str
+) -> None:
+    parent = submitted(book, then=(Step("ocr"),))
+    complete_several(book, "1", "2", "3", "4")
+    (operation,) = open_operations(book)
+    said = None
+    match what:
+        case "another result":
+            book.do(Retry(parent))
+            complete_several(book, "5")
+        case "deleted":
+            book.do(DeleteJob(parent))
+        case "cancelled":
+            book.do(EndOperation(operation.id))
+            said = f"2 outputs have started nothing: operation {operation.id} was cancelled"
+        case "family":
+            monkeypatch.setattr(chains, "MOST_IN_FAMILY", 4)
+            said = "1 output has started nothing: its family has 4 jobs"
+    while open_operations(book):
+        turn(book)
+    with book.reader() as reader:
+        names = [kin.name for kin in reader.kin.of(parent, limit=9)]
+        job = reader.job(parent)
+    assert names == ["1", "2", *{"another result": ["5"], "family": ["3"]}.get(what, [])]
+    assert (job is None) == (what == "deleted")
+    assert job is None or (job.chain is not None and (job.chain.rest, job.chain.stopped) == (None, said))
+
+
+@pytest.mark.usefixtures("few")
+def test_a_rerun_that_is_under_way_stops_nothing(book: Told) -> None:
+    parent = submitted(book, then=(Step("ocr"),))
+    complete_several(book, "1", "2", "3")
+    book.do(Retry(parent))
+    assert turn(book).changed == 1
+    with book.reader() as reader:
+        assert [(kin.attempt, kin.name) for kin in reader.kin.of(parent, limit=9)] == [(1, "1"), (1, "2"), (1, "3")]
+
+
+@pytest.mark.usefixtures("few")
+def test_a_stage_of_too_many_jobs_is_not_joined(book: Told, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(wide, "MOST_INPUTS", 2)
+    parent = submitted(book, then=PAGES)
+    complete_several(book, "1.png", "2.png", "3.png")
+    assert turn(book).ended
+    assert not [job.id for job in book.children(parent) if job.chain is not None and job.chain.joined]
+    chain = book.job(parent).chain
+    assert chain is not None
+    assert chain.stopped == "nothing was joined as 'book': the stage has more than 2,000 jobs"
 
 
 # --- joining

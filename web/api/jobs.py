@@ -300,7 +300,9 @@ def _children(reader: Reader, job: Job, kins: list[Kin]) -> list[wire_jobs.Child
             former = kin.attempt != job.result_attempt
             joins = kin.step < 0
             name = "" if joins else kin.name
-            found.append(wire_jobs.ChildWire(child.id, child.type, child.status, name, former, joins))
+            rest = child.chain.rest if child.chain is not None else None
+            to_come = rest.left if rest is not None else 0
+            found.append(wire_jobs.ChildWire(child.id, child.type, child.status, name, former, joins, to_come))
     return found
 
 

@@ -255,6 +255,7 @@ class ChildWire(msgspec.Struct, frozen=True, omit_defaults=True):
     output: str = ""
     former: bool = False
     joins: bool = False
+    children_to_come: int = 0
 
 
 class ChildrenQuery(msgspec.Struct, frozen=True):
@@ -288,8 +289,9 @@ class JobWire(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     where it is in several. `canary`: it is a comparison of that canary (`GET /api/canaries/{id}`).
 
     `parent` is the job whose output is its source; its `source_hash` is empty until the server has read that. `then`
-    is what follows it, and `then_stopped` why its result has started less. Where one job is asked for, `children` are
-    what came of its outputs (the first fifty), `children_total` is how many there are.
+    is what follows it, and `then_stopped` why its result has started less; `children_to_come` jobs are still to be
+    made of it. Where one job is asked for, `children` are what came of its outputs (the first fifty), `children_total`
+    is how many there are.
     """
 
     id: int
@@ -334,6 +336,7 @@ class JobWire(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     parent: int | None = None
     then: tuple[StepBody, ...] = ()
     then_stopped: str | None = None
+    children_to_come: int = 0
     children: list[ChildWire] | msgspec.UnsetType = msgspec.UNSET
     children_total: int | msgspec.UnsetType = msgspec.UNSET
     attempt_history: list[AttemptWire] | msgspec.UnsetType = msgspec.UNSET

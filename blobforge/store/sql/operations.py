@@ -31,6 +31,9 @@ class Operations:
         row = self._do.row(sql.OPERATION, (operation_id,))
         return operation(row) if row else None
 
+    def starting_for(self, batch_id: int) -> list[int]:
+        return [row[0] for row in self._do.rows(sql.STARTING_FOR, (batch_id,))]
+
     def count_open(self) -> int:
         return self._do.number(sql.COUNT_OPEN_OPERATIONS)
 

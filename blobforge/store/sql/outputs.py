@@ -34,8 +34,8 @@ class Outputs:
         assert row is not None
         return int(row[0]), int(row[1])
 
-    def chosen_of(self, job_id: int, attempt: int, *, limit: int) -> list[Output]:
-        return [Output(*row) for row in self._do.rows(sql.CHOSEN_OF, (job_id, attempt, limit))]
+    def chosen_of(self, job_id: int, attempt: int, *, after: str = "", limit: int) -> list[Output]:
+        return [Output(*row) for row in self._do.rows(sql.CHOSEN_OF, (job_id, attempt, after, limit))]
 
     def is_chosen(self, job_id: int, attempt: int, name: str) -> bool:
         return self._do.row(sql.IS_CHOSEN, (job_id, attempt, name)) is not None

@@ -523,6 +523,10 @@ _OPERATION: Final = (
 )
 OPERATION_COLUMNS: Final = f"id, {_OPERATION}"
 OPERATION: Final = f"SELECT {OPERATION_COLUMNS} FROM operations WHERE id = ?"
+STARTING_FOR: Final = """
+    SELECT o.id FROM operations AS o
+      JOIN batch_jobs AS b ON b.job_id = CASE WHEN o.verb = 'start-children' THEN CAST(o.cursor AS BIGINT) END
+     WHERE o.ended_at IS NULL AND o.verb = 'start-children' AND b.batch = ? ORDER BY o.id"""
 COUNT_OPEN_OPERATIONS: Final = "SELECT count(*) FROM operations WHERE ended_at IS NULL"
 OPEN_OPERATIONS: Final = f"SELECT {OPERATION_COLUMNS} FROM operations WHERE ended_at IS NULL ORDER BY id LIMIT ?"
 OPERATIONS: Final = f"SELECT {OPERATION_COLUMNS} FROM operations WHERE id < ? ORDER BY id DESC LIMIT ?"
@@ -575,7 +579,8 @@ REPLACE_KIN: Final = """
     UPDATE kin SET job_id = ?, lent = ? WHERE parent = ? AND attempt = ? AND step = ? AND name = ?"""
 FAMILY_JOBS: Final = "SELECT jobs FROM families WHERE root = ?"
 CHOSEN_OF: Final = """
-    SELECT name, size, sha256 FROM outputs WHERE job_id = ? AND attempt = ? AND chosen = 1 ORDER BY name LIMIT ?"""
+    SELECT name, size, sha256 FROM outputs
+     WHERE job_id = ? AND attempt = ? AND name > ? AND chosen = 1 ORDER BY name LIMIT ?"""
 # --- batches
 _BATCH: Final = "name, created_at, metadata, submitter, closed_at, started_at, ended_at, endings"
 _UNFINISHED: Final = """(SELECT coalesce(sum(n), 0) FROM batch_counts
