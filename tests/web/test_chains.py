@@ -9,6 +9,8 @@ from urllib.parse import quote
 import pytest
 import trio
 
+from actors import operator
+from actors.effects import chains
 from tests.fixtures.local import LocalServer
 from tests.web.calls import HEX, assert_problem, raw
 from tests.web.test_comparison import page_of
@@ -63,6 +65,29 @@ async def test_from_a_document_to_what_is_read_of_its_pages(local: LocalServer, 
     assert (await fetched(local, grant), grant["job"]["parent"]) == (b"its text", 2)
     status, url = await local.call("GET", f"/api/files/{grant['job']['id']}/source/url")
     assert status == 200, url
+
+
+async def test_what_is_still_to_be_made_is_said_and_comes(
+    local: LocalServer, autojump_clock: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("MOST_AT_ONCE", "A_PIECE"):
+        monkeypatch.setattr(chains, name, 1)
+    await local.register()
+    await local.submit(b"a document", then=[{"type": "ocr"}])
+    await brought(local, grant := await claimed(local), "1", "2", "3")
+    monkeypatch.setattr(operator, "STARTING", 0)
+    assert (await completed(local, grant, "all"))[0] == 200
+    parent = await local.job(1)
+    assert (parent["children_total"], parent["children_to_come"]) == (1, 2)
+    assert '<a href="/operations/1">2 more</a> are still to be made.' in await page_of(local, "/jobs/1")
+    monkeypatch.undo()
+    await trio.sleep(30)
+    parent = await local.job(1)
+    assert (parent["children_total"], "children_to_come" in parent) == (3, False)
+    _, done = await local.call("GET", "/api/operations/1")
+    assert (done["verb"], done["state"], done["by"], done["changed"]) == (
+        "start-children", "completed", "the server", 2,
+    )  # fmt: skip
 
 
 async def test_what_a_stage_has_brought_comes_with_the_claim_that_joins_it(

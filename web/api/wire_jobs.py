@@ -290,8 +290,8 @@ class JobWire(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
 
     `parent` is the job whose output is its source; its `source_hash` is empty until the server has read that. `then`
     is what follows it, and `then_stopped` why its result has started less; `children_to_come` jobs are still to be
-    made of it. Where one job is asked for, `children` are what came of its outputs (the first fifty), `children_total`
-    is how many there are.
+    made of that. Where one job is asked for, `children` are what came of its outputs (the first fifty),
+    `children_total` is how many there are.
     """
 
     id: int

@@ -381,6 +381,14 @@ INVARIANTS: Final = (
         ("jobs.chain", "manifests"),
     ),
     Invariant(
+        "jobs of whose result more is to be made, by an operation that has ended",
+        """SELECT id FROM jobs WHERE chain LIKE '%"rest":%'
+              AND NOT EXISTS (SELECT 1 FROM operations AS o
+                               WHERE o.verb = 'start-children' AND o.ended_at IS NULL
+                                 AND jobs.chain LIKE '%"rest":{"operation":' || o.id || ',%')""",
+        ("jobs.chain", "operations"),
+    ),
+    Invariant(
         "families of more jobs than there may be (the first job: how many)",
         "SELECT root || ': ' || jobs FROM families WHERE jobs > 100000",
         ("families",),

@@ -75,6 +75,8 @@ DAMAGE: list[tuple[str, str]] = [
     ("INSERT INTO kin VALUES (1, 1, 0, 'a.md', 3, 1)", "1 outputs on record as the sources of jobs"),
     ("UPDATE jobs SET source_hash = 'unproven/1/1/0/a' WHERE id = 3", "1 jobs whose source is not proven, and that"),
     ("UPDATE jobs SET chain = '{\"joins\":true}' WHERE id = 3", "1 jobs that join others, of whose manifest"),
+    ("UPDATE jobs SET chain = '{\"rest\":{\"operation\":1,\"step\":0,\"after\":\"a\",\"left\":1}}' WHERE id = 3",
+     "1 jobs of whose result more is to be made, by an operation that has ended: 3."),
     ("INSERT INTO families VALUES (1, 100001)", "1 families of more jobs than there may be"),
     ("DELETE FROM job_counts WHERE status = 'pending'", "pending pdf 3: 0, 1"),
     ("UPDATE converter_counts SET n = 7", "marker 1.3 completed pdf 3: 7, 1"),
