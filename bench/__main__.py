@@ -20,6 +20,7 @@ BENCHES = (
     "depth",
     "labels",
     "groups",
+    "children",
     "limits",
     "wake",
     "idle",

@@ -17,6 +17,7 @@ from bench import (
     alone,
     calls,
     charts,
+    children,
     churn,
     claim,
     clusters,
@@ -77,6 +78,7 @@ TINY = {
     "pages": pages.Pages(few=600, many=700, rounds=2, warm=0),
     "ingest": ingest.Ingests(files=3, size=10, runs=1),
     "results": results.Results(results=3, size=10, runs=1, s3="no"),
+    "children": children.Children(runs=1, outputs=400, steps=3, rounds=10, jobs=2000),
     "search": search.Searches(jobs=600, rounds=2, batches=1, runs=1),
 }  # fmt: skip
 

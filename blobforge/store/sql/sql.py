@@ -527,8 +527,11 @@ STARTING_FOR: Final = """
     SELECT o.id FROM operations AS o
       JOIN batch_jobs AS b ON b.job_id = CASE WHEN o.verb = 'start-children' THEN CAST(o.cursor AS BIGINT) END
      WHERE o.ended_at IS NULL AND o.verb = 'start-children' AND b.batch = ? ORDER BY o.id"""
-COUNT_OPEN_OPERATIONS: Final = "SELECT count(*) FROM operations WHERE ended_at IS NULL"
-OPEN_OPERATIONS: Final = f"SELECT {OPERATION_COLUMNS} FROM operations WHERE ended_at IS NULL ORDER BY id LIMIT ?"
+# What the server does by itself, of results that start very many jobs, keeps nothing else from being begun or seen.
+COUNT_OPEN_OPERATIONS: Final = "SELECT count(*) FROM operations WHERE ended_at IS NULL AND verb <> 'start-children'"
+OPEN_OPERATIONS: Final = f"""
+    SELECT {OPERATION_COLUMNS} FROM operations WHERE ended_at IS NULL
+     ORDER BY CASE verb WHEN 'start-children' THEN 1 ELSE 0 END, id LIMIT ?"""
 OPERATIONS: Final = f"SELECT {OPERATION_COLUMNS} FROM operations WHERE id < ? ORDER BY id DESC LIMIT ?"
 INSERT_OPERATION: Final = f"""
     INSERT INTO operations ({_OPERATION}) VALUES ({", ".join("?" * len(_OPERATION.split(",")))})"""
