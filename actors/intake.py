@@ -128,6 +128,7 @@ class Intake:
         self._due: dict[str, float] = {}  # when each is looked for next; the heap also holds times that are past
         self._busy: set[str] = set()
         self._wanted: deque[str] = deque()  # those that a client waits for: before all others, and without a pause
+        self._to_prove: deque[str] = deque()  # what is known to be there: behind all others, and without a pause
         self._not_before = -math.inf
         self.rejected = 0  # sources that were removed for their wrong bytes
 
@@ -179,10 +180,10 @@ class Intake:
                 case ManifestMade(job_id=job_id, source_hash=source_hash):
                     self._await(source_hash).jobs.add(job_id)
                     self._manifests.add(source_hash)
-                    self._wanted.append(source_hash)
+                    self._to_prove.append(source_hash)
                 case ProofAwaited(job_id=job_id):
                     self._proofs[_proof(job_id)] = fact
-                    self._wanted.append(_proof(job_id))
+                    self._to_prove.append(_proof(job_id))
                 case SourceSettled(job_id=job_id, source_hash=source_hash):
                     self._proofs.pop(_proof(job_id), None)
                     awaited = self._awaited.get(source_hash)
@@ -200,7 +201,7 @@ class Intake:
                     self.keeper.add(fact)
                 case _:
                     pass  # not heeded
-        if self._next_time() < planned or self._wanted:
+        if self._next_time() < planned or self._wanted or self._to_prove:
             self.mailbox.nudge()
 
     def post_of_others(self, facts: Sequence[Fact]) -> None:
@@ -227,9 +228,7 @@ class Intake:
         """The next object whose time has come, if any."""
         while self._wanted:
             name = self._wanted.popleft()
-            # Nothing of these is put off: a client waits for them, or it is known that they are there.
-            # A busy one is looked at again by `_look_again`.
-            if name not in self._busy and (name in self._awaited or name in self._proofs):
+            if name not in self._busy and name in self._awaited:  # a busy one is looked at again by `_look_again`
                 return name
         now = trio.current_time()
         while self._looks and self._looks[0][0] <= now and self._not_before <= now:
@@ -241,6 +240,10 @@ class Intake:
                 self._look_at(name, now + self._pause(name))
             elif name not in self._busy and (name in self._awaited or name in self._outputs or name in self._proofs):
                 self._not_before = now + PAUSE
+                return name
+        while self._to_prove:  # one result may have started very many jobs
+            name = self._to_prove.popleft()
+            if name not in self._busy and (name in self._awaited or name in self._proofs):
                 return name
         return None
 

@@ -24,7 +24,7 @@ from actors.messages import (
     Seen,
     SourceSettledFor,
 )
-from blobforge.events import ManifestMade
+from blobforge.events import ManifestMade, ProofAwaited
 from blobforge.objects import ObjectInfo, ObjectStoreError
 from blobforge.objects.keys import source_key
 from blobforge.refusals import Refusal, RefusalCode
@@ -52,7 +52,7 @@ class ScriptedStore:
         self.sizes[key] = size
         self.digests[key] = hash_of(name if content is None else content)
 
-    async def head(self, key: str) -> ObjectInfo | None:
+    async def head(self, key: str, *, version: str | None = None) -> ObjectInfo | None:
         self.asked[key] += 1
         self.at_once += 1
         self.most_at_once = max(self.most_at_once, self.at_once)
@@ -167,6 +167,21 @@ async def test_many_that_are_awaited_hold_up_nobody_who_waits(tmp_path: Path, au
         before = it.store.asked.total()
         await trio.sleep(10)
         assert it.store.asked.total() - before <= 10 / PAUSE + 1  # and the store is not stormed
+
+
+async def test_very_many_outputs_to_be_read_hold_up_no_source(tmp_path: Path, autojump_clock: Any) -> None:
+    async with looking(tmp_path) as it:
+        it.store.slow = 0.5
+        await it.submit("a")
+        await it.submit("b")
+        it.store.put("a")
+        it.store.put("b")
+        it.intake.post([ProofAwaited(number, f"outputs/x/{number}", None) for number in range(1000, 2000)])
+        started = trio.current_time()
+        assert await it.check("a") == SourceSettledFor(1)
+        assert trio.current_time() - started < 5
+        await trio.sleep(10)
+        assert (it.intake.awaited, it.status(2)[0]) == (0, "pending")
 
 
 async def test_wrong_bytes_are_removed_and_told(tmp_path: Path, autojump_clock: Any) -> None:
