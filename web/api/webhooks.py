@@ -41,7 +41,7 @@ async def listed(call: Call) -> Response | Refusal:
     def look(reader: Reader) -> tuple[list[wire_webhooks.WebhookWire], bool]:
         with reader.snapshot():
             found = [each for each in reader.webhooks.all() if each.id > wanted.cursor]
-            return [_wire(reader, each) for each in found[: wanted.limit]], len(found) > wanted.limit
+            return [webhook_wire(reader, each) for each in found[: wanted.limit]], len(found) > wanted.limit
 
     page, more = await call.services.reads.run(look)
     return arrays.one_page(call, page, following=page[-1].id if more else None)
@@ -124,7 +124,7 @@ async def deliveries(call: Call) -> wire_webhooks.DeliveriesPage | Refusal:
     found = await call.services.reads.run(look)
     if found is None:
         return no_such_webhook(webhook_id)
-    page = [_delivery(call, each) for each in found[: wanted.limit]]
+    page = [delivery_wire(call, each) for each in found[: wanted.limit]]
     return wire_webhooks.DeliveriesPage(page, page[-1].id if len(found) > wanted.limit else None)
 
 
@@ -155,12 +155,12 @@ async def _read(call: Call, webhook_id: int) -> wire_webhooks.WebhookWire | Refu
     def look(reader: Reader) -> wire_webhooks.WebhookWire | None:
         with reader.snapshot():
             webhook = reader.webhooks.get(webhook_id)
-            return _wire(reader, webhook) if webhook is not None else None
+            return webhook_wire(reader, webhook) if webhook is not None else None
 
     return await call.services.reads.run(look) or no_such_webhook(webhook_id)
 
 
-def _wire(reader: Reader, webhook: Webhook) -> wire_webhooks.WebhookWire:
+def webhook_wire(reader: Reader, webhook: Webhook) -> wire_webhooks.WebhookWire:
     waiting, since = reader.webhooks.waiting(webhook.id, most=MOST_COUNTED)
     return wire_webhooks.WebhookWire(
         id=webhook.id,
@@ -184,7 +184,7 @@ def _wire(reader: Reader, webhook: Webhook) -> wire_webhooks.WebhookWire:
     )
 
 
-def _delivery(call: Call, delivery: Delivery) -> wire_webhooks.DeliveryWire:
+def delivery_wire(call: Call, delivery: Delivery) -> wire_webhooks.DeliveryWire:
     waits = delivery.state is DeliveryState.WAITING
     return wire_webhooks.DeliveryWire(
         id=delivery.id,

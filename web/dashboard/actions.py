@@ -19,7 +19,7 @@ from blobforge.chain import known_hash
 from blobforge.operation import MANY
 from blobforge.refusals import Refusal, RefusalCode
 from blobforge.store.reading import Reader
-from web.api import bulk, removal, wire_bulk, wire_jobs
+from web.api import bulk, removal, wire_bulk, wire_jobs, wire_webhooks
 from web.dashboard.page import THEMES, Notice, framed, leave, page, refused_notice, watch
 from web.decode import invalid
 from web.html import came_from, redirect, safe_next
@@ -84,21 +84,28 @@ SAID = {
     "DELETE /api/batches/<id:batch_id>": "Operation {operation} deletes batch {batch_id}.",
     "POST /api/canaries": "Canary {id} has begun: {taken} documents are converted once more.",
     "POST /api/canaries/<id:canary_id>/cancel": "Canary {canary_id} is stopped; what it has come to stays.",
+    "PATCH /api/admin/webhooks/<id:webhook_id>": "Webhook {webhook_id} is changed.",
+    "DELETE /api/admin/webhooks/<id:webhook_id>": "Webhook {webhook_id} is deleted: it is told nothing more.",
+    "POST /api/admin/webhooks/<id:webhook_id>/test": "Delivery {delivery} is sent, to try it: see below.",
+    "POST /api/admin/webhooks/<id:webhook_id>/deliveries/<id:delivery_id>/redeliver": "Delivery {delivery} is sent again.",
     "POST /api/jobs/undo": "Undone: {changed} of {matched} jobs are as before.",
 }
 # These answer with a secret, which is shown once, on a page of its own.
 MADE = {
     "POST /api/admin/tokens": "made_token.html",
+    "POST /api/admin/webhooks": "made_webhook.html",
+    "POST /api/admin/webhooks/<id:webhook_id>/rotate": "made_webhook.html",
     "POST /api/admin/workers": "made_worker.html",
     "POST /api/admin/workers/<worker:worker_id>/regenerate": "made_worker.html",
 }
 # Where the forms stand, by the beginnings of their addresses below `/do/`.
 PAGES_OF = {"jobs": "/jobs", "types": "/types", "batches": "/batches", "workers": "/workers",
             "admin/workers": "/workers",
-            "operations": "/operations", "canaries": "/canaries", "admin": "/admin"}  # fmt: skip
+            "admin/webhooks": "/admin/webhooks", "operations": "/operations", "canaries": "/canaries", "admin": "/admin"}  # fmt: skip
 # Where to go when the thing that the page was about is gone, or there is a new one.
 ELSEWHERE = {
     "POST /api/canaries": "/canaries/{id}",
+    "DELETE /api/admin/webhooks/<id:webhook_id>": "/admin/webhooks",
     "DELETE /api/batches/<id:batch_id>": "/batches",
     "DELETE /api/jobs/<id:job_id>": "/jobs",
     "DELETE /api/workers/<worker:worker_id>": "/workers",
@@ -149,6 +156,8 @@ def _form(row: Route, answered: ActionAnswer) -> Route:
             fields = bulk_fields(form, row.body) if issubclass(row.body, wire_bulk.BulkBody) else form
             if issubclass(row.body, wire_bulk.BulkRequires | wire_jobs.RequiresBody):
                 fields = fields | {"requires": _labels(form)}
+            if issubclass(row.body, wire_webhooks.WebhookBody):
+                fields = fields | {name: _listed(form, name) for name in ("types", "tags")}
             body = body_of(fields, row.body)
             if isinstance(body, Refusal):
                 return leave(call, back(call), refused_notice(body))
@@ -315,9 +324,14 @@ def bulk_fields(form: dict[str, list[str]], body: type[Any]) -> dict[str, list[s
 
 
 def _labels(form: dict[str, list[str]]) -> list[str]:
-    """What a person wrote as requirements: with commas between them; NOTHING, or an empty field, is none."""
-    said = [each.strip() for text in form.get("requires", []) for each in text.split(",")]
-    return [each for each in said if each and each != NOTHING]
+    """What a person wrote as requirements; NOTHING, or an empty field, is none."""
+    return [each for each in _listed(form, "requires") if each != NOTHING]
+
+
+def _listed(form: dict[str, list[str]], name: str) -> list[str]:
+    """What a person wrote into a field, with commas between several."""
+    said = [each.strip() for text in form.get(name, []) for each in text.split(",")]
+    return [each for each in said if each]
 
 
 def names_none(body: type[Any], form: dict[str, list[str]]) -> bool:

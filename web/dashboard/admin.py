@@ -24,6 +24,7 @@ from web.routing import Access, Call, Route
 TABS = (
     ("API tokens", "/admin/tokens"),
     ("Users", "/admin/users"),
+    ("Webhooks", "/admin/webhooks"),
     ("Audit log", "/admin/audit"),
     ("Backup", "/admin/backup"),
     ("Servers", "/admin/servers"),
@@ -82,7 +83,7 @@ async def _listed(
     given = _filters(call, asked)
     more = f"{tab}?{urlencode(given | {'cursor': shown[-1][0].id})}" if len(found) > len(shown) else None
     first = f"{tab}?{urlencode(given)}" if wanted.cursor else None
-    return await _tab(
+    return await tab_page(
         call, template, tab, **{name: shown}, given=given, first=first, following=more, most=MOST_SESSIONS, **context
     )
 
@@ -100,7 +101,7 @@ async def audit(call: Call) -> Response | Refusal:
     entries, following = await people.read_audit(call.services, wanted)
     kept = _filters(call, wire_access.AuditQuery)
     more = f"/admin/audit?{urlencode(kept | {'cursor': following})}" if following is not None else None
-    return await _tab(call, "admin_audit.html", "/admin/audit", entries=entries, given=kept, following=more)
+    return await tab_page(call, "admin_audit.html", "/admin/audit", entries=entries, given=kept, following=more)
 
 
 async def backup(call: Call) -> Response | Refusal:
@@ -111,7 +112,7 @@ async def backup(call: Call) -> Response | Refusal:
     given = _filters(call, wire_status.DrillsQuery)
     more = f"/admin/backup?{urlencode(given | {'cursor': found.next_cursor})}" if found.next_cursor else None
     first = f"/admin/backup?{urlencode(given)}" if "cursor" in call.request.args else None
-    return await _tab(
+    return await tab_page(
         call, "admin_backup.html", "/admin/backup", report=await backups.report(call), drills=found.drills,
         given=given, first=first, following=more,
     )  # fmt: skip
@@ -119,14 +120,17 @@ async def backup(call: Call) -> Response | Refusal:
 
 async def servers_(call: Call) -> Response:
     found = servers.read_servers(call).servers
-    return await _tab(call, "admin_servers.html", "/admin/servers", servers=found, alone=call.services.presence.alone)
+    return await tab_page(
+        call, "admin_servers.html", "/admin/servers", servers=found, alone=call.services.presence.alone
+    )
 
 
 async def settings(call: Call) -> Response:
-    return await _tab(call, "admin_settings.html", "/admin/settings", variables=describe(call.services.settings))
+    return await tab_page(call, "admin_settings.html", "/admin/settings", variables=describe(call.services.settings))
 
 
-async def _tab(call: Call, template: str, tab: str, **context: Any) -> Response:
+async def tab_page(call: Call, template: str, tab: str, **context: Any) -> Response:
+    """One of TABS, by its address."""
     title = next(name for name, url in TABS if url == tab)
     return await page(call, template, title=title, place="/admin", tabs=TABS, tab=tab, **context)
 

@@ -4,7 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from web.dashboard import admin, batches, canaries, comparison, find, jobs, operations, overview, types, workers
+from web.dashboard import (
+    admin,
+    batches,
+    canaries,
+    comparison,
+    find,
+    jobs,
+    operations,
+    overview,
+    types,
+    webhooks,
+    workers,
+)
 from web.dashboard.actions import action_routes
 from web.routing import Route
 
@@ -21,6 +33,7 @@ def page_routes(api: Iterable[Route]) -> list[Route]:
         *types.type_routes(api),
         *workers.ROUTES,
         *admin.ROUTES,
+        *webhooks.ROUTES,
         *find.ROUTES,
         *action_routes(api),
     ]
