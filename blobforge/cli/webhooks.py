@@ -21,6 +21,7 @@ EVENTS = (
     "job.completed", "job.dead", "job.cancelled", "batch.ended", "type.paused", "type.resumed", "worker.lost",
     "worker.quarantined", "backup.drill_failed",
 )  # fmt: skip
+STATES = ("waiting", "delivered", "failed")
 FILTERS = ("types", "tags", "group", "batch")
 TRIED_WITHIN = 30.0  # seconds: a call takes half of that at most
 LOOK_EACH = 0.5
@@ -118,10 +119,17 @@ def change_webhook(session: CliSession, /, *, webhook_id: int, unset: tuple[str,
 
 @webhooks.command("delete")
 @_ID
+@click.option("-y", "--yes", is_flag=True, help="Do not ask.")
 @session_options
 @pass_session
-def delete_webhook(session: CliSession, webhook_id: int) -> None:
-    """Tell a URL nothing more, and forget what it was told."""
+def delete_webhook(session: CliSession, webhook_id: int, yes: bool) -> None:
+    """Tell a URL nothing more, and forget what it was told. Asks first; without a terminal it needs --yes."""
+    if not yes:
+        found = session.run(lambda client: client.get_webhook(webhook_id))
+        common.confirm(
+            f"Delete webhook {webhook_id} ({found.url}), and forget what it was told?", yes=yes,
+            hint="Give --yes to do it; `blobforge webhooks show` says what it is told.",
+        )  # fmt: skip
     session.run(lambda client: client.delete_webhook(webhook_id))
     if session.json:
         output.print_json({"id": webhook_id, "status": "deleted"})
@@ -163,16 +171,27 @@ def test_webhook(session: CliSession, webhook_id: int) -> None:
 
 @webhooks.command("deliveries")
 @_ID
+@click.option("--state", type=click.Choice(STATES), help="Only what waits, was delivered, or was given up (failed).")
 @click.option(
     "--limit", type=click.IntRange(1, 100), default=20, show_default=True, help="How many, the latest ones."
 )
 @session_options
 @pass_session
-def list_deliveries(session: CliSession, webhook_id: int, limit: int) -> None:
+def list_deliveries(session: CliSession, webhook_id: int, state: str | None, limit: int) -> None:
     """List what a webhook was told, the newest first."""
+
+    async def find(client: AsyncClient) -> list[WebhookDelivery]:
+        found: list[WebhookDelivery] = []
+        cursor: int | None = None
+        while True:  # a page of a state may be empty, with more behind it
+            page = await client.webhook_deliveries(webhook_id, state=state, limit=limit - len(found), cursor=cursor)
+            found, cursor = [*found, *page.deliveries], page.next_cursor
+            if cursor is None or len(found) >= limit:
+                return found
+
     print_list(
         session,
-        session.run(lambda client: client.webhook_deliveries(webhook_id, limit=limit)).deliveries,
+        session.run(find),
         ("ID", "EVENT", "ABOUT", "AT", "STATE", "TRIES", "STATUS", "ERROR"),
         lambda each: (
             each.id, each.event, _about(each), each.at, each.state, each.tries, each.status, each.error,

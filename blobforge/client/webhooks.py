@@ -82,10 +82,11 @@ class WebhookEndpoints(ClientConnection):
         return await self._post(f"{ALL}/{webhook_id}/test", DeliveryBegun)
 
     async def webhook_deliveries(
-        self, webhook_id: int, *, limit: int | None = None, cursor: int | None = None
+        self, webhook_id: int, *, state: str | None = None, limit: int | None = None, cursor: int | None = None
     ) -> Deliveries:
-        """A page of what it was sent, the newest first."""
-        params = without_none(limit=limit, cursor=cursor)
+        """A page of what it was sent, the newest first. `state`: of what waits (`waiting`), was `delivered` or given up
+        (`failed`) alone; such a page may have fewer than `limit`, or none, and there is more behind its `next_cursor`."""
+        params = without_none(state=state, limit=limit, cursor=cursor)
         return await self._call("GET", f"{ALL}/{webhook_id}/deliveries", Deliveries, params=params)
 
     async def redeliver(self, webhook_id: int, delivery_id: int) -> DeliveryBegun:

@@ -54,7 +54,7 @@ from blobforge.store.lists import (
 )
 from blobforge.store.miscounts import Miscounts
 from blobforge.waiting import Surroundings
-from blobforge.webhook import Delivery, Webhook
+from blobforge.webhook import Delivery, DeliveryState, Webhook
 from blobforge.worker import Worker, WorkerFilter
 
 MOST_RUNNING = 5000  # running jobs that are looked through for those that stand still
@@ -259,8 +259,12 @@ class WebhookLookups(Protocol):
         """By id."""
 
     def get(self, webhook_id: int) -> Webhook | None: ...
-    def deliveries(self, webhook_id: int, *, before: int, limit: int) -> list[Delivery]:
-        """Those with ids below `before`, the newest first."""
+    def deliveries(
+        self, webhook_id: int, *, before: int, limit: int, state: DeliveryState | None = None
+    ) -> tuple[list[Delivery], int | None]:
+        """Those with ids below `before`, the newest first, `limit` at most; and before which to go on, None where there
+        are no more. Of a `state`: those among the next few thousand, so that there may be fewer, or none, and more
+        behind them."""
 
     def waiting(self, webhook_id: int, *, most: int) -> tuple[int, int | None]:
         """How many are still to be delivered, `most` at most; and the earliest time (ms) of what these tell of."""

@@ -23,7 +23,11 @@ def test_a_webhook_is_made_changed_tried_and_deleted(running: Running) -> None:
     assert refused.returncode != 0
     assert "disabled" in refused.stderr
     assert running.ok("webhooks", "deliveries", "1", "--quiet") == ""
-    assert running.ok("webhooks", "delete", "1") == "1\tdeleted\n"
+    assert running.ok("webhooks", "deliveries", "1", "--state", "failed", "--quiet") == ""
+    unasked = running.blobforge("webhooks", "delete", "1")
+    assert unasked.returncode != 0
+    assert "--yes" in unasked.stderr
+    assert running.ok("webhooks", "delete", "1", "--yes") == "1\tdeleted\n"
 
 
 def test_what_is_wrong_is_said(running: Running) -> None:

@@ -115,17 +115,17 @@ async def deliveries(call: Call) -> wire_webhooks.DeliveriesPage | Refusal:
     webhook_id: int = call.params["webhook_id"]
     before = wanted.cursor if wanted.cursor is not None else NEWEST
 
-    def look(reader: Reader) -> list[Delivery] | None:
+    def look(reader: Reader) -> tuple[list[Delivery], int | None] | None:
         with reader.snapshot():
             if reader.webhooks.get(webhook_id) is None:
                 return None
-            return reader.webhooks.deliveries(webhook_id, before=before, limit=wanted.limit + 1)
+            return reader.webhooks.deliveries(webhook_id, before=before, limit=wanted.limit, state=wanted.state)
 
     found = await call.services.reads.run(look)
     if found is None:
         return no_such_webhook(webhook_id)
-    page = [delivery_wire(call, each) for each in found[: wanted.limit]]
-    return wire_webhooks.DeliveriesPage(page, page[-1].id if len(found) > wanted.limit else None)
+    page, following = found
+    return wire_webhooks.DeliveriesPage([delivery_wire(call, each) for each in page], following)
 
 
 async def redeliver(call: Call) -> wire_webhooks.DeliveryBegun | Refusal:

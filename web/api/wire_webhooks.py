@@ -8,7 +8,7 @@ import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
 from blobforge.outward.addresses import LONGEST_URL
-from blobforge.webhook import WebhookEvent
+from blobforge.webhook import DeliveryState, WebhookEvent
 from web.api.wire_common import ArrayQuery, BatchId, Group, JobType, Moment, Tag
 
 WebhookUrl = Annotated[
@@ -101,6 +101,9 @@ class RotateBody(msgspec.Struct, frozen=True):
 
 
 class DeliveriesQuery(msgspec.Struct, frozen=True):
+    """`state`: those alone that wait, were delivered or given up."""
+
+    state: DeliveryState | None = None
     limit: Annotated[int, Meta(ge=1, le=100)] = 50
     cursor: DeliveryId | None = None
 
@@ -126,7 +129,8 @@ class DeliveryWire(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True
 
 
 class DeliveriesPage(msgspec.Struct, frozen=True, omit_defaults=True):
-    """The newest first. Go on with `cursor` = `next_cursor`, until there is none."""
+    """The newest first. Go on with `cursor` = `next_cursor`, until there is none: of a `state` a page may have fewer
+    than `limit`, or none, and there are more behind it."""
 
     deliveries: list[DeliveryWire]
     next_cursor: int | None = None

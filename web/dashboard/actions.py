@@ -21,11 +21,13 @@ from blobforge.refusals import Refusal, RefusalCode
 from blobforge.store.reading import Reader
 from web.api import bulk, removal, wire_bulk, wire_jobs, wire_webhooks
 from web.dashboard.page import THEMES, Notice, framed, leave, page, refused_notice, watch
+from web.dashboard.webhookform import listed, webhook_fields
 from web.decode import invalid
 from web.html import came_from, redirect, safe_next
 from web.routing import Access, Call, Route
 
 SAMPLES = 5  # that a question names
+MOST_PAGES = 40  # of deliveries, 500 each, that one form sends again
 MOST_FIELDS = 2000  # of one form: a page of jobs with all of them selected, and room
 LONGEST_FORM = 256 * 1024  # bytes
 NONE_TICKED = "Nothing was ticked, and nothing was done: tick the jobs that you mean, or take all that a filter has."
@@ -98,10 +100,12 @@ MADE = {
     "POST /api/admin/workers": "made_worker.html",
     "POST /api/admin/workers/<worker:worker_id>/regenerate": "made_worker.html",
 }
+RANGE_AGAIN = "POST /api/admin/webhooks/<id:webhook_id>/redeliver"
+OF_WEBHOOKS = (wire_webhooks.WebhookBody, wire_webhooks.WebhookPatch, wire_webhooks.RangeBody)
 # Where the forms stand, by the beginnings of their addresses below `/do/`.
 PAGES_OF = {"jobs": "/jobs", "types": "/types", "batches": "/batches", "workers": "/workers",
-            "admin/workers": "/workers",
-            "admin/webhooks": "/admin/webhooks", "operations": "/operations", "canaries": "/canaries", "admin": "/admin"}  # fmt: skip
+            "admin/workers": "/workers", "admin/webhooks": "/admin/webhooks", "operations": "/operations",
+            "canaries": "/canaries", "admin": "/admin"}  # fmt: skip
 # Where to go when the thing that the page was about is gone, or there is a new one.
 ELSEWHERE = {
     "POST /api/canaries": "/canaries/{id}",
@@ -119,6 +123,7 @@ def action_routes(api: Iterable[Route]) -> list[Route]:
         *(_form(rows[name], _noticing(name)) for name in SAID if name in rows),
         *(_form(rows[name], _shown(template)) for name, template in MADE.items() if name in rows),
         *(_form(row, _bulk(row)) for name in BULK if (row := rows.get(name)) is not None),
+        *(_form(row, _sent_again(row)) for name in (RANGE_AGAIN,) if (row := rows.get(name)) is not None),
     ]
     return [
         *routes,
@@ -156,8 +161,8 @@ def _form(row: Route, answered: ActionAnswer) -> Route:
             fields = bulk_fields(form, row.body) if issubclass(row.body, wire_bulk.BulkBody) else form
             if issubclass(row.body, wire_bulk.BulkRequires | wire_jobs.RequiresBody):
                 fields = fields | {"requires": _labels(form)}
-            if issubclass(row.body, wire_webhooks.WebhookBody):
-                fields = fields | {name: _listed(form, name) for name in ("types", "tags")}
+            if issubclass(row.body, OF_WEBHOOKS):
+                fields = webhook_fields(form, row.body, now=call.services.now())
             body = body_of(fields, row.body)
             if isinstance(body, Refusal):
                 return leave(call, back(call), refused_notice(body))
@@ -196,6 +201,31 @@ def _shown(template: str) -> ActionAnswer:
         place = "/workers" if template == "made_worker.html" else "/admin"
         base = call.services.site.base(call.request)
         return await page(call, template, title="Shown once", place=place, made=made, base=base)
+
+    return answered
+
+
+def _sent_again(row: Route) -> ActionAnswer:
+    """What happened within some time is sent again, a page after another; where it is very much, a person says
+    whether to go on."""
+
+    async def answered(call: Call, form: dict[str, list[str]], outcome: wire_webhooks.RangeDone) -> Any:
+        body = body_of(webhook_fields(form, wire_webhooks.RangeBody, now=call.services.now()), wire_webhooks.RangeBody)
+        sent, found = outcome.redelivered + int((form.get("sent") or ["0"])[-1]), outcome
+        for _ in range(MOST_PAGES):
+            if found.next_cursor is None:
+                text = f"{sent:,} deliver{'y is' if sent == 1 else 'ies are'} sent again."
+                return leave(call, f"/admin/webhooks/{call.params['webhook_id']}", Notice(text))
+            # Of one thing that a person has done there is one record.
+            further = msgspec.structs.replace(body, cursor=found.next_cursor)
+            next_ = await row.handler(replace(call, audit=None), further)
+            if isinstance(next_, Refusal):
+                return leave(call, back(call), refused_notice(next_))
+            found, sent = next_, sent + next_.redelivered
+        return await page(
+            call, "webhook_again.html", title="There is more", place="/admin", sent=sent, asked=body,
+            cursor=found.next_cursor, webhook_id=call.params["webhook_id"],
+        )  # fmt: skip
 
     return answered
 
@@ -325,13 +355,7 @@ def bulk_fields(form: dict[str, list[str]], body: type[Any]) -> dict[str, list[s
 
 def _labels(form: dict[str, list[str]]) -> list[str]:
     """What a person wrote as requirements; NOTHING, or an empty field, is none."""
-    return [each for each in _listed(form, "requires") if each != NOTHING]
-
-
-def _listed(form: dict[str, list[str]], name: str) -> list[str]:
-    """What a person wrote into a field, with commas between several."""
-    said = [each.strip() for text in form.get(name, []) for each in text.split(",")]
-    return [each for each in said if each]
+    return [each for each in listed(form, "requires") if each != NOTHING]
 
 
 def names_none(body: type[Any], form: dict[str, list[str]]) -> bool:

@@ -809,6 +809,13 @@ NEXT_DELIVERY: Final = """
 DELIVERIES: Final = f"""
     SELECT {DELIVERY_COLUMNS} FROM deliveries INDEXED BY deliveries_of_webhook
      WHERE webhook = ? AND id < ? ORDER BY id DESC LIMIT ?"""
+# Of a state, among so many; `DELIVERY_BEFORE` is where those end.
+DELIVERIES_IN_STATE: Final = f"""
+    SELECT {DELIVERY_COLUMNS} FROM deliveries INDEXED BY deliveries_of_webhook
+     WHERE webhook = ? AND id < ? AND id >= ? AND state = ? ORDER BY id DESC LIMIT ?"""
+DELIVERY_BEFORE: Final = """
+    SELECT id FROM deliveries INDEXED BY deliveries_of_webhook
+     WHERE webhook = ? AND id < ? ORDER BY id DESC LIMIT 1 OFFSET ?"""
 DELIVERIES_BETWEEN: Final = f"""
     SELECT {DELIVERY_COLUMNS} FROM deliveries INDEXED BY deliveries_of_webhook
      WHERE webhook = ? AND id > ? AND id <= ? AND at >= ? AND at < ? AND state <> 'waiting' ORDER BY id LIMIT ?"""

@@ -126,8 +126,17 @@ class WebhookLookups:
     def get(self, webhook_id: int) -> Webhook | None:
         return next((each for each in self.all() if each.id == webhook_id), None)
 
-    def deliveries(self, webhook_id: int, *, before: int, limit: int) -> list[Delivery]:
-        return [delivery(row) for row in self._ask.rows(sql.DELIVERIES, (webhook_id, before, limit))]
+    def deliveries(
+        self, webhook_id: int, *, before: int, limit: int, state: DeliveryState | None = None
+    ) -> tuple[list[Delivery], int | None]:
+        if state is None:
+            rows, end = self._ask.rows(sql.DELIVERIES, (webhook_id, before, limit + 1)), None
+        else:
+            ends = self._ask.rows(sql.DELIVERY_BEFORE, (webhook_id, before, LOOKED_AT - 1))
+            end = int(ends[0][0]) if ends else None
+            rows = self._ask.rows(sql.DELIVERIES_IN_STATE, (webhook_id, before, end or 0, state.value, limit + 1))
+        found = [delivery(row) for row in rows]
+        return found[:limit], found[limit - 1].id if len(found) > limit else end
 
     def waiting(self, webhook_id: int, *, most: int) -> tuple[int, int | None]:
         n, oldest = self._ask.rows(sql.WAITING_DELIVERIES, (webhook_id, most))[0]

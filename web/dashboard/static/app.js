@@ -3,6 +3,7 @@
 
 const main = () => document.querySelector("main");
 const REFRESH_MS = 1500; // between two refreshes of a page that somebody looks at
+const SOON_MS = 2000; // until a page looks again that shows what will be over in a moment, of which no event tells
 const RELOAD_MS = 5000; // a page that has just loaded is not loaded anew
 const BUSY_MS = 15000; // since the last touch: an open list of choices is not redrawn under somebody's hand
 
@@ -500,6 +501,7 @@ const settle = () => {
   countChosen();
   drawCharts();
   liveLog.settle();
+  if (!document.hidden && document.querySelector("[data-soon]")) refresher.soon(SOON_MS);
 };
 
 const arrive = () => {
