@@ -913,10 +913,13 @@ class Client(BlockingClient):
         return self._run(partial(self._client.test_webhook, webhook_id))
 
     def webhook_deliveries(
-        self, webhook_id: int, *, limit: int | None = None, cursor: int | None = None
+        self, webhook_id: int, *, state: str | None = None, limit: int | None = None, cursor: int | None = None
     ) -> Deliveries:
-        """A page of what it was sent, the newest first."""
-        return self._run(partial(self._client.webhook_deliveries, webhook_id, limit=limit, cursor=cursor))
+        """A page of what it was sent, the newest first. `state`: only what waits (`waiting`), was `delivered` or was
+        given up (`failed`); such a page may have fewer than `limit`, or none, and more behind its `next_cursor`."""
+        return self._run(
+            partial(self._client.webhook_deliveries, webhook_id, state=state, limit=limit, cursor=cursor)
+        )
 
     def redeliver(self, webhook_id: int, delivery_id: int) -> DeliveryBegun:
         """Send something once more, with the id that it had."""

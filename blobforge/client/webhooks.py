@@ -84,8 +84,8 @@ class WebhookEndpoints(ClientConnection):
     async def webhook_deliveries(
         self, webhook_id: int, *, state: str | None = None, limit: int | None = None, cursor: int | None = None
     ) -> Deliveries:
-        """A page of what it was sent, the newest first. `state`: of what waits (`waiting`), was `delivered` or given up
-        (`failed`) alone; such a page may have fewer than `limit`, or none, and there is more behind its `next_cursor`."""
+        """A page of what it was sent, the newest first. `state`: only what waits (`waiting`), was `delivered` or was
+        given up (`failed`); such a page may have fewer than `limit`, or none, and more behind its `next_cursor`."""
         params = without_none(state=state, limit=limit, cursor=cursor)
         return await self._call("GET", f"{ALL}/{webhook_id}/deliveries", Deliveries, params=params)
 

@@ -262,9 +262,9 @@ class WebhookLookups(Protocol):
     def deliveries(
         self, webhook_id: int, *, before: int, limit: int, state: DeliveryState | None = None
     ) -> tuple[list[Delivery], int | None]:
-        """Those with ids below `before`, the newest first, `limit` at most; and before which to go on, None where there
-        are no more. Of a `state`: those among the next few thousand, so that there may be fewer, or none, and more
-        behind them."""
+        """Those with ids below `before`, the newest first, `limit` at most; and before which to go on, None where
+        there are no more. Of a `state`: those among the next few thousand, so that there may be fewer, or none, and
+        more behind them."""
 
     def waiting(self, webhook_id: int, *, most: int) -> tuple[int, int | None]:
         """How many are still to be delivered, `most` at most; and the earliest time (ms) of what these tell of."""

@@ -69,7 +69,10 @@ class Stage:
 
 @pytest.fixture(scope="module")
 def stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
-    server = ServerProcess(tmp_path_factory.mktemp("dashboard") / "data", worker_timeout=3600, retry_backoff=3600)
+    server = ServerProcess(
+        tmp_path_factory.mktemp("dashboard") / "data", worker_timeout=3600, retry_backoff=3600,
+        webhook_allow="loopback",
+    )  # fmt: skip
     server.folder.mkdir()
     # Of the module, not of the session: Playwright keeps an asyncio loop in this thread while it is open.
     with sync_playwright() as playwright:

@@ -123,6 +123,9 @@ def furnish(scene: Scene) -> dict[str, int]:
     scene.call("POST", "/api/jobs/priority", {"ids": [ids["completed"]], "priority": 3, "background": True})
     scene.call("POST", "/api/canaries", {"types": ["pdf"], "made_by": "marker 2.0", "sample": 2})
     scene.call("POST", "/api/admin/tokens", {"name": "ci pipeline", "scopes": ["submit", "read"]})
+    hook = {"url": "https://hooks.rome.example/blobforge", "events": ["batch.ended", "worker.lost"], "types": ["pdf"]}
+    scene.call("POST", "/api/admin/webhooks", hook)
+    scene.call("POST", "/api/admin/webhooks/1/test")
     return ids
 
 

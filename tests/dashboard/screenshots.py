@@ -45,6 +45,8 @@ def pages(ids: dict[str, int]) -> dict[str, str]:
         "worker": "/workers/obelix",
         "admin-tokens": "/admin/tokens",
         "admin-users": "/admin/users",
+        "admin-webhooks": "/admin/webhooks",
+        "webhook": "/admin/webhooks/1",
         "admin-audit": "/admin/audit",
         "admin-backup": "/admin/backup",
         "admin-servers": "/admin/servers",

@@ -31,7 +31,9 @@ HEADINGS = {
     "operations": "Operations", "operation": "Operation 1: priority", "workers": "Workers",
     "worker": "online obelix",
     "admin-tokens": "API tokens", "admin-users": "Users", "admin-audit": "Audit log", "admin-backup": "Backup",
-    "admin-servers": "Servers", "admin-settings": "Settings", "login": "Sign in", "api": "BlobForge Server",
+    "admin-webhooks": "Webhooks", "webhook": "Webhook 1",
+    "admin-servers": "Servers", "admin-settings": "Settings", "login": "Sign in",
+    "api": "BlobForge Server",
 }  # fmt: skip
 TITLES = {"login": "Sign in · BlobForge", "api": "BlobForge Server"}
 

@@ -58,6 +58,7 @@ CHOSEN = {
 }
 FILTERED = {"q": "text"}  # where a filter's name is no word
 
+_DELIVERY = "/api/admin/webhooks/<id:webhook_id>/deliveries/<id:delivery_id>"
 # What stands in the notice, by the API's route; `{...}` are the path's parameters and the answer's fields.
 SAID = {
     "POST /api/jobs/<id:job_id>/retry": "Job {job_id} goes again.",
@@ -89,7 +90,7 @@ SAID = {
     "PATCH /api/admin/webhooks/<id:webhook_id>": "Webhook {webhook_id} is changed.",
     "DELETE /api/admin/webhooks/<id:webhook_id>": "Webhook {webhook_id} is deleted: it is told nothing more.",
     "POST /api/admin/webhooks/<id:webhook_id>/test": "Delivery {delivery} is sent, to try it: see below.",
-    "POST /api/admin/webhooks/<id:webhook_id>/deliveries/<id:delivery_id>/redeliver": "Delivery {delivery} is sent again.",
+    f"POST {_DELIVERY}/redeliver": "Delivery {delivery} is sent again.",
     "POST /api/jobs/undo": "Undone: {changed} of {matched} jobs are as before.",
 }
 # These answer with a secret, which is shown once, on a page of its own.
@@ -210,21 +211,25 @@ def _sent_again(row: Route) -> ActionAnswer:
     whether to go on."""
 
     async def answered(call: Call, form: dict[str, list[str]], outcome: wire_webhooks.RangeDone) -> Any:
-        body = body_of(webhook_fields(form, wire_webhooks.RangeBody, now=call.services.now()), wire_webhooks.RangeBody)
-        sent, found = outcome.redelivered + int((form.get("sent") or ["0"])[-1]), outcome
-        for _ in range(MOST_PAGES):
-            if found.next_cursor is None:
-                text = f"{sent:,} deliver{'y is' if sent == 1 else 'ies are'} sent again."
-                return leave(call, f"/admin/webhooks/{call.params['webhook_id']}", Notice(text))
+        kind = wire_webhooks.RangeBody
+        body = body_of(webhook_fields(form, kind, now=call.services.now()), kind)
+        before = form.get("sent", ["0"])[-1]
+        sent = outcome.redelivered + (int(before) if before.isascii() and before.isdigit() else 0)
+        following, pages = outcome.next_cursor, 0
+        while following is not None and pages < MOST_PAGES:
             # Of one thing that a person has done there is one record.
-            further = msgspec.structs.replace(body, cursor=found.next_cursor)
-            next_ = await row.handler(replace(call, audit=None), further)
-            if isinstance(next_, Refusal):
-                return leave(call, back(call), refused_notice(next_))
-            found, sent = next_, sent + next_.redelivered
+            further = msgspec.structs.replace(body, cursor=following)
+            found = await row.handler(replace(call, audit=None), further)
+            if isinstance(found, Refusal):
+                return leave(call, back(call), refused_notice(found))
+            assert isinstance(found, wire_webhooks.RangeDone)
+            following, sent, pages = found.next_cursor, sent + found.redelivered, pages + 1
+        if following is None:
+            text = f"{sent:,} deliver{'y is' if sent == 1 else 'ies are'} sent again."
+            return leave(call, f"/admin/webhooks/{call.params['webhook_id']}", Notice(text))
         return await page(
             call, "webhook_again.html", title="There is more", place="/admin", sent=sent, asked=body,
-            cursor=found.next_cursor, webhook_id=call.params["webhook_id"],
+            cursor=following, webhook_id=call.params["webhook_id"],
         )  # fmt: skip
 
     return answered

@@ -21,7 +21,7 @@ from web.routing import Access, Call, Route
 
 PAGE = 50
 ADDRESS = "/admin/webhooks"
-STATES = ((DeliveryState.WAITING, "waiting"), (DeliveryState.DELIVERED, "delivered"), (DeliveryState.FAILED, "given up"))
+STATES = {"waiting": "waiting", "delivered": "delivered", "failed": "given up"}
 # How long a former secret may sign beside its successor, in seconds.
 OVERLAPS = ((0, "no time: at once"), (3600, "an hour"), (86_400, "a day"), (7 * 86_400, "a week"))
 
@@ -70,7 +70,8 @@ async def shown(call: Call) -> Response | Refusal:
         call, "webhook.html", title=f"Webhook {number}", place="/admin", stats=stats, webhook=webhook,
         deliveries=[(delivery_wire(call, each), _about(each)) for each in deliveries],
         fresh=webhook.enabled and any(each.state is DeliveryState.WAITING and not each.tries for each in deliveries),
-        state=wanted.state or "", states=STATES, events=list(WebhookEvent), overlaps=OVERLAPS, most=MOST_COUNTED,
+        wanted=wanted.state or "", states=STATES.items(), events=list(WebhookEvent), overlaps=OVERLAPS,
+        most=MOST_COUNTED,
         first=f"{address}?{urlencode(given)}".rstrip("?") if wanted.cursor is not None else None,
         following=f"{address}?{urlencode(given | {'cursor': following})}" if following is not None else None,
     )  # fmt: skip
