@@ -36,6 +36,7 @@ BENCHES = (
     "ingest",
     "results",
     "search",
+    "batches",
 )
 
 

@@ -15,6 +15,7 @@ import pytest
 
 from bench import (
     alone,
+    batches,
     calls,
     charts,
     children,
@@ -80,6 +81,7 @@ TINY = {
     "results": results.Results(results=3, size=10, runs=1, s3="no"),
     "children": children.Children(runs=1, outputs=400, steps=3, rounds=10, jobs=2000),
     "search": search.Searches(jobs=600, rounds=2, batches=1, runs=1),
+    "batches": batches.Batches(jobs=8, turns=2, batches=3, rounds=2),
 }  # fmt: skip
 
 
