@@ -22,7 +22,7 @@ from blobforge.cli.change import (
 from blobforge.cli.common import CliError, CliSession, CommandGroup, pass_session, session_options
 from blobforge.cli.follow import logs, watch
 from blobforge.cli.jobfiles import download, outputs
-from blobforge.cli.selection import chosen, each_page, job_filters, next_one, several_ids
+from blobforge.cli.selection import SORTS, chosen, each_page, job_filters, next_one, several_ids
 
 if TYPE_CHECKING:
     from blobforge.client import AsyncClient, Attempt, Job, JobPage, JobWaiting
@@ -55,21 +55,28 @@ def jobs() -> None:
 @job_filters
 @click.option("--limit", type=click.IntRange(min=1), default=50, show_default=True, help="How many at most.")
 @click.option("--all", "everything", is_flag=True, help="All of them, page after page.")
-@click.option("--cursor", metavar="CURSOR", help="Go on where another list ended.")
+@click.option("--cursor", metavar="CURSOR", help="Go on where another list ended, in the same order.")
+@click.option("--sort", type=click.Choice(SORTS), help="Another order; with a -, the highest first.")
 @session_options
 @pass_session
-def list_jobs(session: CliSession, /, *, limit: int, everything: bool, cursor: str | None, **filters: Any) -> None:
+def list_jobs(
+    session: CliSession, /, *, limit: int, everything: bool, cursor: str | None, sort: str | None, **filters: Any
+) -> None:
     """List jobs, by priority and then newest first. With --quiet: their ids only.
+
+    Jobs that have nothing to be sorted by (no end, no more than one try) come behind the others; by -size also those
+    of less than 8 MiB, where more than 5,000 match.
 
     \b
       blobforge jobs list --status dead --type pdf
       blobforge jobs list --tag scan-2026 --all --json
       blobforge jobs list --status dead --updated-since 2026-11-23T00:00:00Z
+      blobforge jobs list --type pdf --sort=-duration --limit 10
     """
     shown = _Shown(session)
     session.run(
         lambda client: each_page(
-            client, chosen(filters), shown.page, limit=None if everything else limit, cursor=cursor
+            client, chosen(filters), shown.page, limit=None if everything else limit, cursor=cursor, sort=sort
         )
     )
     shown.end()

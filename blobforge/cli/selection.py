@@ -20,6 +20,7 @@ Filters = dict[str, Any]
 _A_TIME = "2026-11-23T10:00:00Z"
 
 STATUSES = ("uploading", "pending", "running", "completed", "failed", "dead", "cancelled")
+SORTS = ("created", "-created", "ended", "-ended", "duration", "-duration", "-size", "-tries")
 LARGEST_PAGE = 100
 
 _job_id = partial(click.argument, type=click.IntRange(min=1), shell_complete=suggest.jobs)
@@ -102,12 +103,13 @@ async def each_page(
     *,
     limit: int | None,
     cursor: str | None = None,
+    sort: str | None = None,
 ) -> None:
     """Hand on page after page, until there is no more or `limit` jobs have been (None: all of them)."""
     seen = 0
     while True:
         size = LARGEST_PAGE if limit is None else min(limit - seen, LARGEST_PAGE)
-        page = await client.list_jobs(**filters, limit=size, cursor=cursor)
+        page = await client.list_jobs(**filters, limit=size, cursor=cursor, sort=sort)
         seen += len(page.jobs)
         show(page)
         cursor = page.next_cursor

@@ -144,10 +144,12 @@ class Endpoints(FileEndpoints, AttemptEndpoints, BatchEndpoints, AdminEndpoints)
         limit: int | None = None,
         offset: int | None = None,
         cursor: str | None = None,
+        sort: str | None = None,
         **filters: Unpack[JobFilters],
     ) -> JobPage:
-        """One page of jobs, at most 100, by priority and then newest first."""
-        params = without_none(**filters, limit=limit, offset=offset, cursor=cursor)
+        """One page of jobs, at most 100, by priority and then newest first; or by `sort`: `created`, `ended`,
+        `duration` (with a `-`: the highest first), `-size`, or `-tries`. A cursor goes on in the same order."""
+        params = without_none(**filters, limit=limit, offset=offset, cursor=cursor, sort=sort)
         return await self._call("GET", "/api/jobs", JobPage, params=params)
 
     async def get_job(self, job_id: int) -> Job:

@@ -268,10 +268,14 @@ class Client(BlockingClient):
         limit: int | None = None,
         offset: int | None = None,
         cursor: str | None = None,
+        sort: str | None = None,
         **filters: Unpack[JobFilters],
     ) -> JobPage:
-        """One page of jobs, at most 100, by priority and then newest first."""
-        return self._run(partial(self._client.list_jobs, limit=limit, offset=offset, cursor=cursor, **filters))
+        """One page of jobs, at most 100, by priority and then newest first; or by `sort`: `created`, `ended`,
+        `duration` (with a `-`: the highest first), `-size`, or `-tries`. A cursor goes on in the same order."""
+        return self._run(
+            partial(self._client.list_jobs, limit=limit, offset=offset, cursor=cursor, sort=sort, **filters)
+        )
 
     def get_job(self, job_id: int) -> Job:
         """One job, with the record of its attempts."""

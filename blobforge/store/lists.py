@@ -5,12 +5,14 @@ from __future__ import annotations
 import msgspec
 
 from blobforge.job import Job, Outcome
+from blobforge.store.sorting import JobSort
 from blobforge.worker import Worker
 
 PAGE_BYTES = 1 << 20  # of what submitters and workers wrote into the jobs of one page: behind it, the page is short
 # Of what workers wrote into one page of workers (metadata, labels). A thousand have 4 KiB each.
 WORKERS_PAGE_BYTES = 4 << 20
 SCAN_LIMIT = 20_000  # rows that one page may look at: about 60 ms
+SORTED_AT_ONCE = 5_000  # jobs that are sorted for a page; where there may be more, an index has the order
 LOOKED_FIRST = 300  # rows in which a text may be so often that a page is full of it
 MOST_VERIFIED = 500  # jobs that an index gives for a text, of which it is counted how many have it
 MOST_FOUND = 20_000  # jobs that an index gives for a text: where there are more, they match often enough on the way
@@ -26,10 +28,13 @@ ListPlace = tuple[int, int]  # of a job in the order of lists: its priority, and
 
 
 class Cursor(msgspec.Struct, frozen=True, array_like=True):
-    """Where a page ended: the priority and the id of the last job looked at."""
+    """Where a page ended: the priority and the id of the last job looked at. Of another order than the list's own:
+    the order, and the job's key in it; with no key, that page was among the jobs that have none."""
 
     priority: int = 0
     id: int = NEWEST
+    sort: JobSort | None = None
+    key: int | None = None
 
 
 class Page(msgspec.Struct, frozen=True):

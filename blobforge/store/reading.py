@@ -53,6 +53,7 @@ from blobforge.store.lists import (
     WorkerAttempt,
 )
 from blobforge.store.miscounts import Miscounts
+from blobforge.store.sorting import JobSort
 from blobforge.waiting import Surroundings
 from blobforge.webhook import Delivery, DeliveryState, Webhook
 from blobforge.worker import Worker, WorkerFilter
@@ -407,6 +408,9 @@ class Reader(Lookups, Protocol):
 
     def list_jobs(self, filter_: JobFilter, *, limit: int, cursor: Cursor, offset: int = 0) -> Page:
         """A page in list order: urgent first, then newest. `offset` skips that many and costs as much."""
+
+    def sorted_jobs(self, filter_: JobFilter, sort: JobSort, *, limit: int, cursor: Cursor) -> Page:
+        """A page in another order; `cursor` is of a page in the same one. `total` is as in `list_jobs`."""
 
     def jobs_by_id(self, filter_: JobFilter, *, after: int, limit: int) -> tuple[list[Job], int | None]:
         """Jobs that match, with ids above `after`, the lowest first, in short (`job_in_short`); and the id behind

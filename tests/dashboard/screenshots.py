@@ -26,6 +26,8 @@ def pages(ids: dict[str, int]) -> dict[str, str]:
         "overview": "/",
         "jobs": "/jobs",
         "jobs-dead": "/jobs?status=dead",
+        "jobs-sorted": "/jobs?sort=-size&density=compact&columns=tags,status,tries,size,group,batch,worker,made_by,"
+        "created,ended,duration,news",
         "jobs-none": "/jobs?q=nothing+like+this",
         "job-running": f"/jobs/{ids['running']}",
         "job-dead": f"/jobs/{ids['dead0']}",

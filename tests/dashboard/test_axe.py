@@ -48,7 +48,7 @@ def test_a_page(stage: Stage, looker: Page, name: str) -> None:
     looker.goto(pages(stage.ids)[name])
     if name == "overview":
         expect(looker.locator(".chart canvas")).to_have_count(3)
-    for summary in looker.locator(".timeline summary").all():
+    for summary in looker.locator(".timeline summary, #table-view summary").all():
         summary.click()
     assert violations(looker) == []
 

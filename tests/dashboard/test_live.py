@@ -72,7 +72,7 @@ def test_a_refresh_takes_nothing_away_that_was_begun(stage: Stage, page: Page) -
     page.goto("/jobs?type=begun")
     live(page)
     page.get_by_text("More filters").click()
-    page.get_by_label("Worker", exact=True).fill("half a na")  # and leave it: not even the focus is there
+    page.locator("#worker").fill("half a na")  # and leave it: not even the focus is there
     page.get_by_label(f"Select job {picked}", exact=True).check()
     page.get_by_label("New priority").select_option("5")
     page.get_by_label("Search", exact=True).press_sequentially("half a wo")
@@ -82,7 +82,7 @@ def test_a_refresh_takes_nothing_away_that_was_begun(stage: Stage, page: Page) -
     expect(page.locator("#q")).to_have_value("half a wo")
     page.keyboard.type("rd")
     expect(page.locator("#q")).to_have_value("half a word")
-    expect(page.get_by_label("Worker", exact=True)).to_have_value("half a na")
+    expect(page.locator("#worker")).to_have_value("half a na")
     expect(page.get_by_label("New priority")).to_have_value("5")
     expect(page.get_by_label(f"Select job {picked}", exact=True)).to_be_checked()
     expect(page.get_by_text("1 selected")).to_be_visible()
@@ -111,12 +111,12 @@ def test_an_open_choice_waits_for_its_answer(stage: Stage, page: Page) -> None:
     scene = stage.scene()
     page.goto("/jobs?type=choice")
     live(page)
-    page.get_by_label("Status").focus()
+    page.locator("#status").focus()
     page.keyboard.press("Shift")  # somebody is there
     job = scene.submit("choice.pdf", type="choice")
     page.wait_for_timeout(2 * REFRESH_SECONDS * 1000)
     expect(page.get_by_text("No job matches.")).to_be_visible()
-    page.get_by_label("Status").blur()
+    page.locator("#status").blur()
     expect(page.locator(f"#job-{job}")).to_be_visible()
 
 

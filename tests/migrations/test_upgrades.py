@@ -66,6 +66,7 @@ COMMITTED = {
     "0038_chains.sql": "f5682b87d0309daa",
     "0040_texts.sql": "6abbbb78b5cf3cde",
     "0041_callbacks.sql": "4afa29a6e3a74b4b",
+    "0042_sorted_lists.sql": "be5b904a591bf8e0",
 }
 NUMBERS = {
     "<type:type>": "pdf",

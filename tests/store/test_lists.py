@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import random
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import pytest
 from msgspec.structs import replace
@@ -15,6 +15,7 @@ from blobforge.store import lists
 from blobforge.store.filters import JobFilter
 from blobforge.store.lists import Cursor, Page
 from blobforge.store.reading import Reader
+from blobforge.store.sorting import LARGE, JobSort
 from tests.fixtures.engines import ENGINES
 from tests.store.making import ADMIN, T0, Book, submission
 
@@ -55,6 +56,7 @@ def filled(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
                 priority=dice.randint(1, 5),
                 tags=tags,
                 source_path=f"in/Report-{number}.pdf" if number % 7 else None,
+                source_size=number % 13 * 100,
                 options='{"pages":[1]}' if number % 11 == 5 else None,
             )
         )
@@ -68,6 +70,8 @@ def filled(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
                 book.do(Fail(ADMIN, worker, job.id, dice.choice(["boom", "bang"]), retryable=dice.random() < 0.5))
             case 2:
                 book.do(Cancel(job.id))
+    for number in range(1, JOBS + 1, 3):
+        book.probe.change("jobs", {"source_size": number % 13 << 20, "attempts": number % 5}, id=number)
     yield book
     book.close()
 
@@ -79,6 +83,7 @@ def reader(filled: Book, request: pytest.FixtureRequest, monkeypatch: pytest.Mon
         monkeypatch.setattr(lists, "SMALL", 3)
     if request.param == "short scans":
         monkeypatch.setattr(lists, "SCAN_LIMIT", 17)
+        monkeypatch.setattr(lists, "SORTED_AT_ONCE", 17)
     with filled.reader() as opened:
         yield opened
 
@@ -133,6 +138,43 @@ def test_pages_are_what_sorting_gives(filled: Book, reader: Reader, limit: int) 
                 assert page.total <= len(expected), (wanted, number)
         if wanted.counted:
             assert all(page.exact for page in got)
+
+
+SORTED = [*FILTERS[:: len(FILTERS) // 30], JobFilter(JobStatus.COMPLETED), JobFilter(), JobFilter(worker="w2")]
+
+
+@pytest.mark.parametrize("sort", JobSort)
+def test_other_orders_are_what_sorting_gives(filled: Book, reader: Reader, sort: JobSort) -> None:
+    """Few at once, or from an index; those without a key behind all others, as the list's own order has them."""
+    keys: dict[str, Callable[[Job], int | None]] = {
+        "created": lambda job: job.id,
+        "ended": lambda job: job.completed_at,
+        "duration": lambda job: job.completed_at and job.completed_at - (job.started_at or 0)
+        if job.status is JobStatus.COMPLETED else None,
+        "size": lambda job: job.source_size,
+        "tries": lambda job: job.attempts if job.attempts > 1 else None,
+    }  # fmt: skip
+    key, sign = keys[sort.removeprefix("-")], -1 if sort.startswith("-") else 1
+    jobs = everything(filled, reader)
+    assert sum(key(job) is not None for job in jobs) > 10 or sort is JobSort.MOST_TRIED
+    for number, wanted in enumerate(SORTED):
+        matched = matching(jobs, wanted)
+        with_key = sorted((sign * at, sign * job.id, job) for job in matched if (at := key(job)) is not None)
+        expected = [job.id for *_, job in with_key] + [job.id for job in matched if key(job) is None]
+        limit, found, cursor = (7, 50, 1000)[number % 3], [], Cursor()
+        for _ in range(2000):
+            page = reader.sorted_jobs(wanted, sort, limit=limit, cursor=cursor)
+            found += [job.id for job in page.jobs]
+            assert len(page.jobs) <= limit
+            assert page.total == len(expected) if page.exact else page.total <= len(expected)
+            if page.next is None:
+                break
+            cursor = page.next
+        if sort is JobSort.LARGEST and found != expected:  # of many, an index has the large ones
+            large = [job.id for at, _, job in with_key if -at >= LARGE]
+            expected = large + [job.id for job in matched if job.id not in large]
+            assert len(large) < len(with_key)
+        assert found == expected, (wanted, limit)
 
 
 @pytest.mark.parametrize("limit", [7, 500])

@@ -174,7 +174,14 @@ def finding(wanted: wire_jobs.ListQuery) -> Callable[[Reader], Page] | Refusal:
     cursor = decode_cursor(wanted.cursor)
     if isinstance(cursor, Refusal):
         return cursor
-    return lambda reader: reader.list_jobs(filter_, limit=wanted.limit, cursor=cursor, offset=wanted.offset)
+    sort = wanted.sort
+    if cursor.sort is not sort and wanted.cursor is not None:
+        return WRONG_CURSOR
+    if sort is None:
+        return lambda reader: reader.list_jobs(filter_, limit=wanted.limit, cursor=cursor, offset=wanted.offset)
+    if wanted.offset:
+        return Refusal(RefusalCode.INVALID, "offset: a sorted list goes on by `cursor`.", field="offset")
+    return lambda reader: reader.sorted_jobs(filter_, sort, limit=wanted.limit, cursor=cursor)
 
 
 async def listed(call: Call) -> wire_jobs.JobsWire | Refusal:
@@ -414,20 +421,25 @@ async def _change(call: Call, message: Message[JobChanged], status: str) -> wire
     return outcome if isinstance(outcome, Refusal) else wire_common.Changed(status, outcome.undo or msgspec.UNSET)
 
 
+WRONG_CURSOR = Refusal(
+    RefusalCode.INVALID, "cursor: use next_cursor of the page before, in the same order.", field="cursor"
+)
+
+
 def encode_cursor(cursor: Cursor) -> str:
     return base64.urlsafe_b64encode(msgspec.json.encode(cursor)).rstrip(b"=").decode()
 
 
 def decode_cursor(text: str | None) -> Cursor | Refusal:
     """Where a list goes on; None: it begins."""
-    wrong = Refusal(RefusalCode.INVALID, "cursor: use next_cursor of the page before.", field="cursor")
     if text is None:
         return Cursor()
     try:
         cursor = msgspec.json.decode(base64.urlsafe_b64decode(text + "=" * (-len(text) % 4)), type=Cursor)
     except (ValueError, msgspec.MsgspecError):  # binascii.Error and UnicodeError are ValueErrors
-        return wrong
-    return cursor if 0 <= cursor.priority <= 5 and 0 <= cursor.id < 2**63 else wrong
+        return WRONG_CURSOR
+    in_order = cursor.key is None or (cursor.sort is not None and abs(cursor.key) <= abs(cursor.sort.start))
+    return cursor if 0 <= cursor.priority <= 5 and 0 <= cursor.id < 2**63 and in_order else WRONG_CURSOR
 
 
 ROUTES = [
@@ -440,8 +452,8 @@ ROUTES = [
     Route("POST", "/api/jobs/<id:job_id>/uploaded", Access.SUBMIT, uploaded,
           "Say that the source has been uploaded; answered when its bytes have been checked",
           gives=wire_common.Status, writes=False, hot=True),
-    Route("GET", "/api/jobs", Access.READ, listed, "Jobs, urgent first, then newest", gives=wire_jobs.JobsWire,
-          query=wire_jobs.ListQuery),
+    Route("GET", "/api/jobs", Access.READ, listed, "Jobs, urgent first, then newest, or in another order",
+          gives=wire_jobs.JobsWire, query=wire_jobs.ListQuery),
     Route("GET", "/api/jobs/<id:job_id>", Access.READ, shown, "One job with its latest attempts",
           gives=wire_jobs.JobWire, hot=True),
     Route("GET", "/api/jobs/<id:job_id>/waiting", Access.READ, why,

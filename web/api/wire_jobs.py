@@ -13,6 +13,7 @@ from msgspec import Meta
 from blobforge.chain import LONGEST_PATTERN, MOST_STEPS
 from blobforge.job import DEFAULT_PRIORITY, JobStatus, Outcome
 from blobforge.requirements import MOST_REQUIREMENTS
+from blobforge.store.sorting import JobSort
 from web.api.wire_common import (
     BatchId,
     FailureId,
@@ -398,11 +399,15 @@ class JobQuery(msgspec.Struct, frozen=True):
 
 
 class ListQuery(JobQuery, frozen=True):
-    """What `GET /api/jobs` takes. `cursor` is `next_cursor` of the page before, and fast at any depth."""
+    """What `GET /api/jobs` takes. `cursor` is `next_cursor` of the page before, and fast at any depth. `sort`:
+    another order than by priority and then newest first; with a `-`, the highest first. Jobs that have nothing to be
+    sorted by (no end, no more than one try) follow behind the others; by `-size` also those of less than 8 MiB, where
+    more than 5,000 match."""
 
     limit: Annotated[int, Meta(ge=1, le=100, extra=LENIENT)] = 50
     offset: Annotated[int, Meta(ge=0, le=10_000, description="beyond 10,000 use `cursor`", extra=LENIENT_PLACE)] = 0
     cursor: Annotated[str, Meta(max_length=200)] | None = None
+    sort: JobSort | None = None
 
 
 class ManifestQuery(JobQuery, frozen=True):

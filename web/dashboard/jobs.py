@@ -15,6 +15,7 @@ from blobforge.refusals import Refusal, RefusalCode
 from blobforge.requirements import words
 from blobforge.store.lists import MOST_FOUND, NEWEST, PAGE_BYTES
 from blobforge.store.reading import MOST_LOOKED_AT, MOST_SPLIT, Reader
+from blobforge.store.sorting import took
 from blobforge.texts import job_id
 from web.api import encode, files, logs, wire_jobs, wire_logs
 from web.api import jobs as api
@@ -23,6 +24,7 @@ from web.api.preview import find_preview
 from web.api.timeline import reading_timeline
 from web.api.wire_insights import FailureDetailWire
 from web.dashboard import comparison
+from web.dashboard.jobtable import COLUMNS, DENSITIES, choose, order_words, table_of
 from web.dashboard.page import FRAME_POLICY, framed, page
 from web.decode import query
 from web.html import html, redirect
@@ -62,11 +64,11 @@ async def listed(call: Call) -> Response | Refusal:
         return found, ends, cause, numbered, behind
 
     stats, (found, ends, cause, numbered, behind) = await framed(call, read)
-    filters = {name: value for name, value in given.items() if name not in ("cursor", "limit", "offset")}
+    table = table_of(call, wanted.sort)
+    filters = {name: value for name, value in given.items() if name not in ("cursor", "limit", "offset", "sort")}
     zoned = {name: _zoned(name, value) for name, value in filters.items()}
-    kept = given | {"offset": ""}
-    kept.pop("cursor", None)
-    kept.pop("offset")
+    kept = {name: value for name, value in given.items() if name not in ("cursor", "offset")} | table.said
+    unsorted = {name: value for name, value in kept.items() if name != "sort"}
     following = urlencode(kept | {"cursor": api.encode_cursor(found.next)}) if found.next is not None else None
     return await page(
         call,
@@ -86,6 +88,12 @@ async def listed(call: Call) -> Response | Refusal:
         zoned=zoned,
         manifest=f"/api/results/manifest?{urlencode(zoned)}",
         statuses=list(JobStatus),
+        table=table,
+        columns=COLUMNS,
+        densities=DENSITIES,
+        orders=order_words(wanted.sort),
+        sorted_by=lambda sort: f"/jobs?{urlencode(unsorted | {'sort': sort})}",
+        took=took,
         first=f"/jobs?{urlencode(kept)}" if wanted.cursor is not None else None,
         following=f"/jobs?{following}" if following is not None else None,
     )
@@ -186,6 +194,8 @@ async def preview(call: Call) -> Response | Refusal:
 
 ROUTES = [
     Route("GET", "/jobs", Access.READ, listed, "The jobs page", gives=str, page=True, query=wire_jobs.ListQuery),
+    Route("POST", "/do/jobs/view", Access.READ, choose, "Choose the columns and the density of the table of jobs",
+          gives=str, page=True, hidden=True),
     Route("GET", "/jobs/<id:job_id>", Access.READ, shown, "The page of one job", gives=str, page=True),
     Route("GET", "/jobs/<id:job_id>/log", Access.READ, log_text, "The log of its latest attempt, as a file",
           gives=str, page=True),

@@ -200,6 +200,15 @@ OTHERWISE: Final = {
                                  (SELECT max(updated_at) FROM workers), (SELECT max(at) FROM pulse), 0))""",
 }
 
+_UPWARDS: Final = {
+    sql.STRATUM_UP: sql.STRATUM,
+    sql.OF_FAILURE_UP: sql.OF_FAILURE,
+    sql.OF_WORKER_UP: sql.OF_WORKER,
+    sql.OF_CONVERTER_UP: sql.OF_CONVERTER,
+    sql.OF_COMPARED_UP: sql.OF_COMPARED,
+}
+OTHERWISE.update({up: OTHERWISE[down].replace(" DESC", "") for up, down in _UPWARDS.items()})
+
 _PARAMETER: Final = re.compile(r"\?(\d+)?")
 _HINT: Final = re.compile(r" INDEXED BY \w+")
 _THESE: Final = re.compile(r"SELECT value FROM json_each\((\?\d+)\)")  # of texts

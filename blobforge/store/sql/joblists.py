@@ -112,9 +112,12 @@ class JobLists(Lookups):
         *,
         limit: int,
         cursor: Cursor,
-        offset: int,
+        offset: int = 0,
+        wanted: Callable[[Job], bool] = lambda job: True,
+        place: Callable[[Job], Cursor] = lambda job: Cursor(job.priority, job.id),
     ) -> Page:
-        """The first that match of at most `budget` jobs, which come in list order from the cursor on."""
+        """The first that match, and are wanted, of at most `budget` jobs, which come from the cursor on in an order,
+        in which each has its place."""
         found: list[Job] = []
         skipped = 0
         last: Job | None = None
@@ -122,14 +125,14 @@ class JobLists(Lookups):
         more = matched_more = False
         size = 0
         for job in islice(scan, budget):
-            if not self._matches(filter_, job):
+            if not wanted(job) or not self._matches(filter_, job):
                 last = job
                 continue
             if skipped < offset:
                 skipped += 1
                 last = job
                 continue
-            size += _written(job)
+            size += written(job)
             if len(found) == limit or (found and size > PAGE_BYTES):
                 more = matched_more = True
                 break
@@ -141,7 +144,7 @@ class JobLists(Lookups):
         total = self._counted(filter_) if filter_.counted else skipped + len(found) + matched_more
         # A page that begins behind others has not seen what matched before it.
         exact = filter_.counted or (not more and cursor == Cursor())
-        return Page(found, total, exact, Cursor(last.priority, last.id) if more and last else None)
+        return Page(found, total, exact, place(last) if more and last else None)
 
     def _matches(self, filter_: JobFilter, job: Job) -> bool:
         if filter_.matches(job):
@@ -251,6 +254,14 @@ class JobLists(Lookups):
     def _small(self, filter_: JobFilter) -> list[ListPlace] | None:
         """The places of all that match a filter by a small batch, a rare tag or a worker's running jobs, in list
         order; None where no index helps. Places, and not the jobs: these may be large, and one page is shown."""
+        ids = self._small_ids(filter_)
+        if ids is None:
+            return None
+        jobs = (self.job_in_short(id_) for id_ in ids)
+        return sorted((job.priority, -job.id) for job in jobs if job is not None and self._matches(filter_, job))
+
+    def _small_ids(self, filter_: JobFilter) -> list[int] | None:
+        """All that may match such a filter."""
         if filter_.batch is not None:
             found = self._ask.rows(sql.IDS_OF_BATCH, (filter_.batch, lists.SMALL + 1))
         elif filter_.tag is not None:
@@ -259,11 +270,7 @@ class JobLists(Lookups):
             found = self._ask.rows(sql.RUNNING_ON, (filter_.worker, lists.SMALL + 1))
         else:
             return None
-        ids = [row[0] for row in found]
-        if len(ids) > lists.SMALL:
-            return None
-        jobs = (self.job_in_short(id_) for id_ in ids)
-        return sorted((job.priority, -job.id) for job in jobs if job is not None and self._matches(filter_, job))
+        return [row[0] for row in found] if len(found) <= lists.SMALL else None
 
     def jobs_by_id(self, filter_: JobFilter, *, after: int, limit: int) -> tuple[list[Job], int | None]:
         with self._ask.moment():
@@ -286,7 +293,7 @@ class JobLists(Lookups):
         size = 0
         for _, job in self._each_in_short(behind):
             if self._matches(filter_, job):
-                size += _written(job)
+                size += written(job)
                 if found and (len(found) == limit or size > PAGE_BYTES):
                     return found, after
                 found.append(job)
@@ -303,7 +310,7 @@ class JobLists(Lookups):
             rows_ = self._ask.rows(statement, asked if batch is None else (batch, *asked))
             for job in map(rows.job, rows_):
                 if self._matches(filter_, job):
-                    size += _written(job)
+                    size += written(job)
                     if found and (len(found) == limit or size > PAGE_BYTES):
                         return found, after
                     found.append(job)
@@ -320,7 +327,7 @@ class JobLists(Lookups):
         for _, id_ in rest[:limit]:
             job = self.job(-id_)
             assert job is not None, "all of a page is of one moment"
-            size += _written(job)
+            size += written(job)
             if jobs and size > PAGE_BYTES:
                 break
             jobs.append(job)
@@ -339,7 +346,7 @@ def _is_of(filter_: JobFilter, status: str, type_: str, priority: int) -> bool:
     )
 
 
-def _written(job: Job) -> int:
+def written(job: Job) -> int:
     """How many characters of a job in a list are of others' making."""
     return sum(
         len(text or "")

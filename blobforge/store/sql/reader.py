@@ -28,7 +28,6 @@ from blobforge.store.sql import rows, sql
 from blobforge.store.sql.batches import BatchLookups
 from blobforge.store.sql.canaries import CanaryLookups
 from blobforge.store.sql.insights import Insights
-from blobforge.store.sql.joblists import JobLists
 from blobforge.store.sql.kin import KinLookups
 from blobforge.store.sql.oldest import deferred, oldest_pending
 from blobforge.store.sql.operations import operation
@@ -36,6 +35,7 @@ from blobforge.store.sql.outputs import OutputLookups
 from blobforge.store.sql.roster import Roster
 from blobforge.store.sql.running import Queries, Row
 from blobforge.store.sql.searches import SearchLookups
+from blobforge.store.sql.sortedlists import SortedLists
 from blobforge.store.sql.superseded import SupersededLookups
 from blobforge.store.sql.typesettings import TypeLookups
 from blobforge.store.sql.webhooks import WebhookLookups
@@ -44,7 +44,7 @@ from blobforge.worker import WorkerStatus
 RATE_MINUTES = 10
 
 
-class SqlReader(JobLists):
+class SqlReader(SortedLists):
     """The Reader of `store/reading.py`. Owns its read-only connection."""
 
     def __init__(self, ask: Queries) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from typing import Final
 
+from blobforge.store.sorting import LARGE
 from blobforge.store.tallies import MOST_COUNTED
 
 JOB_COLUMNS: Final = (
@@ -650,6 +651,37 @@ CONVERTERS_OF_TYPE: Final = """
      GROUP BY made_by ORDER BY 2 DESC, made_by LIMIT ?"""
 CONVERTER_COUNTS: Final = f"""
     SELECT made_by, status, type, priority, n FROM converter_counts WHERE n > 0 AND {_ORDINARY}"""
+
+
+def _upwards(statement: str) -> str:
+    """The same range, the oldest first."""
+    return statement.replace("ORDER BY id DESC", "ORDER BY id")
+
+
+STRATUM_UP: Final = _upwards(STRATUM)
+OF_FAILURE_UP: Final = _upwards(OF_FAILURE)
+OF_WORKER_UP: Final = _upwards(OF_WORKER)
+OF_CONVERTER_UP: Final = _upwards(OF_CONVERTER)
+OF_COMPARED_UP: Final = _upwards(OF_COMPARED)
+
+# --- lists in another order: all jobs that have a key of it, from a key and an id on
+
+
+def _by_key(index: str, key: str, which: str) -> tuple[str, str]:
+    """By that key and then by id: the lowest first, and the highest first."""
+    found = f"SELECT {JOB_COLUMNS} FROM jobs INDEXED BY {index} WHERE {which}"
+    return (
+        f"{found} AND {key} >= ?1 AND ({key} > ?1 OR id > ?2) ORDER BY {key}, id",
+        f"{found} AND {key} <= ?1 AND ({key} < ?1 OR id < ?2) ORDER BY {key} DESC, id DESC",
+    )
+
+
+BY_ID_UP: Final = f"SELECT {JOB_COLUMNS} FROM jobs WHERE id < ? AND id > ? ORDER BY id"
+BY_ID_DOWN: Final = f"{BY_ID_UP} DESC"
+BY_END_UP, BY_END_DOWN = _by_key("jobs_ended", "completed_at", "status = ?3")
+BY_DURATION_UP, BY_DURATION_DOWN = _by_key("jobs_by_duration", "completed_at - started_at", "status = 'completed'")
+_, BY_SIZE_DOWN = _by_key("jobs_by_size", "source_size", f"source_size >= {LARGE}")
+_, BY_TRIES_DOWN = _by_key("jobs_by_tries", "attempts", "attempts > 1")
 IDS_OF_TAG: Final = "SELECT job_id FROM job_tags WHERE tag = ? LIMIT ?"
 
 # --- the index of texts

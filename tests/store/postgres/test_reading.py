@@ -184,6 +184,15 @@ PLANS: list[tuple[str, tuple[Any, ...], str]] = [
     (sql.NOT_INDEXED, (7, 9), "jobs_pkey"),
     (sql.TEXTS_TO_INDEX, (9,), "jobs_pkey"),
     (sql.RUNNING_BY_WORKER, ('["w"]', 9), "jobs_running"),
+    (sql.STRATUM_UP, ("dead", "pdf", 3, NEWEST, 0), "jobs_listed"),
+    (sql.OF_CONVERTER_UP, ("m 1", "completed", "pdf", 3, NEWEST, 0), "jobs_by_converter"),
+    (sql.BY_ID_DOWN, (NEWEST, 0), "jobs_pkey"),
+    (sql.BY_END_UP, (0, 0, "completed"), "jobs_ended"),
+    (sql.BY_END_DOWN, (NEWEST, NEWEST, "dead"), "jobs_ended"),
+    (sql.BY_DURATION_UP, (0, 0), "jobs_by_duration"),
+    (sql.BY_DURATION_DOWN, (NEWEST, NEWEST), "jobs_by_duration"),
+    (sql.BY_SIZE_DOWN, (NEWEST, NEWEST), "jobs_by_size"),
+    (sql.BY_TRIES_DOWN, (99, NEWEST), "jobs_by_tries"),
 ]
 _FLOORS = f'[{{"c0": "pdf", "c1": 0, "c2": 0, "c3": 0, "c4": {MANY + 1}, "c5": 0, "c6": 0}}]'
 _ONE = '[{"c0": "pdf", "c1": 0, "c2": 1}]'
