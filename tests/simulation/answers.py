@@ -19,6 +19,7 @@ from tests.simulation.oracle import SLACK, Oracle
 EXPECTED = {200, 201, 204, 404, 409, 403, 429, 503}
 LOOK = 5.5  # seconds that an object store may hold up what looks into it: its deadline is five
 LOOKS = ("complete", "submit")  # what looks into it first
+WRITES = ("claim", "beat", "complete", "fail", "release", "register")  # what a worker has written
 HEARD_WITHIN = 3.0  # seconds, of what another server has written
 NEXT = {"complete": "completed", "fail": "failed", "release": "released"}
 
@@ -63,7 +64,7 @@ class Answers:
         token, and nothing waits by it; one that nobody has deleted is good."""
         at = self._history.revoked.get(ask.token, math.inf) if ask.token is not None else math.inf
         since = trio.current_time() - max(at, ask.sent_at)
-        late = since > SLACK
+        late = since > SLACK or ask.sent_at > at
         if answer.status == 401:
             if ask.token not in self._history.revoking:
                 self._broken("a credential is good until it is revoked", f"{ask.verb} by token {ask.token}")
@@ -74,6 +75,10 @@ class Answers:
         empty = ask.verb == "claim" and answer.ok and answer.body.get("job") is None and not answer.body.get("jobs")
         if late and answer.ok and not (empty and (since <= self._heard_within or (self._heard_within and not calm))):
             self._broken("a revoked credential gets nothing", f"{ask.verb} {ask.body}, deleted at {at:.3f}")
+        # Whatever each server knows: what is written is decided in the order of commits.
+        gone_at, _ = self._oracle.token_gone.get(ask.token, (math.inf, 0)) if ask.token is not None else (math.inf, 0)
+        if answer.ok and ask.verb in WRITES and not empty and ask.sent_at > gone_at:
+            self._broken("a revoked credential gets nothing", f"{ask.verb} {ask.body}, gone at {gone_at:.3f}")
         return False
 
     def _in_time(self, ask: Ask, answer: Answer, calm: bool) -> None:
@@ -124,6 +129,11 @@ class Answers:
             holders = self._history.delivered[place]
             holders.add(ask.identity)
             self._history.given_at.setdefault((ask.identity, place), trio.current_time())
+            if (
+                ask.token in self._oracle.token_gone
+                and self._oracle.begun_by[place] >= self._oracle.token_gone[ask.token][1]
+            ):
+                self._broken("a revoked credential gets nothing", f"{name}, in or after the commit that revoked it")
             if len(holders) > 1:
                 self._broken("a lease belongs to one attempt", f"{name} was given to {sorted(holders)}")
             self._once(ask, place)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -119,6 +120,7 @@ class Limits:
     retry_backoff_max: float
     max_losses: int
     max_releases: int
+    kept: Mapping[str, float] = field(default_factory=dict)  # status -> how long a job that ended so is kept
 
 
 class Oracle:
@@ -140,6 +142,9 @@ class Oracle:
         self.restarts = 0
         self.failed_in: dict[int, int] = {}  # during which run of the server
         self.types = TypeRules()
+        self.commits = 0
+        self.begun_by: dict[tuple[int, int], int] = {}  # by which commit each attempt was
+        self.token_gone: dict[int, tuple[float, int]] = {}  # when, and by which commit, each that is revoked was
         self._history = history
         self._database: Database | None = None
         self._version = -1
@@ -177,7 +182,12 @@ class Oracle:
         self._version = version
         was, self.now = self.now, self._look()
         self._time = self._database.time(0)
+        self.commits += 1
         self._compare(was, self.now)
+        if self._history.revoking - self.token_gone.keys():
+            there = {token for (token,) in self._database.probe.rows("tokens", "id")}
+            for token in sorted(self._history.revoking - there):
+                self.token_gone.setdefault(token, (trio.current_time(), self.commits))
 
     def _look(self) -> Look:
         assert self._database is not None
@@ -217,9 +227,9 @@ class Oracle:
     # --- from one commit to the next
 
     def _compare(self, was: Look, now: Look) -> None:
-        for job_id in was.jobs.keys() - now.jobs.keys():
+        for job_id in sorted(was.jobs.keys() - now.jobs.keys()):
             if job_id not in self._history.deleted:
-                self._broken("a job is lost never", f"job {job_id} is gone")
+                self._pruned(was.jobs[job_id])
             self._history.say(f"  job {job_id} is gone")
         for job in now.jobs.values():
             before = was.jobs.get(job.id)
@@ -243,6 +253,17 @@ class Oracle:
         self._types(was, now)
         self._turns(was, now)
         self._batches(was, now)
+
+    def _pruned(self, job: Job) -> None:
+        """A job that is gone, though it was not to be deleted: it has been kept for long enough."""
+        kept, over = self.limits.kept.get(job.status), trio.current_time() - self.since[job.id][0]
+        if kept is None:
+            self._broken("a job is lost never", f"job {job.id} is gone")
+        elif over < kept - SLACK:
+            self._broken(
+                "what has ended is kept as long as is said", f"job {job.id} is gone after {over:.3f} s of {kept}"
+            )
+        self._history.deleted.add(job.id)
 
     def _batches(self, was: Look, now: Look) -> None:
         """A batch has ended where it is closed and all of its jobs have; and is told to have once for each time."""
@@ -447,6 +468,7 @@ class Oracle:
         self._history.say(f"  attempt {name} begun by {attempt.worker}")
         key = (attempt.job, attempt.number)
         self.began[key], self.began_in[key] = trio.current_time(), self.restarts
+        self.begun_by[key] = self.commits
         if self._leases.setdefault(attempt.lease, (attempt.job, attempt.number)) != (attempt.job, attempt.number):
             self._broken("a lease belongs to one attempt", f"{name} has the lease of {self._leases[attempt.lease]}")
         job, holders = (

@@ -39,9 +39,11 @@ class Submitter:
         times: Mapping[str, str] | None = None,
         group: str | None = None,
         batched: bool = False,
+        sound: bool = False,
     ) -> None:
         """`times`: before which its job is not to be started, and at which it expires. `batched`: it comes to the
-        batch, if there is one."""
+        batch, if there is one. `sound`: the document is good, and is there."""
+        self._sound = sound
         self._batched = batched
         self._dice = dice
         self._group = group
@@ -57,9 +59,9 @@ class Submitter:
         dice = self._dice
         content = f"document {number} {dice.random()}".encode()
         source = hashlib.sha256(content).hexdigest()
-        self._history.documents[source] = dice.choice(NATURES)
+        self._history.documents[source] = GOOD if self._sound else dice.choice(NATURES)
         self._history.contents[source] = content
-        uploads = dice.choice(("before", "behind", "behind", "late", "never"))
+        uploads = "before" if self._sound else dice.choice(("before", "behind", "behind", "late", "never"))
         if uploads == "before":
             await self.upload(source)
         answer = await self.submit(source, number)
@@ -246,7 +248,8 @@ class Dispatcher:
 
 
 class Revoker:
-    """Gives one worker a token after the other, and deletes each: while it waits, works, is silent, or crashed."""
+    """Gives one worker a token after the other, and deletes each: while it waits, works, is silent, or crashed. It
+    has a worker of each token itself, which does no work, and speaks by it in the moment in which it is deleted."""
 
     def __init__(self, dice: random.Random, *, network: Network, history: History, worker: Worker) -> None:
         self._dice = dice
@@ -258,9 +261,35 @@ class Revoker:
         while True:
             self._worker.token = await self._made()
             await trio.sleep(self._dice.uniform(0.0, 40.0))
-            await self._delete(self._worker.token)
+            token = self._worker.token
+            await self._register(token)
+            await self._look(token, 3)
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(self._delete, token)
+                await trio.sleep(self._dice.uniform(0.0, 1.0))  # in which the other servers hear of it
+                await self._beat(token)
+            await self._look(token, 2)
+            await self._beat(token)
             # Until it has another, it goes on with this one.
             await trio.sleep(self._dice.choice((0.0, self._dice.uniform(0.0, 40.0))))
+
+    def _own(self, token: Token) -> str:
+        return f"{self._worker.name}-{token.id}"
+
+    async def _register(self, token: Token) -> None:
+        body = {"id": self._own(token), "type": "nothing"}
+        await self._network.call(
+            self._dice, "register", self._own(token), "POST", "/api/workers/register", body, token=token
+        )
+
+    async def _beat(self, token: Token) -> None:
+        path = f"/api/workers/{self._own(token)}/heartbeat"
+        await self._network.call(self._dice, "beat", self._own(token), "POST", path, {"jobs": []}, token=token)
+
+    async def _look(self, token: Token, times: int) -> None:
+        """Each time at any of the servers."""
+        for _ in range(times):
+            await self._network.call(self._dice, "look", token.id, "GET", "/api/auth/me", token=token)
 
     async def _made(self) -> Token:
         while True:

@@ -11,6 +11,7 @@ import sys
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Protocol
 
@@ -22,13 +23,13 @@ from blobforge.objects.local import LocalStore
 from tests.fixtures.engines import ENGINES
 from tests.simulation import chaos
 from tests.simulation.answers import Answers
-from tests.simulation.chaos import Chaos
+from tests.simulation.chaos import KINDS, Chaos
 from tests.simulation.clock import WallClock, determined, dice
 from tests.simulation.faults import Weather
 from tests.simulation.history import History, Violation
 from tests.simulation.machine import Machine, template
 from tests.simulation.network import Asked, Network
-from tests.simulation.oracle import Limits, Oracle
+from tests.simulation.oracle import ENDED, Limits, Oracle
 from tests.simulation.people import GROUPS, REQUIRES, Clerk, Dispatcher, Operator, Revoker, Submitter
 from tests.simulation.watch import Watch, Watched
 from tests.simulation.workers import Habits, Worker
@@ -64,6 +65,7 @@ class OnStage(Asked, Watched, chaos.Server, Protocol):
 
 class Play:
     command, engine = "tests.simulation.play", "disk"
+    revoking = 0.4  # of the plays in which tokens are revoked
     # What the server may log as an error: each is a fault that the play itself has made.
     expected_errors = frozenset({"cannot commit"})
 
@@ -73,7 +75,11 @@ class Play:
         self.history = History()
         self._weather = Weather()
         self._clock = WallClock()
+        kept = self._kept_for(dice(seed, "kept"))
+        self._limits = replace(LIMITS, kept=kept)
         self._settings = SETTINGS | {"breaker": 2 if dice(seed, "breaker").random() < 0.7 else 0}
+        self._settings |= {f"retention_{status}": seconds for status, seconds in kept.items()}
+        self._settings["retention_objects"] = bool(kept) and dice(seed, "kept objects").random() < 0.5
         self._build(folder, engine)
         self._cast = dice(seed, "cast")
         self._submitting = 0
@@ -83,8 +89,15 @@ class Play:
         self._in_groups = dice(seed, "groups").random() < 0.5
         self._batched = dice(seed, "batches").random() < 0.5
 
+    @staticmethod
+    def _kept_for(who: random.Random) -> dict[str, float]:
+        """Which jobs that have ended are kept for how long (s); all others are for ever."""
+        if who.random() >= 0.25:
+            return {}
+        return {status: who.choice((1.0, 30.0)) for status in ENDED if who.random() < 0.6}
+
     def _build(self, folder: Path, engine: str) -> None:
-        self._oracle = Oracle(self.history, LIMITS)
+        self._oracle = Oracle(self.history, self._limits)
         machine = Machine(
             folder,
             self._settings,
@@ -148,7 +161,7 @@ class Play:
                 if limits:
                     trouble.start_soon(dispatcher.run)
                 revoker = dice(self._seed, "revoker")
-                if revoker.random() < 0.4:
+                if revoker.random() < self.revoking:
                     worker = revoker.choice(workers)
                     by = Revoker(revoker, network=self._network, history=self.history, worker=worker)
                     trouble.start_soon(by.run)
@@ -214,8 +227,18 @@ class Play:
         )
 
     def _chaos(self) -> Chaos:
-        who = dice(self._seed, "chaos")
-        return Chaos(who, servers=self._servers, weather=self._weather, clock=self._clock, history=self.history)
+        return Chaos(
+            dice(self._seed, "chaos"),
+            servers=self._servers,
+            weather=self._weather,
+            clock=self._clock,
+            history=self.history,
+            kinds=self._kinds(KINDS),
+        )
+
+    def _kinds(self, kinds: Sequence[str]) -> Sequence[str]:
+        """Where jobs are pruned nobody sets the clock: it is believed when a server starts."""
+        return tuple(kind for kind in kinds if kind != "clock") if self._limits.kept else kinds
 
     async def _end(self, workers: list[Worker], operator: Operator, dispatcher: Dispatcher) -> None:
         """Faults off. Now everything drains."""

@@ -23,19 +23,24 @@ from tests.simulation.clock import dice
 from tests.simulation.listeners import Listener, agree
 from tests.simulation.network import Network
 from tests.simulation.oracle import Oracle
-from tests.simulation.play import LIMITS, OnStage, Play, run, stage
+from tests.simulation.people import Submitter
+from tests.simulation.play import OnStage, Play, run, stage
+from tests.simulation.replay import KEPT, KEPT_MS, PRUNED_EACH, SeenLog
 from tests.simulation.servers import Server
 from tests.simulation.shared import SharedDatabase
 from tests.simulation.standstill import prepare
 from tests.simulation.watch import Watch
+from tests.simulation.workers import Habits
 from web.presence import TELL
 
 PATIENCE = 15.0  # seconds: who is not answered asks again, and maybe another one
 LISTENERS = 3
+TARDY, SLOW = "tardy", "slow"
 
 
 class SeveralPlay(Play):
     command, engine = "tests.simulation.several", "postgres"
+    revoking = 0.8
     expected_errors = Play.expected_errors | {
         "cannot read",
         f"cannot {FOLLOW}",
@@ -49,14 +54,22 @@ class SeveralPlay(Play):
         self._left.enter_context(mock.patch.object(connection, "FINDING_OUT", 0.0))
         self._database = SharedDatabase(shared_cluster())
         self._left.callback(self._database.close)
-        self._oracle = Oracle(self.history, LIMITS, beside_others=True)
+        pruned = dice(self._seed, "pruned").random() < 0.7
+        if pruned:
+            for name, much in (("KEPT", KEPT), ("KEPT_MS", KEPT_MS), ("_PRUNED_EACH", PRUNED_EACH)):
+                self._left.enter_context(mock.patch.object(connection, name, much))
+        self._oracle = Oracle(self.history, self._limits, beside_others=True)
+        self._log = SeenLog(self.history, self._oracle, pruned=pruned)
         count = dice(self._seed, "servers").choice((2, 3, 3))
         self._sharing = [self._server(number, folder) for number in range(1, count + 1)]
         self._servers: Sequence[OnStage] = self._sharing
         answers = Answers(self.history, self._oracle, beside_others=True)
         self._network = Network(self._servers, self._weather, self.history, answers, patience=PATIENCE)
         self._watch = Watch(self.history, self._oracle, self._servers, self._weather, self._clock)
-        self._listeners = [Listener(dice(self._seed, f"listener {n}"), self._sharing) for n in range(LISTENERS)]
+        self._listeners = [
+            Listener(dice(self._seed, f"listener {n}"), self._sharing, self._log, self.history)
+            for n in range(LISTENERS)
+        ]
 
     def _server(self, number: int, folder: Path) -> Server:
         return Server(
@@ -66,22 +79,38 @@ class SeveralPlay(Play):
             weather=self._weather,
             clock=self._clock,
             dice=dice(self._seed, f"server {number}"),
-            watcher=self._oracle,
+            watcher=self._log,
             history=self.history,
             nursery=self._nursery,
             database=self._database,
         )
 
+    def _be_late(self) -> None:
+        """A worker whose signs of life come so late that not every server has heard of them in time; also when the
+        faults are over."""
+        late = self._worker(TARDY, (SLOW,))
+        late.habits = Habits.late()
+        self._nursery.start_soon(late.run)
+        for number in (90, 91):
+            submitter = Submitter(
+                dice(self._seed, f"submitter {number}"),
+                network=self._network,
+                objects=self._objects,
+                history=self.history,
+                type_=SLOW,
+                sound=True,
+            )
+            self._nursery.start_soon(self._submit, submitter, number, 1.0)
+
     def _chaos(self) -> Chaos:
-        who = dice(self._seed, "chaos")
         return ChaosOfSeveral(
-            who,
+            dice(self._seed, "chaos"),
             servers=self._sharing,
             database=self._database,
             weather=self._weather,
             clock=self._clock,
             history=self.history,
-            kinds=OF_CLIENTS if self._undisturbed else KINDS + OF_SEVERAL,
+            kinds=self._kinds(OF_CLIENTS if self._undisturbed else KINDS + OF_SEVERAL),
         )
 
     @property
@@ -92,8 +121,10 @@ class SeveralPlay(Play):
     async def run(self) -> None:
         for listener in self._listeners:
             self._nursery.start_soon(listener.run)
+        if self._seed % 2 == 0:  # not by dice: of the few seeds in the suite, too
+            self._be_late()
         await super().run()
-        await agree(self._listeners, self._database.url, self.history)
+        await agree(self._listeners, self._log, self.history)
         for key, times in self.history.read.items():
             if times > 1 and self._undisturbed:
                 self.history.broken("a source is read once, and not by each server", f"{key}: {times} times")

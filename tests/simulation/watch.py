@@ -26,6 +26,7 @@ SOON_ELSEWHERE = 3.0  # what another server has written is looked for once a sec
 AT_ONCE = 1e-6
 CALM = 20.0  # seconds without a fault: what was tried again after one, every five seconds, is done
 SOURCE_LOOK = 70.0  # seconds between two looks for a source, at most, and some
+PRUNE_LOOK = 75.0  # the same, for what has been kept long enough
 
 
 class Watched(Protocol):
@@ -125,6 +126,9 @@ class Watch:
                     kept = self._servers[0].bytes_of(f"sources/{job.source}") is not None
                     if kept and min(now - since, there, calm) > SOURCE_LOOK:
                         self._broken("a source that is there is found", f"job {job.id}")
+                case _ if job.status in limits.kept:
+                    if min(now - since - limits.kept[job.status], calm) > PRUNE_LOOK + CALM:
+                        self._broken("what has been kept long enough goes", f"job {job.id}")
                 case _:
                     pass
 
@@ -179,5 +183,6 @@ class Watch:
             self._broken("outputs are fenced", f"{key} of job {job} does not hold what its attempt has put there")
 
     def drained(self) -> bool:
-        """Whether every job has ended."""
-        return all(job.status in ENDED for job in self._oracle.now.jobs.values())
+        """Whether every job has ended, and is gone where it is not to be kept."""
+        kept = self._oracle.limits.kept
+        return all(job.status in ENDED and job.status not in kept for job in self._oracle.now.jobs.values())

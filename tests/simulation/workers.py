@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import AsyncIterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import trio
@@ -43,10 +43,15 @@ class Habits:
     stale: float = 0.3  # speaks of a lease that it had
     keyless: float = 0.4  # claims that cannot be repeated
     impatient: float = 0.3  # goes away from a long poll
+    tardy: float = 0.0  # has a job for long, and says so each time just before its lease would end
 
     @classmethod
     def good(cls) -> Habits:
         return cls(0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0)
+
+    @classmethod
+    def late(cls) -> Habits:
+        return replace(cls.good(), tardy=1.0)
 
 
 @dataclass(eq=False)
@@ -87,6 +92,7 @@ class Worker:
         self._held: list[Held] = []
         self._old: list[Held] = []
         self._thawed_at = 0.0
+        self._heard_at = 0.0  # when it was last given a job, or heard with one
         self._count = 0
         self._instance = ""
         self._replaces: str | None = None  # what its disk has of the process before
@@ -151,6 +157,8 @@ class Worker:
                 # At any time, or just when the lease is about to end.
                 late = self._timeout - BEAT + self._dice.uniform(-2.0, 3.0)
                 await trio.sleep(self._dice.choice((self._dice.uniform(0.0, 1.5 * self._timeout), late)))
+            while self._held and self._chance(self.habits.tardy) and trio.current_time() < self._almost_over():
+                await trio.sleep_until(self._almost_over())
             named = list(self._held)
             if not named and self._chance(IDLE):
                 continue
@@ -166,8 +174,13 @@ class Worker:
             if answer.status == 404:
                 await self._register()
             elif answer.ok:
+                self._heard_at = trio.current_time()
                 for each in named:
                     each.abandoned = each.abandoned or each.job in answer.body["abandon"]
+
+    def _almost_over(self) -> float:
+        """A moment before the leases of what it has would end. Another server may not hear of it by then."""
+        return self._heard_at + self._timeout - self._dice.uniform(0.01, 0.8)
 
     # --- work
 
@@ -223,11 +236,14 @@ class Worker:
         if any(each.lease == held.lease for each in self._held):
             return None
         self._held.append(held)
+        self._heard_at = trio.current_time()
         return held
 
     async def _attempt(self, held: Held) -> None:
         nature = self._history.documents[held.source]
         await trio.sleep(self._dice.choice((0.1, self._dice.uniform(0.0, 10.0), self._dice.uniform(0.0, 60.0))))
+        if self._chance(self.habits.tardy):
+            await trio.sleep(self._dice.uniform(2.0, 4.0) * self._timeout)
         if self._old and self._chance(self.habits.stale):
             await self._speak_of_old(held.job)
         if nature == POISON or self._chance(self.habits.crash):
