@@ -90,7 +90,8 @@ class Submitter:
         if self._batched and self._history.batch is not None:
             body["batch"] = self._history.batch
         for _ in range(2 * TRIES):
-            answer = await self._network.call(dice, "submit", source, "POST", "/api/jobs", body, key=key)
+            sent = dict(body)  # it may come again, as it was
+            answer = await self._network.call(dice, "submit", source, "POST", "/api/jobs", sent, key=key)
             if answer is not None and answer.status == 409 and body.pop("batch", None) is not None:
                 key = f"{key} alone" if key is not None else None
                 continue
@@ -268,7 +269,8 @@ class Revoker:
                 nursery.start_soon(self._delete, token)
                 await trio.sleep(self._dice.uniform(0.0, 1.0))  # in which the other servers hear of it
                 await self._beat(token)
-            await self._look(token, 2)
+            await trio.sleep(0.01)
+            await self._look(token, 3)
             await self._beat(token)
             # Until it has another, it goes on with this one.
             await trio.sleep(self._dice.choice((0.0, self._dice.uniform(0.0, 40.0))))

@@ -63,6 +63,15 @@ def test_turns_are_numbered_without_gaps_and_their_time_never_goes_back(
     assert log_of(postgres, database) == [(1, "one", 1000, "a"), (2, "other", 1000, "b"), (3, "one", 1200, "c")]
 
 
+def test_time_goes_on_where_a_clock_was_set_back(postgres: Cluster, database: str, server: Server) -> None:
+    """So that what has been said since is told from what was said before."""
+    one, other = server("one"), server("other")
+    commits(one, 9000)
+    commits(other, 100)
+    commits(one, 200)
+    assert [at for _, _, at, _ in log_of(postgres, database)] == [9000, 9001, 9002]
+
+
 def test_a_transaction_is_two_round_trips(server: Server) -> None:
     turns = server("one")
     commits(turns, 1)
