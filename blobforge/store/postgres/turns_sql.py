@@ -32,10 +32,11 @@ RAISE_INCARNATION: Final = f"""
     ON CONFLICT (id) DO UPDATE SET incarnation = greatest(servers.incarnation + 1, {_NOW}) RETURNING incarnation"""
 FORGET_SERVER: Final = "DELETE FROM servers WHERE id = $1 AND incarnation = $2"
 
-# Where the clock has been set back (by more than a second: servers' clocks differ a little), time goes on by the least
-# that there is: a sign of life in one turn is told from that of another by when it was.
+# Where the clock has been set back (by more than a second: servers' clocks differ a little), time goes on by the
+# least that there is: a sign of life in one turn is told from that of another by when it was.
 TAKE_TURN: Final = """
-    UPDATE turn SET n = n + 1, at = greatest(at + (CASE WHEN at - $1 > 1000 THEN 1 ELSE 0 END), $1), wrote = n + 1, wrote_schema = $2,
+    UPDATE turn SET n = n + 1, at = greatest(at + (CASE WHEN at - $1 > 1000 THEN 1 ELSE 0 END), $1),
+        wrote = n + 1, wrote_schema = $2,
         older = CASE WHEN wrote = n AND wrote_schema >= $2 THEN older ELSE n END
      WHERE one = 1
     RETURNING n, at, oldest, job, CASE WHEN older > recounted OR recounted_schema < $2 THEN older END, settled,
