@@ -69,7 +69,7 @@ class NewJob(msgspec.Struct, frozen=True):
     expires_at: int | None = None  # likewise; one that is over is refused
     group: str | None = None  # whose job it is: within a priority groups take turns
     batch: int | None = None
-    then: tuple[Step, ...] = ()  # what is to follow it
+    then: tuple[Step, ...] | None = None  # what is to follow it; None: what is set for the types
 
 
 class Seen(StrEnum):

@@ -28,21 +28,22 @@ UNPROVEN: Final = "unproven/"
 
 class Join(msgspec.Struct, frozen=True, omit_defaults=True):
     """One more job, of this type with these options, when all jobs that the step has made of one result have ended;
-    its source is the manifest of their outputs (`stage.py`)."""
+    its source is the manifest of their outputs (`stage.py`). `then` is as that of a step."""
 
     type: str
     options: str | None = None
-    then: tuple[Step, ...] = ()
+    then: tuple[Step, ...] | None = None
 
 
 class Step(msgspec.Struct, frozen=True, omit_defaults=True):
     """Each output whose name `outputs` matches (`*` and `?`, which go over slashes, too, and `[...]`) becomes the
-    source of a job of this type with these options (canonical JSON), followed by `then`."""
+    source of a job of this type with these options (canonical JSON), followed by `then`. None: by what is set for
+    the type (`typechain.py`), and of a job that was submitted, which has all that follows it, by nothing."""
 
     type: str
     outputs: str = "*"
     options: str | None = None
-    then: tuple[Step, ...] = ()
+    then: tuple[Step, ...] | None = None
     join: Join | None = None
 
 
@@ -146,10 +147,10 @@ def wrong_steps(type_: str, options: str | None, then: Sequence[Step]) -> str | 
     return _wrong(((type_, options),), then)
 
 
-def _wrong(above: tuple[tuple[str, str | None], ...], then: Sequence[Step]) -> str | None:
+def _wrong(above: tuple[tuple[str, str | None], ...], then: Sequence[Step] | None) -> str | None:
     if then and len(above) > MOST_DEEP:
         return f"it is more than {MOST_DEEP} steps deep"
-    for step in then:
+    for step in then or ():
         if (step.type, step.options) in above:
             words = " -> ".join(type_ for type_, _ in (*above, (step.type, step.options)))
             return f"it goes in a circle: {words}, with the same options. End it, or give that step other options"
@@ -162,8 +163,8 @@ def _wrong(above: tuple[tuple[str, str | None], ...], then: Sequence[Step]) -> s
     return None
 
 
-def _all(then: Sequence[Step]) -> Iterator[Step | Join]:
-    for step in then:
+def _all(then: Sequence[Step] | None) -> Iterator[Step | Join]:
+    for step in then or ():
         yield step
         yield from _all(step.then)
         if step.join is not None:

@@ -14,6 +14,7 @@ import msgspec
 from msgspec import UNSET, UnsetType
 from msgspec.structs import replace
 
+from blobforge.chain import Step
 from blobforge.fairness import MOST_WEIGHTS, Weights
 from blobforge.job import RetryPolicy
 from blobforge.refusals import Refusal, RefusalCode
@@ -28,7 +29,8 @@ class TypeSettings(msgspec.Struct, frozen=True):
     failures in a row pause the type (`breaker`; 0: none do). `own_fault`: a document that two sound workers have
     failed the same way is dead at once. `quarantine`: whether machines are judged by what they fail of it. A job that
     has been ready for longer than `urgent_after` is urgent. `made_by`: these are comparisons of a canary
-    (`canary.py`), for workers of that converter alone."""
+    (`canary.py`), for workers of that converter alone. `then_steps`: what follows its jobs (`typechain.py`), as
+    JSON."""
 
     paused_at: int | None = None
     paused_by: str | None = None
@@ -45,6 +47,12 @@ class TypeSettings(msgspec.Struct, frozen=True):
     own_fault: bool | None = None
     quarantine: bool | None = None
     made_by: str | None = None
+    then_steps: str | None = None
+
+    @property
+    def then(self) -> tuple[Step, ...]:
+        """What follows jobs of which nothing else is said."""
+        return _steps(self.then_steps) if self.then_steps is not None else ()
 
     @property
     def weights(self) -> Weights:
@@ -70,6 +78,11 @@ def _weights(text: str) -> Weights:
     return msgspec.json.decode(text, type=dict[str, int])
 
 
+@lru_cache(maxsize=256)
+def _steps(text: str) -> tuple[Step, ...]:
+    return msgspec.json.decode(text, type=tuple[Step, ...])
+
+
 def _weighed(before: Weights, changes: Weights | None) -> dict[str, int]:
     """The weights that are not 1 after a change; None: all are."""
     return {group: n for group, n in {**before, **changes}.items() if n != 1} if changes is not None else {}
@@ -85,10 +98,11 @@ SIMPLE: Final = (
 
 class SettingsByType(dict[str, TypeSettings]):
     """What is set for types; those for which nothing is are not there. `comparisons`: the types of comparisons, by
-    the converter of the workers that they are for."""
+    the converter of the workers that they are for. `then`: what follows jobs of a type, where that is set."""
 
     def __init__(self, settings: Mapping[str, TypeSettings]) -> None:
         super().__init__(settings)
+        self.then = {type_: each.then for type_, each in settings.items() if each.then_steps is not None}
         self.comparisons: dict[str, tuple[str, ...]] = {}
         for type_, each in settings.items():
             if each.made_by is not None:
@@ -114,6 +128,7 @@ class TypeChanges(msgspec.Struct, frozen=True):
     urgent_after: int | UnsetType | None = UNSET
     own_fault: bool | UnsetType | None = UNSET
     quarantine: bool | UnsetType | None = UNSET
+    then: tuple[Step, ...] | UnsetType | None = UNSET
     weights: dict[str, int] | UnsetType | None = UNSET  # of these groups; the others keep theirs. 1: as if not set
 
 
@@ -151,6 +166,9 @@ def changed(before: TypeSettings, changes: TypeChanges, *, by: str, now: int) ->
     for name in SIMPLE:
         if (value := getattr(changes, name)) is not UNSET:
             after = replace(after, **{name: value})
+    if changes.then is not UNSET:
+        steps = msgspec.json.encode(changes.then).decode() if changes.then else None
+        after = replace(after, then_steps=steps)
     if changes.weights is not UNSET:
         weights = _weighed(before.weights, changes.weights)
         if len(weights) > MOST_WEIGHTS:

@@ -15,7 +15,7 @@ from actors.effects import wide
 from actors.effects.avoidance import kept_from
 from actors.effects.causes import UPLOAD_CAUSE, blamed
 from actors.effects.descent import descend
-from actors.effects.joining import join_ended, name_of, stop
+from actors.effects.joining import join_ended, stop
 from actors.effects.times import ready_or_waits
 from actors.effects.transaction import Transaction
 from actors.messages import ChildSourceRead, Complete, ObjectSeen, Seen, SourceSettledFor, StartChildren
@@ -48,7 +48,7 @@ from blobforge.job import MOST_BATCHES, Job, JobStatus, tagged
 from blobforge.objects.keys import named_output_key, output_of, prefix_of
 from blobforge.operation import Operation, OperationState
 from blobforge.outputs import MOST as MOST_OUTPUTS
-from blobforge.outputs import Output
+from blobforge.outputs import Output, name_of
 from blobforge.refusals import Refusal, RefusalCode
 from blobforge.store.turns import with_turn
 
@@ -181,7 +181,8 @@ def _start_one(
             return False
     proven = link.sha256 is not None
     depth = parent.chain.depth + 1 if parent.chain is not None else 1
-    place = ChainPlace(step.then, parent.id, root, depth, link.key, link.version, proven, joined=joined)
+    then = step.then or ()
+    place = ChainPlace(then, parent.id, root, depth, link.key, link.version, proven, joined=joined)
     child = descend(
         tx,
         parent,

@@ -20,6 +20,7 @@ from blobforge.jobtype import NOTHING_SET, TypeRoom, TypeSettings
 from blobforge.options import LineGroup, QueueLine
 from blobforge.refusals import Refusal, RefusalCode
 from blobforge.store.claim_order import place
+from blobforge.typechain import wrong_for_type
 from blobforge.webhook import type_paused, type_resumed
 
 
@@ -30,6 +31,8 @@ def change(tx: Transaction, message: ChangeType) -> TypeChanged | Refusal:
     after = jobtype.changed(before, message.changes, by=message.by, now=tx.now)
     if isinstance(after, Refusal) or after == before:
         return after if isinstance(after, Refusal) else TypeChanged(type_, after)
+    if after.then_steps != before.then_steps and (wrong := _wrong_chain(tx, type_, after)) is not None:
+        return Refusal(RefusalCode.INVALID, f"then: {wrong}.", field="then")
     known = [each for each in tx.store.types.all() if not is_comparison(each)]
     if type_ not in known and not tx.store.knows_type(type_) and len(known) >= tx.rules.max_types:
         return Refusal(
@@ -50,6 +53,11 @@ def change(tx: Transaction, message: ChangeType) -> TypeChanged | Refusal:
     if _of_type(tx, type_):
         tx.facts.append(ComparisonsBegun((type_,)))  # some may be given now that could not be
     return TypeChanged(type_, after)
+
+
+def _wrong_chain(tx: Transaction, type_: str, after: TypeSettings) -> str | None:
+    """Why jobs of some type could not be submitted, with what would be set for this one."""
+    return wrong_for_type({**tx.store.types.all().then, type_: after.then}) if after.then else None
 
 
 def rooms(tx: Transaction, types: tuple[str, ...]) -> dict[str, TypeRoom]:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-import msgspec
 from msgspec.structs import replace
 
 from actors.effects.descent import descend
@@ -17,8 +16,8 @@ from blobforge.batch import ENDED
 from blobforge.chain import MOST_IN_FAMILY, ChainPlace, Join, Kin, join_step, source_path
 from blobforge.events import JobUpdated, ManifestMade
 from blobforge.job import Job, JobStatus
-from blobforge.objects.keys import OUTPUT_NAME, accepted_key, name_in, named_output_key, prefix_of
-from blobforge.outputs import wrong_name
+from blobforge.objects.keys import accepted_key, name_in, named_output_key, prefix_of
+from blobforge.outputs import name_of
 from blobforge.refusals import Refusal
 from blobforge.stage import FORMAT, MOST_INPUTS, Input, Missing, StageManifest, written
 
@@ -87,7 +86,7 @@ def _join(tx: Transaction, parent: Job, join: Join, stage: StageKey) -> None:
         source_hash=source_hash,
         source_path=source_path(parent.source_path, "manifest.json", several=True),
         source_size=len(text.encode()),
-        place=ChainPlace(join.then, parent.id, root, parent.chain.depth + 2, joins=True),
+        place=ChainPlace(join.then or (), parent.id, root, parent.chain.depth + 2, joins=True),
     )
     if isinstance(job, Refusal):
         stop(tx, parent, f"{nothing}{job.detail}")
@@ -155,17 +154,6 @@ def _outputs(tx: Transaction, job: Job, name: str) -> list[Input]:
             record.version,
         )
     ]
-
-
-def name_of(result: str | None) -> str:
-    """The name of a job's one output, as the result that its worker sent has it."""
-    try:
-        said = msgspec.json.decode(result) if result is not None else None
-    except msgspec.DecodeError:  # a number beyond all bounds
-        said = None
-    name = said.get("filename") if isinstance(said, dict) else None
-    last = name.replace("\\", "/").rpartition("/")[2] if isinstance(name, str) else OUTPUT_NAME
-    return last if wrong_name(last) is None else OUTPUT_NAME
 
 
 def stop(tx: Transaction, parent: Job, said: str | None) -> None:

@@ -27,7 +27,7 @@ from actors.messages import (
 )
 from actors.works import A_TURN
 from blobforge import life
-from blobforge.chain import ChainPlace
+from blobforge.chain import ChainPlace, Step
 from blobforge.events import JobCreated, JobFailed, JobUpdated, SourceAwaited, SourceSettled
 from blobforge.job import MOST_PATHS, Job, JobStatus, tagged
 from blobforge.objects.keys import source_key
@@ -35,6 +35,7 @@ from blobforge.options import Lane
 from blobforge.refusals import Refusal, RefusalCode
 from blobforge.requirements import words
 from blobforge.store.turns import give_up_turn, with_turn
+from blobforge.typechain import followed_by
 
 
 def submit(tx: Transaction, message: Submit) -> Submitted | Refusal:
@@ -44,6 +45,9 @@ def submit(tx: Transaction, message: Submit) -> Submitted | Refusal:
     if isinstance(source, Refusal):
         return source
     existing = tx.store.same_job(new.source_hash, new.type, new.options)
+    then = _followed_by(tx, new) if existing is None or new.then is not None else ()
+    if isinstance(then, Refusal):
+        return then
     if existing is None and (refusal := one_type_too_many(tx, new.type)) is not None:
         return refusal
     # Of a job that came of an output, that is the source, whatever is stored under its hash.
@@ -77,17 +81,30 @@ def submit(tx: Transaction, message: Submit) -> Submitted | Refusal:
         upload = vanished or (missing and existing.status is JobStatus.UPLOADING)
         asked = new.requires is not None or existing.requires is not None
         kept = words(existing.requires) if asked else None
-        ignored = _ignored(existing, new, anew=anew, now=tx.now)
+        ignored = _ignored(existing, new, then, anew=anew, now=tx.now)
         told = _told(new, batches)
         return Submitted(existing.id, True, existing.status, new.source_hash, upload, left_out, kept, ignored, told)
-    (job,) = tx.store.insert_jobs([with_turn(tx.store, _job(tx, new, lane, batches, ready=ready))])
+    (job,) = tx.store.insert_jobs([with_turn(tx.store, _job(tx, new, lane, batches, then, ready=ready))])
     _tell(tx, job)
     requires = words(job.requires) if job.requires is not None else None
     told = _told(new, batches)
     return Submitted(job.id, False, job.status, new.source_hash, missing, requires=requires, batches=told)
 
 
-def _ignored(job: Job, new: NewJob, *, anew: bool, now: int) -> tuple[str, ...]:
+def _followed_by(tx: Transaction, new: NewJob) -> tuple[Step, ...] | Refusal:
+    """All that is to follow the job, with what is set for types where the submission says nothing."""
+    by_type = tx.store.types.all().then
+    if not by_type:
+        return new.then or ()
+    found = followed_by(new.type, new.options, new.then, by_type)
+    if not isinstance(found, str):
+        return found
+    return Refusal(
+        RefusalCode.INVALID, f"then: with what is set for types, {found}. An empty `then` has none.", field="then"
+    )
+
+
+def _ignored(job: Job, new: NewJob, then: tuple[Step, ...], *, anew: bool, now: int) -> tuple[str, ...]:
     """The names of what this submission says, and the job, which was there, has otherwise: of what says when, where
     and in whose turn it is done. `anew`: it was brought back, with the times of this submission."""
     start = life.later(new.not_before, now=now)
@@ -95,7 +112,7 @@ def _ignored(job: Job, new: NewJob, *, anew: bool, now: int) -> tuple[str, ...]:
         "requires": new.requires not in (None, job.requires),
         "group": new.group not in (None, job.of_group),
         "not_before": not anew and start not in (None, job.start),
-        "then": bool(new.then) and (job.chain is None or job.chain.then != new.then),
+        "then": new.then is not None and (job.chain.then if job.chain is not None else ()) != then,
         "expires_at": not anew and new.expires_at not in (None, job.expires_at),
     }
     return tuple(name for name, other in said.items() if other)
@@ -127,7 +144,9 @@ def _name_again(tx: Transaction, job: Job, new: NewJob, batches: tuple[int, ...]
     return (*left_out, *no_room)
 
 
-def _job(tx: Transaction, new: NewJob, lane: Lane, batches: tuple[int, ...], *, ready: bool) -> Job:
+def _job(
+    tx: Transaction, new: NewJob, lane: Lane, batches: tuple[int, ...], then: tuple[Step, ...], *, ready: bool
+) -> Job:
     return Job(
         id=0,
         type=new.type,
@@ -149,7 +168,7 @@ def _job(tx: Transaction, new: NewJob, lane: Lane, batches: tuple[int, ...], *, 
         lane=lane,
         of_group=new.group,
         batches=batches,
-        chain=ChainPlace(new.then) if new.then else None,
+        chain=ChainPlace(then) if then else None,
     )
 
 

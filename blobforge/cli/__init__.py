@@ -27,6 +27,7 @@ _COMMANDS = {
     "operations": "blobforge.cli.operations:operations",
     "workers": "blobforge.cli.workers:workers",
     "types": "blobforge.cli.types:types",
+    "chains": "blobforge.cli.chains:chains",
     "canary": "blobforge.cli.canary:canary",
     "tokens": "blobforge.cli.tokens:tokens",
     "webhooks": "blobforge.cli.webhooks:webhooks",

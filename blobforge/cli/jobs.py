@@ -3,7 +3,6 @@ follow.py, what fetches their files in jobfiles.py."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -23,6 +22,7 @@ from blobforge.cli.common import CliError, CliSession, CommandGroup, pass_sessio
 from blobforge.cli.follow import logs, watch
 from blobforge.cli.jobfiles import download, outputs
 from blobforge.cli.selection import SORTS, chosen, each_page, job_filters, next_one, several_ids
+from blobforge.cli.steps import in_words
 
 if TYPE_CHECKING:
     from blobforge.client import AsyncClient, Attempt, Job, JobPage, JobWaiting
@@ -259,7 +259,7 @@ def _show_job(job: Job) -> None:
             ("group", job.group),
             ("batch", ", ".join(map(str, job.batches or [job.batch])) if job.batch is not None else None),
             ("came of", f"job {job.parent}" if job.parent is not None else None),
-            ("then", _steps(job.then) if job.then else None),
+            ("then", in_words(job.then) if job.then else None),
             ("stopped", job.then_stopped),
             ("still to start", f"{job.children_to_come:,} jobs" if job.children_to_come else None),
             ("worker", job.worker_id),
@@ -321,16 +321,6 @@ async def _children(job_id: int, client: AsyncClient) -> list[ChildJob]:
         if (cursor := page.next_cursor) is None:
             break
     return sorted(found, key=lambda each: each.joins)
-
-
-def _steps(then: Sequence[Mapping[str, Any]]) -> str:
-    """What follows, in one line: `ocr (pages/*.png) -> summary`."""
-    return ", ".join(
-        f"{each.get('type')} ({each.get('outputs', '*')})"
-        + (f" -> {_steps(each['then'])}" if each.get("then") else "")
-        + (f", joined by {_steps([each['join'] | {'outputs': 'all'}])}" if each.get("join") else "")
-        for each in then
-    )
 
 
 def _aside(job: Job) -> str | None:

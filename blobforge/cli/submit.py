@@ -17,6 +17,7 @@ from blobforge.cli import common, output, suggest
 from blobforge.cli.common import CliError, CliSession, pass_session, required, session_options, time_ahead
 from blobforge.cli.ingest.find import Candidate, RejectedPath, Selection, find, no_tags, tags_of_path
 from blobforge.cli.naming import callback_of, callback_options, named
+from blobforge.cli.steps import read_json, said_steps
 
 if TYPE_CHECKING:
     from blobforge.client import Job
@@ -46,41 +47,14 @@ def _option(_ctx: click.Context, _param: click.Parameter, pairs: Sequence[str]) 
     return options
 
 
-def _json(said: str) -> Any:
-    """JSON as it stands there, or @ and the file that has it."""
-    try:
-        return json.loads(Path(said[1:]).read_text() if said.startswith("@") else said)
-    except OSError as error:
-        raise click.BadParameter(f"{said[1:]}: {error.strerror}") from error
-    except ValueError as error:
-        raise click.BadParameter(f"this is no JSON: {error}") from error
-
-
 def _options(_ctx: click.Context, _param: click.Parameter, said: str | None) -> dict[str, Any]:
     """A JSON object, or @ and the file that has it."""
     if said is None:
         return {}
-    found = _json(said)
+    found = read_json(said)
     if not isinstance(found, dict):
         raise click.BadParameter('options are a JSON object, as {"dpi": 300}')
     return found
-
-
-def _then(_ctx: click.Context, _param: click.Parameter, said: Sequence[str]) -> list[dict[str, Any]]:
-    """Steps as TYPE or TYPE=PATTERN, each behind the one before; or all as JSON, or @ and the file that has it."""
-    if len(said) == 1 and said[0][:1] in ("@", "["):
-        found = _json(said[0])
-        if not isinstance(found, list):
-            raise click.BadParameter('steps are a JSON array, as [{"type": "summary", "outputs": "*.md"}]')
-        return found
-    then: list[dict[str, Any]] = []
-    for each in reversed(said):
-        type_, equals, outputs = each.partition("=")
-        if not type_ or (equals and not outputs) or each[:1] in ("@", "["):
-            raise click.BadParameter(f"{each!r} is not TYPE or TYPE=PATTERN; steps as JSON are given once")
-        step: dict[str, Any] = {"type": type_, "outputs": outputs or "*"}
-        then = [step | ({"then": then} if then else {})]
-    return then
 
 
 def _job_options(command: Any) -> Any:
@@ -151,9 +125,9 @@ def _job_options(command: Any) -> Any:
             "then",
             multiple=True,
             metavar="TYPE[=PATTERN]",
-            callback=_then,
+            callback=said_steps,
             help="What follows: a job of this type for each output that matches; repeated, one behind the other. Or "
-            "all steps as a JSON array, or @FILE with it.",
+            "all steps as a JSON array ('[]': none), or @FILE with it. Unless it is said: what is set for the type.",
         ),
         callback_options,
         click.option("--open", "stays_open", is_flag=True, help="Leave the batch open: more is to come to it."),

@@ -10,6 +10,7 @@ import click
 from blobforge.cli import common, output, suggest
 from blobforge.cli.common import CliSession, CommandGroup, pass_session, session_options
 from blobforge.cli.listing import print_list
+from blobforge.cli.steps import in_words, said_steps
 
 if TYPE_CHECKING:
     from blobforge.client import AsyncClient, TypeInfo
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
 _TYPE = click.argument("type_", metavar="TYPE", shell_complete=suggest.types)
 SETTINGS = (
     "max-attempts", "retry-backoff", "max-running", "rate", "worker-timeout", "weights", "breaker", "own-fault",
-    "quarantine", "urgent-after",
+    "quarantine", "urgent-after", "then",
 )  # fmt: skip
 
 
@@ -110,11 +111,16 @@ def show_type(session: CliSession, type_: str) -> None:
     help="A job that has been ready for so long is urgent (2h).",
 )
 @click.option(
+    "--then", multiple=True, metavar="TYPE[=PATTERN]", callback=said_steps,
+    help="What follows its jobs, where a submission says nothing of it, as for blobforge submit.",
+)  # fmt: skip
+@click.option("--no-then", is_flag=True, help="Nothing follows its jobs: as --unset then.")
+@click.option(
     "--unset", type=click.Choice(SETTINGS), multiple=True, help="As the server's settings say again. Repeatable."
 )
 @session_options
 @pass_session
-def set_type(session: CliSession, /, *, type_: str, unset: tuple[str, ...], **given: Any) -> None:
+def set_type(session: CliSession, /, *, type_: str, unset: tuple[str, ...], no_then: bool, **given: Any) -> None:
     """Set something for a type of jobs; what is not named stays as it is.
 
     \b
@@ -124,8 +130,10 @@ def set_type(session: CliSession, /, *, type_: str, unset: tuple[str, ...], **gi
       blobforge types set pdf --weight acme=4 --weight trial=1
       blobforge types set pdf --breaker 10 --own-fault
       blobforge types set pdf --urgent-after 2h
+      blobforge types set scan --then 'ocr=*.png' --then summary
       blobforge types set pdf --unset max-attempts
     """
+    unset = (*unset, "then") if no_then and "then" not in unset else unset
     if not unset and all(value is None for value in given.values()):
         raise click.UsageError("Say what to set, or what to --unset.")
     removed = [name.replace("-", "_") for name in unset]
@@ -196,6 +204,7 @@ def _show(session: CliSession, found: TypeInfo) -> None:
                 "weights",
                 ", ".join(f"{_group(group)}={n}" for group, n in sorted((found.weights or {}).items())) or None,
             ),
+            ("then", in_words(found.then) if found.then else None),
             ("rate", f"{found.rate.count} in {found.rate.seconds:g} s" if found.rate is not None else None),
             *((status, n) for status, n in sorted(found.jobs.items())),
         ]

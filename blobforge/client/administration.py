@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 from blobforge.client.connection import IN_BULK, flag_text, path_part, without_none
 from blobforge.client.types import (
@@ -208,6 +209,7 @@ class AdminEndpoints(WebhookEndpoints):
         urgent_after: float | None = None,
         own_fault: bool | None = None,
         quarantine: bool | None = None,
+        then: Sequence[Mapping[str, Any]] | None = None,
         unset: Sequence[str] = (),
     ) -> TypeInfo:
         """Set something for a type; what is named in `unset` is as the server's settings say again. `rate`: so many
@@ -215,7 +217,8 @@ class AdminEndpoints(WebhookEndpoints):
         `weights`: how much of the turns these groups get, where others have 1 ("": jobs without a group); `breaker`:
         so many failures in a row pause the type (0: none do); `own_fault`: a document that two sound workers have
         failed the same way is dead at once; `quarantine`: whether machines are for what they fail of the type;
-        `urgent_after`: a job that has been ready for so many seconds is urgent."""
+        `urgent_after`: a job that has been ready for so many seconds is urgent; `then`: the steps that follow its
+        jobs (`submit_job`), where a submission says nothing of it."""
         given = {"count": rate[0], "seconds": rate[1]} if rate is not None else None
         body = without_none(
             max_attempts=max_attempts,
@@ -228,6 +231,7 @@ class AdminEndpoints(WebhookEndpoints):
             urgent_after=urgent_after,
             own_fault=own_fault,
             quarantine=quarantine,
+            then=[dict(step) for step in then] if then is not None else None,
         ) | dict.fromkeys(unset)
         return await self._call("PATCH", f"/api/types/{path_part(type)}", TypeInfo, body=body)
 

@@ -28,6 +28,7 @@ from blobforge.client.types import (
     BatchAnswer,
     BatchItem,
     BulkDone,
+    ChainCheck,
     ChildPage,
     Comparison,
     ComparisonPage,
@@ -81,7 +82,8 @@ class Endpoints(FileEndpoints, AttemptEndpoints, BatchEndpoints, AdminEndpoints)
         `group` whose job it is: within a priority jobs of different groups take turns. No worker is given it before
         `not_before`, and it is dead if none was by `expires_at` (without a zone: of this machine's). It comes to the
         `batch` with this id (`make_batch`). `then` are the steps that follow it, each {"type", "outputs"?,
-        "options"?, "then"?}: each output whose name matches becomes the source of a job of that type.
+        "options"?, "then"?}: each output whose name matches becomes the source of a job of that type. None: what is
+        set for the types follows; [] is nothing.
         """
         body = without_none(
             type=type,
@@ -98,7 +100,7 @@ class Endpoints(FileEndpoints, AttemptEndpoints, BatchEndpoints, AdminEndpoints)
             group=group,
             expires_at=expires_at.astimezone().isoformat() if expires_at is not None else None,
             batch=batch,
-            then=[dict(step) for step in then] if then else None,
+            then=[dict(step) for step in then] if then is not None else None,
             # The store then checks the bytes as they come in, so that the server need not read them again to verify
             # them.
             bind_checksum=True,
@@ -250,6 +252,28 @@ class Endpoints(FileEndpoints, AttemptEndpoints, BatchEndpoints, AdminEndpoints)
         return await self._call(
             "GET", f"/api/jobs/{job_id}/children", ChildPage, params=without_none(limit=limit, cursor=cursor)
         )
+
+    async def check_chain(
+        self,
+        job_id: int | None = None,
+        *,
+        type: str | None = None,
+        options: Mapping[str, Any] | None = None,
+        then: Sequence[Mapping[str, Any]] | None = None,
+        source_path: str | None = None,
+        outputs: Sequence[str] | None = None,
+    ) -> ChainCheck:
+        """What a completion of this job would start; or that of one to come, by what its submission would say.
+        `outputs`: names to try it with, in the place of those that the job has."""
+        body = without_none(
+            job=job_id,
+            type=type,
+            options=dict(options) if options else None,
+            then=[dict(step) for step in then] if then is not None else None,
+            source_path=source_path,
+            outputs=list(outputs) if outputs is not None else None,
+        )
+        return await self._post("/api/chains/check", ChainCheck, body)
 
     async def list_paths(self, job_id: int, *, limit: int | None = None, cursor: int | None = None) -> PathPage:
         """One page of the paths under which a job's source was submitted."""

@@ -38,6 +38,7 @@ from blobforge.client.types import (
     CanaryJobPage,
     CanaryPage,
     CanaryReport,
+    ChainCheck,
     ChildPage,
     Comparison,
     ComparisonPage,
@@ -228,7 +229,8 @@ class Client(BlockingClient):
         `group` whose job it is: within a priority jobs of different groups take turns. No worker is given it before
         `not_before`, and it is dead if none was by `expires_at` (without a zone: of this machine's). It comes to the
         `batch` with this id (`make_batch`). `then` are the steps that follow it, each {"type", "outputs"?,
-        "options"?, "then"?}: each output whose name matches becomes the source of a job of that type.
+        "options"?, "then"?}: each output whose name matches becomes the source of a job of that type. None: what is
+        set for the types follows; [] is nothing.
         """
         return self._run(
             partial(
@@ -368,6 +370,30 @@ class Client(BlockingClient):
     def list_children(self, job_id: int, *, limit: int | None = None, cursor: str | None = None) -> ChildPage:
         """One page of what came of a job's outputs, by its chain."""
         return self._run(partial(self._client.list_children, job_id, limit=limit, cursor=cursor))
+
+    def check_chain(
+        self,
+        job_id: int | None = None,
+        *,
+        type: str | None = None,
+        options: Mapping[str, Any] | None = None,
+        then: Sequence[Mapping[str, Any]] | None = None,
+        source_path: str | None = None,
+        outputs: Sequence[str] | None = None,
+    ) -> ChainCheck:
+        """What a completion of this job would start; or that of one to come, by what its submission would say.
+        `outputs`: names to try it with, in the place of those that the job has."""
+        return self._run(
+            partial(
+                self._client.check_chain,
+                job_id,
+                type=type,
+                options=options,
+                then=then,
+                source_path=source_path,
+                outputs=outputs,
+            )
+        )
 
     def list_paths(self, job_id: int, *, limit: int | None = None, cursor: int | None = None) -> PathPage:
         """One page of the paths under which a job's source was submitted."""
@@ -737,6 +763,7 @@ class Client(BlockingClient):
         urgent_after: float | None = None,
         own_fault: bool | None = None,
         quarantine: bool | None = None,
+        then: Sequence[Mapping[str, Any]] | None = None,
         unset: Sequence[str] = (),
     ) -> TypeInfo:
         """Set something for a type; what is named in `unset` is as the server's settings say again. `rate`: so many
@@ -744,7 +771,8 @@ class Client(BlockingClient):
         `weights`: how much of the turns these groups get, where others have 1 ("": jobs without a group); `breaker`:
         so many failures in a row pause the type (0: none do); `own_fault`: a document that two sound workers have
         failed the same way is dead at once; `quarantine`: whether machines are for what they fail of the type;
-        `urgent_after`: a job that has been ready for so many seconds is urgent."""
+        `urgent_after`: a job that has been ready for so many seconds is urgent; `then`: the steps that follow its
+        jobs (`submit_job`), where a submission says nothing of it."""
         return self._run(
             partial(
                 self._client.change_type,
@@ -759,6 +787,7 @@ class Client(BlockingClient):
                 urgent_after=urgent_after,
                 own_fault=own_fault,
                 quarantine=quarantine,
+                then=then,
                 unset=unset,
             )
         )

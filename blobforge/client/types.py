@@ -46,6 +46,37 @@ class ChildJob(msgspec.Struct, frozen=True, kw_only=True):
     children_to_come: int = 0  # are still to be made of its result
 
 
+class ChainStage(msgspec.Struct, frozen=True, kw_only=True):
+    """The jobs of one step of a chain, `depth` steps behind those that the result itself starts; `joins`: the one job
+    that joins the stage above. It takes `matched` of the outputs that are known: the first are `names`, and `paths`
+    those of their jobs. `workers` are online for the type; `refused`: why there could be no job of it now."""
+
+    depth: int
+    type: str
+    outputs: str = "*"
+    workers: int = 0
+    options: dict[str, Any] | None = None
+    joins: bool = False
+    paused: bool = False
+    matched: int | None = None
+    names: list[str] = []
+    paths: list[str] = []
+    refused: str | None = None
+
+
+class ChainCheck(msgspec.Struct, frozen=True, kw_only=True):
+    """What a completion would start. `refused`: why a submission would be; `left_out`: why some of the `outputs` that
+    are known would start nothing."""
+
+    type: str
+    stages: list[ChainStage] = []
+    job_id: int | None = None
+    status: str | None = None
+    outputs: int | None = None
+    refused: str | None = None
+    left_out: str | None = None
+
+
 class ChildPage(msgspec.Struct, frozen=True, kw_only=True):
     children: list[ChildJob]
     total: int = 0
@@ -1021,6 +1052,7 @@ class TypeInfo(msgspec.Struct, frozen=True, kw_only=True):
     urgent_after: float | None = None
     own_fault: bool | None = None
     quarantine: bool | None = None
+    then: list[dict[str, Any]] | None = None  # what follows its jobs
 
 
 class TypesPage(msgspec.Struct, frozen=True, kw_only=True):

@@ -39,6 +39,45 @@ def test_a_chain_is_submitted_and_its_family_shown(running: Running) -> None:
     assert [(each["depth"], each["job_id"]) for each in told] == [(0, 1), (1, 2), (2, 3)]
 
 
+def test_what_follows_a_type_is_set(running: Running) -> None:
+    assert "ocr (*.md) -> summary (*)" in running.ok("types", "set", "pdf", "--then", "ocr=*.md", "--then", "summary")
+    (running.folder / "chain.json").write_text('[{"type": "index"}]')
+    assert running.json("types", "set", "ocr", "--then", "@chain.json")["then"] == [{"type": "index"}]
+    (running.folder / "a.pdf").write_text("a document")
+    (running.folder / "b.pdf").write_text("another one")
+    for name, then in (("a.pdf", ()), ("b.pdf", ("--then", "[]"))):
+        running.ok("submit", name, *then)
+    assert "ocr (*.md) -> summary (*)" in running.ok("jobs", "show", "1")
+    assert "then" not in running.json("jobs", "show", "2")
+    assert "then" not in running.json("types", "set", "pdf", "--no-then")
+    assert "then: both set and unset" in running.blobforge("types", "set", "pdf", "--then", "a", "--no-then").stderr
+
+
+def test_what_a_completion_would_start_is_said(running: Running) -> None:
+    def checked(*said: str) -> tuple[int, str]:
+        done = running.blobforge("chains", "check", *said)
+        return done.returncode, done.stdout + done.stderr
+
+    (running.folder / "chain.json").write_text(
+        '[{"type": "ocr", "outputs": "*.png", "options": {"dpi": 1}, "join": {"type": "book"}}]'
+    )
+    to_come = ("--type", "pdf", "--then", "@chain.json")
+    assert checked(*to_come, "--output", "1.png", "--output", "a.md") == (
+        11,
+        "a pdf job starts, of 2 outputs:\n"
+        '  ocr (*.png): 1 match: 1.png, with options {"dpi":1}; no worker is there\n'
+        "    1 book job joins all of these; no worker is there\n",
+    )
+    assert checked(*to_come, "--output", "a.md")[0] == 5
+    assert checked("--path", "in/a.pdf", "--then", "pdf")[0] == 10
+    (running.folder / "a.pdf").write_text("a document")
+    running.ok("submit", "a.pdf", "--then", "ocr")
+    running.ok(*COPY, "--type", "pdf")
+    assert checked("1")[1].startswith("job 1 (pdf, completed) starts, of 1 output:\n  ocr (*): 1 match: ")
+    assert running.blobforge("chains", "check", "2", "--json").returncode == 5
+    assert checked()[0] == checked("1", "--type", "pdf")[0] == 2
+
+
 def test_steps_that_are_none_are_refused(running: Running) -> None:
     (running.folder / "a.pdf").write_text("{}")
     for said, why in (

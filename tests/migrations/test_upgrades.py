@@ -67,6 +67,7 @@ COMMITTED = {
     "0040_texts.sql": "6abbbb78b5cf3cde",
     "0041_callbacks.sql": "4afa29a6e3a74b4b",
     "0042_sorted_lists.sql": "be5b904a591bf8e0",
+    "0043_then.sql": "8cda6b5d1428bdb4",
 }
 NUMBERS = {
     "<type:type>": "pdf",

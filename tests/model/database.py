@@ -6,6 +6,9 @@ import json
 from collections import Counter
 from typing import Any
 
+import msgspec
+
+from blobforge.chain import Step
 from blobforge.job import LARGEST_RESULT
 from tests.fixtures.probe import Probe
 from tests.model.world import World
@@ -53,7 +56,7 @@ def held(probe: Probe) -> dict[str, Any]:
         "type settings": set(probe.rows(
             "type_settings", "type", "paused_at", "paused_by", "reason", "max_attempts", "retry_backoff",
             "max_running", "rate_count", "rate_ms", "worker_timeout", "group_weights", "breaker", "urgent_after",
-            "own_fault", "quarantine", "made_by",
+            "own_fault", "quarantine", "made_by", "then_steps",
         )),
         "broken types": {
             (type_, row["probe_at"], tuple(row.get("probe") or ()), row.get("failed", 0))
@@ -171,8 +174,10 @@ def should_hold(world: World) -> dict[str, Any]:
             (key, each.size, each.sha256, int(each.checked), int(each.keeping), each.kept)
             for key, each in world.files.items()
         },
-        "type settings": {(type_, *each, None) for type_, each in world.set_for.items()} | {
-            (f"{type_}/canary/{number}", *(None,) * 14, each.made_by)
+        "type settings": {
+            (type_, *each[:14], None, written_steps(each[14])) for type_, each in world.set_for.items()
+        } | {
+            (f"{type_}/canary/{number}", *(None,) * 14, each.made_by, None)
             for number, each in world.canaries.items()
             if each.closed_at is None
             for type_ in each.types
@@ -267,8 +272,12 @@ def _chain(job: Job) -> str | None:
     ))  # fmt: skip
 
 
+def written_steps(then: tuple[Step, ...] | None) -> str | None:
+    return msgspec.json.encode(then).decode() if then is not None else None
+
+
 def _step(step: Any) -> Any:
-    return (step.type, step.outputs, step.options, [_step(each) for each in step.then])
+    return (step.type, step.outputs, step.options, [_step(each) for each in step.then or ()])
 
 
 def chain_read(text: str | None) -> str | None:

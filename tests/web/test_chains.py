@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
@@ -11,7 +12,8 @@ import trio
 
 from actors import operator
 from actors.effects import chains
-from tests.fixtures.local import LocalServer
+from blobforge import chaincheck
+from tests.fixtures.local import LocalServer, open_local
 from tests.web.calls import HEX, assert_problem, raw
 from tests.web.test_comparison import page_of
 from tests.web.test_files import path_of, put
@@ -156,3 +158,125 @@ async def test_a_chain_has_a_depth(local: LocalServer, autojump_clock: Any) -> N
     assert "8 steps deep" in assert_problem(answer, 422, "invalid", field="then")["detail"]
     answer = await local.call("POST", "/api/jobs", {"type": "pdf", "source_hash": HEX, "then": then[0]["then"]})
     assert answer[0] == 201
+
+
+async def test_what_is_set_for_a_type_follows_submissions_that_say_nothing_of_it(
+    local: LocalServer, autojump_clock: Any
+) -> None:
+    for type_, then in (("pdf", [{"type": "ocr", "outputs": "*.md"}]), ("ocr", [{"type": "summary"}])):
+        status, found = await local.call("PATCH", f"/api/types/{type_}", {"then": then})
+        assert (status, found["then"]) == (200, then)
+    whole = [{"type": "ocr", "outputs": "*.md", "then": [{"type": "summary"}]}]
+    await local.submit(b"1")
+    await local.submit(b"2", then=[])
+    await local.submit(b"3", then=[{"type": "ocr"}, {"type": "ocr", "options": {"dpi": 1}, "then": []}])
+    await local.call("PATCH", "/api/types/ocr", {"then": None})
+    await local.submit(b"4")
+    assert [(await local.job(number)).get("then") for number in (1, 2, 3, 4)] == [
+        whole,
+        None,
+        [{"type": "ocr", "then": [{"type": "summary"}]}, {"type": "ocr", "options": {"dpi": 1}, "then": []}],
+        [{"type": "ocr", "outputs": "*.md"}],
+    ]
+    for then, ignored in (({}, []), ({"then": whole}, []), ({"then": []}, ["then"])):
+        body = {"type": "pdf", "source_hash": (await local.job(1))["source_hash"], **then}
+        assert (await local.call("POST", "/api/jobs", body))[1].get("ignored", []) == ignored
+
+
+async def test_what_is_set_for_types_does_not_go_in_a_circle(local: LocalServer, autojump_clock: Any) -> None:
+    async def refused(type_: str, then: Any) -> str:
+        answer = await local.call("PATCH", f"/api/types/{type_}", {"then": then})
+        return str(assert_problem(answer, 422, "invalid", field="then")["detail"])
+
+    for n in range(7):
+        assert (await local.call("PATCH", f"/api/types/t{n}", {"then": [{"type": f"t{n + 1}"}]}))[0] == 200
+    assert "of a job of type 't0': what is set for types goes in a circle: t0 -> t1" in await refused(
+        "t5", [{"type": "t6", "then": []}, {"type": "book", "join": {"type": "t0"}}]
+    )
+    assert "circle: t3 -> t3" in await refused("t3", [{"type": "t3", "then": []}])
+    deep = [{"type": "t8", "then": [{"type": "t9"}]}]
+    assert "of a job of type 't0': it is more than 8 steps deep" in await refused("t7", deep)
+    assert "has more than 32 steps" in await refused("t0", [{"type": "t1", "outputs": f"{n}"} for n in range(5)])
+    assert "options" in await refused("t0", [{"type": "a", "options": {"a": "x" * 20_000}}])
+    # What a submission says besides may lead into one, too.
+    body = {"type": "t2", "source_hash": HEX, "then": [{"type": "t1"}]}
+    problem = assert_problem(await local.call("POST", "/api/jobs", body), 422, "invalid", field="then")
+    assert "in a circle: t2 -> t1 -> t2, with the same options" in problem["detail"]
+    assert (await local.call("POST", "/api/jobs", body | {"then": [{"type": "t1", "then": []}]}))[0] == 201
+
+
+async def test_what_a_completion_would_start_is_told_before(local: LocalServer, autojump_clock: Any) -> None:
+    async def checked(**body: Any) -> Any:
+        status, answer = await local.call("POST", "/api/chains/check", body)
+        assert status == 200, answer
+        return answer
+
+    await local.register("w1")
+    await local.register("w2", "ocr")
+    await local.call("PATCH", "/api/types/summary", {"then": [{"type": "index"}], "paused": True})
+    then = [
+        {"type": "ocr", "outputs": "pages/*", "options": {"dpi": 1}, "join": {"type": "book"}},
+        {"type": "summary", "outputs": "*.md"},
+    ]
+    await local.submit(b"a document", source_path="in/a.pdf", then=then)
+    found = await checked(job=1)
+    told = [(each["depth"], each["type"], each.get("joins", False), each["workers"]) for each in found["stages"]]
+    stages = [(0, "ocr", False, 1), (1, "book", True, 0), (0, "summary", False, 0), (1, "index", False, 0)]
+    assert told == stages
+    assert "outputs" not in found
+    assert found["stages"][2]["paused"] is True
+    assert found["stages"][0]["options"] == {"dpi": 1}
+    names = ["index.md", *(f"pages/{n}.png" for n in range(7))]
+    tried = await checked(type="pdf", then=then, source_path="in/a.pdf", outputs=names)
+    ocr, _, summary, _ = tried["stages"]
+    assert (ocr["matched"], ocr["names"], ocr["paths"][0]) == (7, names[1:6], "in/a/pages/0.png")
+    assert (summary["matched"], summary["names"], tried["outputs"]) == (1, ["index.md"], 8)
+    # What has been brought is what is tried, while the attempt runs and afterwards.
+    grant = await claimed(local)
+    await brought(local, grant, "pages/1.png", "pages/2.png")
+    running = await checked(job=1)
+    assert (running["status"], running["outputs"], running["stages"][0]["matched"]) == ("running", 2, 2)
+    assert (await completed(local, grant, "all"))[0] == 200
+    done = await checked(job=1)
+    assert (done["status"], done["stages"][0]["names"]) == ("completed", ["pages/1.png", "pages/2.png"])
+    # One output, as its worker calls it.
+    await local.submit(b"another one", then=[{"type": "summary", "outputs": "*.md"}])
+    grant = await claimed(local)
+    assert await put(local, grant["upload_url"], b"its text") == 200
+    body = {"worker_id": "w1", "lease": grant["lease"], "output_key": grant["output_key"]}
+    body["result"] = {"filename": "a.md"}
+    assert (await local.call("POST", f"/api/jobs/{grant['job']['id']}/complete", body))[0] == 200
+    assert (await checked(job=grant["job"]["id"]))["stages"][0]["names"] == ["a.md"]
+
+
+async def test_what_is_in_the_way_of_a_chain_is_told_before(
+    local: LocalServer, autojump_clock: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def checked(**body: Any) -> Any:
+        return (await local.call("POST", "/api/chains/check", body))[1]
+
+    assert "in a circle: pdf -> pdf" in (await checked(type="pdf", then=[{"type": "pdf"}]))["refused"]
+    await local.call("PATCH", "/api/types/ocr", {"then": [{"type": "pdf", "then": []}]})
+    assert "in a circle: pdf -> ocr -> pdf" in (await checked(type="pdf", then=[{"type": "ocr"}]))["refused"]
+    assert "options" in (await checked(type="pdf", options={"a": "x" * 20_000}))["refused"]
+    monkeypatch.setattr(chaincheck, "MOST_IN_FAMILY", 10)
+    monkeypatch.setattr(chaincheck, "MOST_INPUTS", 5)
+    wide = [{"type": "a"}, {"type": "b", "outputs": "[0-4]", "join": {"type": "book"}}]
+    found = await checked(type="pdf", then=wide, outputs=[f"{n}" for n in range(6)])
+    assert found["left_out"] == "2 outputs have started nothing: its family has 10 jobs"
+    assert [each.get("refused") for each in found["stages"]] == [None, None, None]
+    wide[1]["outputs"] = "*"
+    found = await checked(type="pdf", then=wide, outputs=[f"{n}" for n in range(6)])
+    assert found["stages"][2]["refused"] == "at most 5 outputs are joined"
+    assert (await checked(type="pdf"))["stages"] == []
+    for body in ({}, {"job": 1, "type": "pdf"}, {"job": 1, "then": []}):
+        assert_problem(await local.call("POST", "/api/chains/check", body), 422, "invalid", field="job")
+    assert_problem(await local.call("POST", "/api/chains/check", {"job": 9}), 404, "no-such-job")
+
+
+async def test_a_type_too_many_is_told_before(tmp_path: Path, autojump_clock: Any) -> None:
+    async with open_local(tmp_path / "data", max_types=2) as local:
+        await local.submit(b"1")
+        body = {"type": "pdf", "then": [{"type": "ocr", "then": [{"type": "summary"}]}]}
+        _, found = await local.call("POST", "/api/chains/check", body)
+        assert [each.get("refused") for each in found["stages"]] == [None, "there are 2 job types already"]

@@ -147,6 +147,7 @@ CASES: dict[str, Prepare] = {
     "/api/operations/<id:operation_id>/cancel": operation("cancel"),
     "/api/operations/<id:operation_id>/undo": operation("undo"),
     "/api/canaries": canary,
+    "/api/chains/check": plain("/api/chains/check", {"type": "pdf", "then": [{"type": "ocr"}]}),
     "/api/canaries/<id:canary_id>/cancel": begun_canary,
     "/api/jobs/delete": plain("/api/jobs/delete", {"type": "pdf"}, jobs=2),
     "/api/admin/backup/drill": plain("/api/admin/backup/drill"),

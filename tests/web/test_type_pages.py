@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+import json
 import re
 from typing import Any
 from urllib.parse import urlencode
@@ -119,15 +120,17 @@ async def test_all_that_can_be_set_is_set_by_the_form(local: LocalServer, autoju
     said = {
         "max_running": "4", "rate": "100/1m", "max_attempts": "5", "retry_backoff": "2m", "worker_timeout": "20h",
         "urgent_after": "90", "breaker": "0", "own_fault": "on", "quarantine": "off", "weights": "acme=4\r\n=2\r\n",
+        "then": '[{"type": "summary", "outputs": "*.md"}]',
     }  # fmt: skip
     assert (await sent(local, **said))[0] == 303
     assert await settings(local) == {
         "max_running": 4, "rate": {"count": 100, "seconds": 60}, "max_attempts": 5, "retry_backoff": 120,
         "worker_timeout": 72_000, "urgent_after": 90, "breaker": 0, "own_fault": True, "quarantine": False,
-        "weights": {"acme": 4, "": 2},
+        "weights": {"acme": 4, "": 2}, "then": [{"type": "summary", "outputs": "*.md"}],
     }  # fmt: skip
     page = await page_of(local, "/types/pdf")
     was = {name: html.unescape(text) for name, text in re.findall(r'name="was_(\w+)" value="([^"]*)"', page)}
+    assert json.loads(was.pop("then")) == json.loads(said.pop("then"))
     assert was == said | {"urgent_after": "90s", "weights": "=2\nacme=4"}
     assert "max running 4, rate count=100 seconds=60" in page, "who has set it, and what"
     # What stood there stays, what is empty is set no longer, and a group whose line is gone has 1.
@@ -153,13 +156,15 @@ async def test_what_cannot_be_set_is_said_beside_its_field(local: LocalServer, a
         ("rate", "100", "no rate"), ("rate", "0/1m", "Expected `int` &gt;= 1"), ("retry_backoff", "soon", "no time"),
         ("breaker", "101", "Expected `int` &lt;= 100"), ("own_fault", "perhaps", "on or off"),
         ("weights", "acme", "no weight"), ("weights", "acme=0", "Expected `int` &gt;= 1"),
+        ("then", "ocr", "no JSON"), ("then", "{}", "a JSON array"), ("then", '[{"outputs":"*"}]', "type"),
+        ("then", '[{"type":"pdf"}]', "in a circle: pdf -&gt; pdf"),
     ):  # fmt: skip
         status, page = await sent(local, **{name: said, "worker_timeout": "1h"})
         assert status == 422, name
         (wrong,) = re.findall(r'<span class="wrong" id="wrong-(\w+)">([^<]*)</span>', page)
         assert wrong[0] == name
         assert why in wrong[1], wrong
-        assert f'value="{said}"' in page or f">{said}</textarea>" in page or name == "own_fault", (
+        assert f'value="{said}"' in page or f">{said}</textarea>" in html.unescape(page) or name == "own_fault", (
             "it stays to be mended"
         )
     assert await settings(local) == {}, "and nothing else was set"

@@ -93,15 +93,17 @@ def options_text(said: dict[str, Any] | None) -> str | None:
         raise UnfitMember("options", str(error)) from error
 
 
-def steps_of(type_: str, options_: str | None, then: Sequence[wire_jobs.StepBody] | None) -> tuple[Step, ...]:
-    """What follows a job of this type with these options. Raises UnfitMember."""
-    steps = _steps(then or ())
+def steps_of(type_: str, options_: str | None, then: Sequence[wire_jobs.StepBody] | None) -> tuple[Step, ...] | None:
+    """What is said to follow a job of this type with these options. Raises UnfitMember."""
+    steps = _steps(then)
     if steps and (wrong := wrong_steps(type_, options_, steps)) is not None:
         raise UnfitMember("then", wrong)
     return steps
 
 
-def _steps(then: Sequence[wire_jobs.StepBody]) -> tuple[Step, ...]:
+def _steps(then: Sequence[wire_jobs.StepBody] | None) -> tuple[Step, ...] | None:
+    if then is None:
+        return None
     return tuple(
         Step(each.type, each.outputs, options_text(each.options), _steps(each.then), _join(each.join))
         for each in then
@@ -115,11 +117,15 @@ def _join(join: wire_jobs.JoinBody | None) -> Join | None:
 def _join_wire(join: Join | None) -> wire_jobs.JoinBody | None:
     if join is None:
         return None
-    return wire_jobs.JoinBody(join.type, _decoded(join.options), list(steps_wire(join.then)))
+    return wire_jobs.JoinBody(join.type, _decoded(join.options), _steps_below(join.then))
 
 
 def _decoded(options: str | None) -> dict[str, Any] | None:
     return msgspec.json.decode(options) if options is not None else None
+
+
+def _steps_below(then: Sequence[Step] | None) -> list[wire_jobs.StepBody] | None:
+    return list(steps_wire(then)) if then is not None else None
 
 
 def steps_wire(then: Sequence[Step]) -> tuple[wire_jobs.StepBody, ...]:
@@ -128,7 +134,7 @@ def steps_wire(then: Sequence[Step]) -> tuple[wire_jobs.StepBody, ...]:
             each.type,
             each.outputs,
             _decoded(each.options),
-            list(steps_wire(each.then)),
+            _steps_below(each.then),
             _join_wire(each.join),
         )
         for each in then

@@ -12,10 +12,10 @@ from actors.messages import ChangeType, TypeChanged
 from blobforge.breaker import is_open, limit
 from blobforge.config import Settings
 from blobforge.jobtype import NOTHING_SET, TypeChanges, TypeSettings, no_such_type
-from blobforge.refusals import Refusal
+from blobforge.refusals import Refusal, RefusalCode
 from blobforge.store.reading import Reader
 from web.api import encode, wire_common, wire_types
-from web.decode import invalid, query
+from web.decode import UnfitMember, invalid, query
 from web.routing import Access, Call, Route
 
 LONGEST_DETAIL = 1000  # characters of what was asked for, in the audit log
@@ -60,6 +60,10 @@ async def shown(call: Call) -> wire_types.TypeWire | Refusal:
 
 async def change(call: Call, body: wire_types.TypeBody) -> wire_types.TypeWire | Refusal:
     rate = body.rate
+    try:
+        then = encode.steps_of(call.params["type"], None, body.then) if body.then is not UNSET else UNSET
+    except UnfitMember as error:
+        return Refusal(RefusalCode.INVALID, f"then: {error}", field="then")
     changes = TypeChanges(
         paused=False if body.paused is None else body.paused,
         reason=body.reason,
@@ -72,6 +76,7 @@ async def change(call: Call, body: wire_types.TypeBody) -> wire_types.TypeWire |
         urgent_after=_ms(body.urgent_after),
         own_fault=body.own_fault,
         quarantine=body.quarantine,
+        then=then,
         weights=body.weights,
     )
     detail = msgspec.json.encode(body).decode()[:LONGEST_DETAIL]
@@ -132,6 +137,7 @@ def _wire(
         urgent_after=_seconds(settings.urgent_after),
         own_fault=settings.own_fault,
         quarantine=settings.quarantine,
+        then=encode.steps_wire(settings.then) or None,
     )
 
 

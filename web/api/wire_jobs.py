@@ -45,17 +45,18 @@ class JoinBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_def
 
     type: JoinType
     options: Json | None = None
-    then: Annotated[list[StepBody], Meta(max_length=MOST_STEPS, examples=[[]])] = []
+    then: Annotated[list[StepBody], Meta(max_length=MOST_STEPS, examples=[[]])] | None = None
 
 
 class StepBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
     """What follows a job: each of its outputs whose name matches `outputs` (`*` and `?`, which go over slashes, too;
-    `[...]`) becomes the source of a job of this `type` with these `options`, and `then` follows that one."""
+    `[...]`) becomes the source of a job of this `type` with these `options`, and `then` follows that one; where it is
+    not said, what is set for the type, and where it is empty, nothing."""
 
     type: StepType
     outputs: Annotated[str, Meta(min_length=1, max_length=LONGEST_PATTERN, pattern=r"^[^\x00-\x1f\x7f]+\Z")] = "*"
     options: Json | None = None
-    then: Annotated[list[StepBody], Meta(max_length=MOST_STEPS, examples=[[]])] = []
+    then: Annotated[list[StepBody], Meta(max_length=MOST_STEPS, examples=[[]])] | None = None
     join: JoinBody | None = None
 
 
@@ -66,7 +67,8 @@ class SubmitBody(msgspec.Struct, frozen=True):
     `not_before`: no worker is given the job before that time; one that is over says nothing. `expires_at`: it is dead
     if no worker was given it by then. Both are a year ahead at most. `group`: whose job it is; within a priority jobs
     of different groups take turns. `batch`: the one that it is submitted for, open. `then`: what its result starts,
-    in the same batch and group, with the same priority and tags; at most 32 steps, 8 deep."""
+    in the same batch and group, with the same priority and tags; at most 32 steps, 8 deep. Where it is not said, what
+    is set for the type follows; where it is empty, nothing."""
 
     type: JobType
     source_hash: Sha256

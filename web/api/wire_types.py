@@ -8,8 +8,10 @@ import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
 from blobforge.breaker import HIGHEST
+from blobforge.chain import MOST_STEPS
 from blobforge.fairness import LONGEST_GROUP, MOST_WEIGHT, MOST_WEIGHTS
 from web.api.wire_common import JobType, MaxAttempts, ShortText
+from web.api.wire_jobs import StepBody
 
 Timeout = Annotated[float, Meta(ge=1, le=31_536_000, description="seconds")]
 Backoff = Annotated[float, Meta(ge=0, le=604_800, description="seconds before the second try; it doubles")]
@@ -33,7 +35,8 @@ class TypeBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     `breaker`: so many failures in a row, of one cause and on most workers, pause the type; 0: none do. `own_fault`: a
     document that two sound workers have failed the same way is dead at once. `quarantine`: whether machines are
     quarantined for what they fail of the type. A job that has been ready for longer than `urgent_after` gets priority
-    1."""
+    1. `then` follows jobs that are submitted from now on, or made by the steps of such, and of which nothing else is
+    said."""
 
     reason: ShortText | UnsetType | None = UNSET
     paused: bool | UnsetType | None = UNSET
@@ -46,6 +49,7 @@ class TypeBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     urgent_after: Timeout | UnsetType | None = UNSET
     own_fault: bool | UnsetType | None = UNSET
     quarantine: bool | UnsetType | None = UNSET
+    then: Annotated[list[StepBody], Meta(max_length=MOST_STEPS)] | UnsetType | None = UNSET
     weights: Annotated[dict[Weighed, TurnWeight], Meta(max_length=MOST_WEIGHTS)] | UnsetType | None = UNSET
 
 
@@ -88,6 +92,7 @@ class TypeWire(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     urgent_after: float | None = None
     own_fault: bool | None = None
     quarantine: bool | None = None
+    then: tuple[StepBody, ...] | None = None
 
 
 class TypesQuery(msgspec.Struct, frozen=True):

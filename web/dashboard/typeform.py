@@ -10,6 +10,7 @@ import msgspec
 from blobforge.config import Settings
 from blobforge.jobtype import TypeSettings
 from blobforge.spans import seconds_of, written
+from web.api.encode import steps_wire
 from web.api.job_types import in_force
 from web.api.wire_types import TypeBody
 from web.decode import invalid
@@ -106,6 +107,14 @@ def fields_of(settings: TypeSettings, all_: Settings) -> list[SettingField]:
             "each has 1",
             lines=True,
         ),
+        SettingField(
+            "then",
+            "What follows its jobs",
+            'Steps as JSON, as [{"type": "summary", "outputs": "*.md"}], for submissions that say nothing of it',
+            _chain(settings),
+            "nothing",
+            lines=True,
+        ),
     ]
 
 
@@ -171,6 +180,16 @@ def _read_truth(said: str) -> bool:
     return said == "on"
 
 
+def _read_steps(said: str) -> list[Any]:
+    try:
+        found = msgspec.json.decode(said)
+    except msgspec.DecodeError as error:
+        raise Unfit(f"It is no JSON: {error}.") from error
+    if not isinstance(found, list):
+        raise Unfit('Steps are a JSON array, as [{"type": "summary", "outputs": "*.md"}].')
+    return found
+
+
 def _read_weights(said: str) -> dict[str, int]:
     found: dict[str, int] = {}
     for line in said.splitlines():
@@ -192,8 +211,13 @@ def _weight_changes(said: str, was: str) -> dict[str, int]:
 _READERS: dict[str, Callable[[str], Any]] = {
     "max_running": _read_number, "rate": _read_rate, "max_attempts": _read_number, "retry_backoff": _read_time,
     "worker_timeout": _read_time, "urgent_after": _read_time, "breaker": _read_number, "own_fault": _read_truth,
-    "quarantine": _read_truth,
+    "quarantine": _read_truth, "then": _read_steps,
 }  # fmt: skip
+
+
+def _chain(settings: TypeSettings) -> str:
+    steps = steps_wire(settings.then)
+    return msgspec.json.format(msgspec.json.encode(steps), indent=2).decode() if steps else ""
 
 
 def _number(n: int | None) -> str:

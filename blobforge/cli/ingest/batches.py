@@ -47,7 +47,7 @@ class JobOptions(msgspec.Struct, frozen=True, kw_only=True):
     group: str | None = None
     expires_at: datetime | None = None
     batch: int | None = None
-    then: list[dict[str, Any]] = []
+    then: list[dict[str, Any]] | None = None
 
 
 class AwaitedUpload(NamedTuple):
@@ -156,7 +156,7 @@ class Batches:
             "group": options.group,
             "expires_at": options.expires_at,
             "batch": options.batch,
-            "then": options.then or None,
+            "then": options.then,
         }
         return {
             "type": hashed.file.type,

@@ -729,20 +729,20 @@ TYPES: Final = f"SELECT DISTINCT type FROM job_counts WHERE n > 0 AND {_ORDINARY
 # --- what is set for types
 TYPE_SETTINGS: Final = """
     SELECT type, paused_at, paused_by, reason, max_attempts, retry_backoff, max_running, rate_count, rate_ms,
-           worker_timeout, group_weights, breaker, urgent_after, own_fault, quarantine, made_by
+           worker_timeout, group_weights, breaker, urgent_after, own_fault, quarantine, made_by, then_steps
       FROM type_settings"""
 # Another rate begins with a full bucket.
 SAVE_TYPE_SETTINGS: Final = """
     INSERT INTO type_settings (type, paused_at, paused_by, reason, max_attempts, retry_backoff, max_running,
                                rate_count, rate_ms, worker_timeout, group_weights, breaker, urgent_after, own_fault,
-                               quarantine, made_by)
-    VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+                               quarantine, made_by, then_steps)
+    VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
     ON CONFLICT (type) DO UPDATE SET paused_at = excluded.paused_at, paused_by = excluded.paused_by,
         reason = excluded.reason, max_attempts = excluded.max_attempts, retry_backoff = excluded.retry_backoff,
         max_running = excluded.max_running, rate_count = excluded.rate_count, rate_ms = excluded.rate_ms,
         worker_timeout = excluded.worker_timeout, group_weights = excluded.group_weights,
         breaker = excluded.breaker, urgent_after = excluded.urgent_after, own_fault = excluded.own_fault,
-        quarantine = excluded.quarantine, made_by = excluded.made_by,
+        quarantine = excluded.quarantine, made_by = excluded.made_by, then_steps = excluded.then_steps,
         owed = CASE WHEN type_settings.rate_count = excluded.rate_count AND type_settings.rate_ms = excluded.rate_ms
                     THEN type_settings.owed ELSE 0 END"""
 FORGET_TYPE_SETTINGS: Final = "DELETE FROM type_settings WHERE type = ?"

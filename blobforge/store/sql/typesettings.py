@@ -22,9 +22,9 @@ def all_settings(found: list[tuple[object, ...]]) -> SettingsByType:
 
 
 def _settings(row: tuple[Any, ...]) -> TypeSettings:
-    _, *values, own_fault, quarantine, made_by = row
+    _, *values, own_fault, quarantine, made_by, then_steps = row
     truths = (bool(each) if each is not None else None for each in (own_fault, quarantine))
-    return TypeSettings(*(*values, *truths, made_by))
+    return TypeSettings(*(*values, *truths, made_by, then_steps))
 
 
 class Types:

@@ -79,7 +79,8 @@ def plain(answer: Any) -> Any:
         case m.WorkerChanged():
             return ("WorkerChanged", answer.worker_id, answer.status, answer.returned)
         case m.TypeChanged():
-            return ("TypeChanged", answer.type, astuple(answer.settings)[:-1])  # the last is for canaries
+            *set_, _, _ = astuple(answer.settings)  # the last two: for canaries, and the steps as text
+            return ("TypeChanged", answer.type, (*set_, answer.settings.then or None))
         case m.BatchDone():
             return ("BatchDone", tuple(plain(each) for each in answer.items))
         case m.ToDelete():

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import rule
 
 from actors import messages as m
+from blobforge.chain import Step
 from blobforge.jobtype import TypeChanges
 from tests.model.plans.asked import Asked
 from tests.model.plans.base import Base
@@ -130,6 +131,8 @@ class Fleet(Base):
                 "fragile",
                 "urgent at once",
                 "urgent some day",
+                "followed",
+                "followed by two",
             ]
         ),
     )
@@ -157,7 +160,10 @@ class Fleet(Base):
                 "retry_backoff": None,
                 "worker_timeout": None,
                 "weights": None,
+                "then": None,
             },
+            "followed": {"then": (Step("ocr"),)},
+            "followed by two": {"then": (Step("tiff", "a*"), Step("pdf", "*", None, ()))},
             "weights": {"weights": {"a": 3, "": 2}},
         }[what]
         message = m.ChangeType(type_, "token:1", TypeChanges(**wanted))

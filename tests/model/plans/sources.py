@@ -36,7 +36,7 @@ class Sources(Base):
         self, source_hash: str, type_: str, source: m.ObjectSeen = SOURCE_IS_THERE, *, priority: int = 3,
         size: int | None = None, most: int | None = None, tags: tuple[str, ...] = (), behind: int = 0,
         options: str | None = None, requires: str | None = None, group: str | None = None, start: int | None = None,
-        end: int | None = None, batch: str | None = None, then: tuple[Step, ...] = (),
+        end: int | None = None, batch: str | None = None, then: tuple[Step, ...] | None = None,
     ) -> Asked:  # fmt: skip
         """`behind`: somebody looked for the source before the last so many deletions had ended. `start`, `end`:
         in so many ms."""
@@ -72,7 +72,7 @@ class Sources(Base):
     def submit(
         self, source_hash: str, type_: str, source: m.ObjectSeen, priority: int, size: int | None, most: int | None,
         tags: tuple[str, ...], behind: int, options: str | None, requires: str | None, group: str | None,
-        start: int | None, end: int | None, batch: str | None, then: tuple[Step, ...],
+        start: int | None, end: int | None, batch: str | None, then: tuple[Step, ...] | None,
     ) -> None:  # fmt: skip
         self.do(
             self.submission(

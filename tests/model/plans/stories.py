@@ -41,7 +41,7 @@ ENDINGS = ["none"] * 4 + [
 
 class Stories(Many, Fleet, Disasters):
     @initialize(group=GROUPS, then=THEN)
-    def two_workers_and_some_jobs(self, group: str | None, then: tuple[Step, ...]) -> None:
+    def two_workers_and_some_jobs(self, group: str | None, then: tuple[Step, ...] | None) -> None:
         for name in TOKENS:
             self.create_token(name, admin=name == "admin")
         self.register("w1", "two", "pdf")

@@ -47,7 +47,7 @@ class Chains(Decisions):
                 )  # fmt: skip
                 child.batches = job.batches
                 root = chain.family or job.id
-                child.chain = Chain(following.then, job.id, root, chain.depth + 1, key)
+                child.chain = Chain(following.then or (), job.id, root, chain.depth + 1, key)
                 self.enter(child)
                 self.jobs[new_id] = child
                 self.kin[job.id, job.attempt, step, name] = (new_id, True)

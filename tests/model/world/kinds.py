@@ -6,6 +6,8 @@ import json
 from fractions import Fraction
 from typing import Any
 
+from msgspec.structs import replace
+
 from tests.model.world.state import State
 from tests.model.world.things import InARow, Job, No, kind_of
 
@@ -15,8 +17,8 @@ UNCHANGED = ...
 class Kinds(State):
     def change_type(self, type_: str, by: str, now: int, **wanted: Any) -> Any:
         """What is left out stays, None takes away."""
-        was = self.set_for.get(type_, (None,) * 14)
-        since, whose, reason, tries, backoff, running, *rate, timeout, weights, breaker, urgent, own, held = was
+        was = self.set_for.get(type_, (None,) * 15)
+        since, whose, reason, tries, backoff, running, *rate, timeout, weights, breaker, urgent, own, held, then = was
         paused = wanted.get("paused", since is not None)
         if not paused and wanted.get("reason"):
             return No("invalid")
@@ -35,8 +37,11 @@ class Kinds(State):
             self.weighed(weights, wanted["weights"]) if "weights" in wanted else weights,
             wanted.get("breaker", breaker), wanted.get("urgent_after", urgent),
             wanted.get("own_fault", own), wanted.get("quarantine", held),
+            wanted["then"] or None if "then" in wanted else then,
         )  # fmt: skip
         if is_now != was:
+            if is_now[14] != was[14] and is_now[14] and self.is_endless({**self.following(), type_: is_now[14]}):
+                return No("invalid")
             known = type_ in self.set_for or type_ in self.types
             if not known and len(self.set_for) >= self.rules.max_types:
                 return No("invalid")
@@ -53,6 +58,31 @@ class Kinds(State):
                 if known_row is not None and since is None:
                     self.rows[type_] = InARow(now, overruled=True)
         return ("TypeChanged", type_, is_now)
+
+    def following(self) -> dict[str, tuple[Any, ...]]:
+        """What follows the jobs of types of which nothing else is said."""
+        return {type_: each[14] for type_, each in self.set_for.items() if each[14] is not None}
+
+    def is_endless(self, following: dict[str, tuple[Any, ...]]) -> bool:
+        return any(self.whole_chain(type_, None, None, following) is None for type_ in following)
+
+    def whole_chain(
+        self, type_: str, options: str | None, then: Any, following: dict[str, Any], above: Any = (), to: Any = ()
+    ) -> Any:
+        """The steps, each with what is set for its type where it says nothing. None: they would go in a circle, of
+        types for which something is set, or of jobs that are the same."""
+        if not following:
+            return then or ()
+        if (then is None and type_ in to and type_ in following) or (type_, options) in above:
+            return None
+        above, to = (*above, (type_, options)), ((*to, type_) if then is None else to)
+        whole = []
+        for step in following.get(type_, ()) if then is None else then:
+            below = self.whole_chain(step.type, step.options, step.then, following, above, to)
+            if below is None:
+                return None
+            whole.append(replace(step, then=below) if below else step)
+        return tuple(whole)
 
     def weighed(self, before: str | None, wanted: dict[str, int] | None) -> str | None:
         held = {} if wanted is None else {**json.loads(before or "{}"), **wanted}

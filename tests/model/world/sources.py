@@ -24,6 +24,11 @@ class Sources(Decisions, Batches):
                 seen, size = "unknown", None
         identity = (job.source_hash, job.type, job.options)
         found = next((j for j in self.jobs.values() if (j.hash, j.type, j.options) == identity), None)
+        then = ()
+        if found is None or job.then is not None:
+            then = self.whole_chain(job.type, job.options, job.then, self.following())
+            if then is None:
+                return No("invalid")
         if found is None and job.type not in self.types and len(self.types) >= self.rules.max_types:
             return No("invalid")
         of_output = found is not None and found.chain is not None and found.chain.source is not None
@@ -62,7 +67,7 @@ class Sources(Decisions, Batches):
             asked = seen == "absent" or (missing and found.status == "uploading")
             both = (found.requires, job.requires)
             kept = tuple(json.loads(found.requires or "[]")) if both != (None, None) else None
-            ignored = self.ignored(found, job, anew, now)
+            ignored = self.ignored(found, job, then, anew, now)
             return ("Submitted", found.id, True, found.status, asked, (), kept, ignored, told)
         assert new_id is not None, "a job should have been made"
         assert new_id not in self.given_ids, "an id was given again"
@@ -78,20 +83,20 @@ class Sources(Decisions, Batches):
             job.group,
         )  # fmt: skip
         made.batches = batches
-        made.chain = Chain(job.then) if job.then else None
+        made.chain = Chain(then) if then else None
         made.timed(job.not_before, job.expires_at, now)
         self.enter(made)
         self.jobs[new_id] = made
         requires = tuple(json.loads(made.requires)) if made.requires else None
         return ("Submitted", new_id, False, made.status, missing, (), requires, (), told)
 
-    def ignored(self, found: Job, said: Any, anew: bool, now: int) -> tuple[str, ...]:
+    def ignored(self, found: Job, said: Any, then: Any, anew: bool, now: int) -> tuple[str, ...]:
         start = found.not_before if found.deferred or found.status == "uploading" else None
         others = {
             "requires": (said.requires, found.requires),
             "group": (said.group, found.group),
             "not_before": (said.not_before if (said.not_before or 0) > now and not anew else None, start),
-            "then": (said.then or None, found.chain.then if found.chain is not None else None),
+            "then": (then if said.then is not None else None, found.chain.then if found.chain is not None else ()),
             "expires_at": (said.expires_at if not anew else None, found.expires_at),
         }
         return tuple(name for name, (wanted, kept) in others.items() if wanted is not None and wanted != kept)
