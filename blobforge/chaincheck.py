@@ -51,8 +51,8 @@ _Taken = Callable[[Step], tuple[int | None, tuple[str, ...], tuple[str, ...]]]
 
 def _below(then: Sequence[Step] | None, depth: int, taken: _Taken, deeper: _Taken) -> Iterator[PlannedStage]:
     for step in then or ():
-        matched, *shown = taken(step)
-        yield PlannedStage(depth, step.type, step.outputs, step.options, False, matched, *shown)
+        matched, names, paths = taken(step)
+        yield PlannedStage(depth, step.type, step.outputs, step.options, False, matched, names, paths)
         yield from _below(step.then, depth + 1, deeper, deeper)
         if step.join is not None:
             wide = f"at most {MOST_INPUTS:,} outputs are joined" if (matched or 0) > MOST_INPUTS else None
