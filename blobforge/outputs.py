@@ -7,8 +7,6 @@ from collections.abc import Collection, Iterable
 
 import msgspec
 
-from blobforge.objects.keys import OUTPUT_NAME
-
 MOST = 10_000  # outputs of one attempt
 AT_ONCE = 500  # of these in one request
 LONGEST_NAME = 512  # bytes in UTF-8
@@ -58,14 +56,3 @@ def in_the_way(names: Iterable[str], known: Collection[str]) -> tuple[str, str] 
     for name in sorted(every & folders.keys()):
         return name, folders[name]
     return None
-
-
-def name_of(result: str | None) -> str:
-    """The name of a job's one output, as the result that its worker sent has it."""
-    try:
-        said = msgspec.json.decode(result) if result is not None else None
-    except msgspec.DecodeError:  # a number beyond all bounds
-        said = None
-    name = said.get("filename") if isinstance(said, dict) else None
-    last = name.replace("\\", "/").rpartition("/")[2] if isinstance(name, str) else OUTPUT_NAME
-    return last if wrong_name(last) is None else OUTPUT_NAME

@@ -46,9 +46,10 @@ from blobforge.events import (
 )
 from blobforge.job import MOST_BATCHES, Job, JobStatus, tagged
 from blobforge.objects.keys import named_output_key, output_of, prefix_of
+from blobforge.oneoutput import name_of
 from blobforge.operation import Operation, OperationState
 from blobforge.outputs import MOST as MOST_OUTPUTS
-from blobforge.outputs import Output, name_of
+from blobforge.outputs import Output
 from blobforge.refusals import Refusal, RefusalCode
 from blobforge.store.turns import with_turn
 

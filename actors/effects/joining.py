@@ -17,7 +17,7 @@ from blobforge.chain import MOST_IN_FAMILY, ChainPlace, Join, Kin, join_step, so
 from blobforge.events import JobUpdated, ManifestMade
 from blobforge.job import Job, JobStatus
 from blobforge.objects.keys import accepted_key, name_in, named_output_key, prefix_of
-from blobforge.outputs import name_of
+from blobforge.oneoutput import name_of
 from blobforge.refusals import Refusal
 from blobforge.stage import FORMAT, MOST_INPUTS, Input, Missing, StageManifest, written
 

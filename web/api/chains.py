@@ -10,8 +10,8 @@ from blobforge.chain import Step
 from blobforge.chaincheck import PlannedStage, left_out, stages_of
 from blobforge.job import Job, no_such_job
 from blobforge.jobtype import NOTHING_SET, SettingsByType, TypeSettings
+from blobforge.oneoutput import name_of
 from blobforge.outputs import MOST as MOST_OUTPUTS
-from blobforge.outputs import name_of
 from blobforge.refusals import Refusal, RefusalCode
 from blobforge.store.reading import Reader
 from blobforge.typechain import followed_by
