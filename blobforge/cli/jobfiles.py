@@ -167,7 +167,7 @@ def _write_file(session: CliSession, job_id: int, wanted: WantedFile, target: Pa
 
 def download_name(job: Job, source: bool, name: str | None = None) -> str:
     """A plain name for this folder: what others chose is a name here, never a path. `name`: that of an output."""
-    from blobforge.client.names import safe
+    from blobforge.safenames import safe
 
     result = job.result if isinstance(job.result, dict) else {}
     named = name or (job.source_path if source else result.get("filename"))

@@ -26,7 +26,6 @@ from blobforge.client.api import Endpoints
 from blobforge.client.connection import DEFAULT_PATIENCE
 from blobforge.client.errors import ApiError, ServerUnreachable
 from blobforge.client.events import ServerEvent
-from blobforge.client.names import safe
 from blobforge.client.submission import SubmittedFile, submit_file
 from blobforge.client.transfer import naming
 from blobforge.client.transport import OnRetry, unreachable_as_client_error
@@ -34,6 +33,7 @@ from blobforge.client.types import FINAL_STATUSES, BatchInfo, FileLink, Job, Job
 from blobforge.login import credentials, login_file
 from blobforge.machinery.groups import unwrapped
 from blobforge.manifest import MANIFEST_TYPE, is_end
+from blobforge.safenames import safe
 
 AJob = int | Job | SubmittedFile | Submission
 """A job, by its id or by what told of it."""

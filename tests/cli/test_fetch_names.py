@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from blobforge.cli.fetch.names import LAYOUTS, Layout, apart, key, place
-from blobforge.client.names import LONGEST_NAME, safe
+from blobforge.resultnames import LAYOUTS, Layout, apart, key, place
+from blobforge.safenames import LONGEST_NAME, safe
 
 HASH = "ab" * 32
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from web.api import (
     backups,
     batches,
+    batchfiles,
     bulk,
     canaries,
     chains,
@@ -40,6 +41,7 @@ ROUTES: list[Route] = [
     *jobs.ROUTES,
     *bulk.ROUTES,
     *batches.ROUTES,
+    *batchfiles.ROUTES,
     *operations.ROUTES,
     *timeline.ROUTES,
     *preview.ROUTES,

@@ -104,14 +104,19 @@ async def _stream(
         after: int | None = 0
         while after is not None:
             if trio.current_time() - checked >= CHECKED_SECONDS or call.good_for() <= 0:
-                caller = await authenticate(call.request, call.services.keyring, call.services.sessions)
-                if isinstance(caller, Refusal) or not caller.may(Scope.READ):
+                if not await may_still_read(call):
                     return  # without a last line: it proves nothing
                 checked = trio.current_time()
             jobs, after = await call.services.reads.moment(_page(filter_, since, after))
             for chunk in _chunks(writer, jobs):
                 yield chunk
         yield writer.end(ended=encode.rfc3339(call.services.now()))
+
+
+async def may_still_read(call: Call) -> bool:
+    """Whether the caller may read now, whatever they might when the request began."""
+    caller = await authenticate(call.request, call.services.keyring, call.services.sessions)
+    return not isinstance(caller, Refusal) and caller.may(Scope.READ)
 
 
 def _chunks(writer: ManifestWriter, jobs: list[ManifestJob]) -> Iterator[bytes]:

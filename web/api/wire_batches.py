@@ -118,3 +118,37 @@ class BatchesWire(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True)
 
     batches: list[BatchWire]
     next_cursor: int | None = None
+
+
+class BatchResultsQuery(msgspec.Struct, frozen=True):
+    """`cursor`: behind the job of this id."""
+
+    cursor: Annotated[int, Meta(ge=0, le=2**63 - 1)] = 0
+
+
+class BatchScriptQuery(BatchResultsQuery, frozen=True):
+    """`part`: only the commands for the next page, to be run by the script."""
+
+    part: bool = False
+
+
+class BatchResult(msgspec.Struct, frozen=True, omit_defaults=True):
+    """A line of `GET /api/batches/{batch_id}/results`: a file, where it goes (`name`, a path as `blobforge results
+    download` has it, and `apart`, which is no other job's), and the URL to fetch it by, good until `expires_at`; or the
+    `error` for which there is none. A file that belongs beside several paths of its source has a line for each."""
+
+    job_id: int
+    name: str | None = None
+    apart: str | None = None
+    url: str | None = None
+    size: int | None = None
+    sha256: str | None = None
+    expires_at: str | None = None
+    error: str | None = None
+
+
+class BatchResultsEnd(msgspec.Struct, frozen=True, kw_only=True):
+    """The last line: nothing is missing before it."""
+
+    files: int
+    end: bool = True

@@ -41,7 +41,7 @@ async def shown(call: Call) -> Response | Refusal:
     metadata = clipped(bytes(found.metadata).decode(), 4000) if found.metadata is not None else None
     return await page(
         call, "batch.html", title=f"Batch {number}", place="/batches", stats=stats, batch=found, states=STATES,
-        metadata=metadata,
+        metadata=metadata, lifetime=call.services.settings.url_lifetime,
     )  # fmt: skip
 
 

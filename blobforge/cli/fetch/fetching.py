@@ -26,10 +26,10 @@ from blobforge.cli.common import CONFLICT, CliError
 from blobforge.cli.fetch.folder import Folder, Written
 from blobforge.cli.fetch.gathering import FileToFetch, Gathering
 from blobforge.cli.fetch.ledger import FetchedFile, GivenPath, Ledger, NamedOutput, WantedResult, WholeResult
-from blobforge.cli.fetch.names import Layout
 from blobforge.cli.fetch.report import FetchReport
 from blobforge.cli.selection import Filters, each_page
 from blobforge.client import ApiError, AsyncClient, ClientError, FileLink, Job, ServerUnreachable, TransferRefused
+from blobforge.resultnames import Layout
 
 SIGNED: Final = 500  # in one request: the server's own limit
 SIDE_BY_SIDE: Final = 16

@@ -20,9 +20,9 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from blobforge.cli.fetch import names
+from blobforge import resultnames as names
 from blobforge.cli.fetch.folder import FolderBusy
-from blobforge.cli.fetch.names import Layout, Names
+from blobforge.resultnames import Layout, Names
 
 VERSION = 3
 _FOLDER = "results"

@@ -18,7 +18,6 @@ from blobforge.cli.common import CliError
 from blobforge.cli.fetch.fetching import Fetch, ResultFilter
 from blobforge.cli.fetch.folder import Folder, FolderBusy
 from blobforge.cli.fetch.ledger import Ledger, open_ledger, parts_folder
-from blobforge.cli.fetch.names import Layout
 from blobforge.cli.fetch.report import FetchReport
 from blobforge.cli.outage import PATIENCE, Outages
 from blobforge.cli.progress import Progress
@@ -26,6 +25,7 @@ from blobforge.cli.signals import until_terminated
 from blobforge.client import ApiError, AsyncClient, Job
 from blobforge.login import folders
 from blobforge.machinery.groups import root_cause
+from blobforge.resultnames import Layout
 
 _GATHERED: Final = 1.0  # seconds after an event: others come with it
 _LOOK_AGAIN: Final = 60.0  # seconds without one

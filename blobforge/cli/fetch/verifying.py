@@ -15,9 +15,9 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import BinaryIO, Literal, NamedTuple
 
-from blobforge.cli.fetch import names
-from blobforge.cli.fetch.names import Layout, Names
+from blobforge import resultnames as names
 from blobforge.manifest import ManifestHead, ManifestJob, ManifestMore, ManifestOutput, read
+from blobforge.resultnames import Layout, Names
 
 _TAKEN = 3  # names with a job's id in it that are looked at
 _SCHEMA = """

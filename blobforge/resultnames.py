@@ -1,7 +1,7 @@
-"""Where in the folder a result goes: paths made of names that strangers chose, the same on every system.
+"""Where in a folder a result goes: paths made of names that strangers chose, the same on every system.
 
 A source's path and an output's name are what a submitter and a worker say. What comes out of here is a list of plain
-names (`blobforge/client/names.py`): none leads out of the folder.
+names (`blobforge/safenames.py`): none leads out of the folder.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import unicodedata
 from pathlib import PurePosixPath
 from typing import Final, Literal, get_args
 
-from blobforge.client.names import safe, shortened
+from blobforge.safenames import safe, shortened
 
 Layout = Literal["path", "id", "hash"]
 LAYOUTS: Final = get_args(Layout)
