@@ -8,6 +8,7 @@ import os
 import re
 import shutil
 import signal
+import subprocess
 import unicodedata
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -46,10 +47,9 @@ class Archive:
         self.root = folder
         self.token = (running.folder / "data" / "admin-token").read_text().strip()
 
-    def make(self, *documents: Document, type_: str = "pdf") -> list[int]:
-        return done(
-            self.running.url, self.token, [each._replace(tags=(self.tag,)) for each in documents], type_=type_
-        )
+    def make(self, *documents: Document, type_: str = "pdf", batch: int | None = None) -> list[int]:
+        tagged = [each._replace(tags=(self.tag,)) for each in documents]
+        return done(self.running.url, self.token, tagged, type_=type_, batch=batch)
 
     def again(self, job_id: int, output: bytes, name: str | None = None) -> None:
         """Convert a completed job once more."""
@@ -476,3 +476,64 @@ def test_what_was_submitted_is_fetched_when_it_is_done(archive: Archive, tmp_pat
     worker.send_signal(signal.SIGTERM)
     assert worker.wait(30) == 0
     assert running.blobforge("submit", source, "--download").returncode == 2
+
+
+def test_the_script_of_a_batch_fetches_the_same_under_the_same_names(archive: Archive, tmp_path: Path) -> None:
+    with archive.running_client() as client:
+        batch = client.post("/api/batches", json={"name": archive.tag}).json()["id"]
+        *_, clash, several = archive.make(
+            Document("a/$(touch pwned)/x.pdf", b"0", "`touch pwned`.md"),
+            Document("-rf/it's.pdf", b"1", "'; touch pwned; '.md"),
+            Document("../../../etc/x", b"2", '"$HOME" \\ %s%n.md'),
+            Document("a\nb/x", b"3", "--config"),
+            Document("b/x", b"", "empty"),
+            Document("c/1.pdf", b"5", "same.md"),
+            Document("c/2.pdf", b"6", "same.md"),
+            Document("d/x.pdf", b"", several=(("main.md", b"7"), ("in/'it'.png", b"8"))),
+            batch=batch,
+        )
+        script = client.get(f"/api/batches/{batch}/results.sh").text
+    archive.fetched()
+    # Which of two with one name has the plain one is decided by who is there first; several outputs stand apart.
+    expected = {path.replace("d/x/", f"d/x~{several}/"): content for path, content in archive.tree().items()}
+    names = ("c/same.md", f"c/same~{clash}.md", f"c/same~{clash - 1}.md")
+
+    def run(text: str, **environment: str) -> tuple[int, str, dict[str, bytes]]:
+        file, folder = tmp_path / "fetch.sh", tmp_path / "here"
+        file.write_text(text)
+        environment |= {"PATH": os.environ["PATH"], "no_proxy": "*"}
+        ran = subprocess.run(
+            ["sh", file, folder], cwd=tmp_path, capture_output=True, text=True, env=environment, check=False
+        )
+        found = {each.relative_to(folder).as_posix(): each for each in folder.rglob("*") if not each.is_dir()}
+        return ran.returncode, ran.stderr, {path: each.read_bytes() for path, each in found.items()}
+
+    def same(tree: dict[str, bytes]) -> bool:
+        one, other = dict(tree), dict(expected)
+        clashing = [sorted(each.pop(name) for name in names if name in each) for each in (one, other)]
+        return one == other and clashing == [[b"5", b"6"]] * 2
+
+    status, said, tree = run(script)
+    assert (status, said) == (0, "9 fetched, 0 were there, 0 failed\n")
+    assert same(tree), tree
+    assert {each.name for each in tmp_path.iterdir()} >= {"here", "to", "fetch.sh"}
+    assert not list(tmp_path.rglob("pwned"))
+    # What is there is not fetched again; what another has put there stays, and what is broken is fetched beside it.
+    (tmp_path / "here/b/empty").unlink()
+    assert run(script)[:2] == (0, "1 fetched, 8 were there, 0 failed\n")
+    # When its URLs are no longer good it asks the server, with a token.
+    old = re.sub(r'(date \+%s\)" -lt )\d+', r"\g<1>0", script)
+    shutil.rmtree(tmp_path / "here")
+    status, said, tree = run(old)
+    assert (status, tree) == (1, {})
+    assert "no longer good: download it again. Set BLOBFORGE_API_TOKEN" in said
+    status, said, tree = run(old, BLOBFORGE_API_TOKEN=archive.token)
+    assert (status, said) == (0, "9 fetched, 0 were there, 0 failed\n")
+    assert same(tree), tree
+    # One that was cut off does nothing; a file that cannot be fetched is said.
+    shutil.rmtree(tmp_path / "here")
+    assert run(script[: len(script) // 2])[2] == {}
+    status, said, tree = run(script.replace("/objects/", "/object/", 1))
+    assert status == 1
+    assert "not fetched: ./" in said
+    assert said.endswith("8 fetched, 0 were there, 1 failed\n")

@@ -1,8 +1,8 @@
 """The results of a batch with signed URLs to fetch them by: as JSON lines, and as a shell script.
 
 Read page by page, as the manifest is, and signed page by page: what is held is one page, however large the batch is,
-and no URL is older than the line that it stands in. Names are those of `blobforge results download`, which this server
-does not need to be asked for: of two results with one name the second goes by `apart`, which has its job's id in it.
+and no URL is older than the line that it stands in. Names are those of `blobforge results download`: of two results
+with one name the second goes by `apart`, which has its job's id in it. Which that is, who fetches them sees.
 """
 
 from __future__ import annotations
@@ -37,7 +37,8 @@ _GONE: Final = "no-such-job"
 
 
 class ToFetch(msgspec.Struct, frozen=True):
-    """A job that has a result. `named`: its several outputs; None: it has one, without a name of its own."""
+    """A job that has a result. `paths`: the further ones of its source. `named`: its several outputs; None: it has
+    one, without a name of its own."""
 
     job: Job
     paths: list[str]
@@ -74,7 +75,7 @@ async def _streamed(
     call: Call, lines: Callable[[int], AsyncIterator[bytes]], type_: str, suffix: str
 ) -> Response | Refusal:
     batch_id = call.params["batch_id"]
-    if await call.services.reads.run(lambda reader: reader.batch(batch_id)) is None:
+    if await call.services.reads.run(lambda reader: reader.batches.get(batch_id)) is None:
         return no_such_batch(batch_id)
     name = f"results-of-batch-{batch_id}.{suffix}"
     headers = {"Cache-Control": "no-store", "Content-Disposition": f'attachment; filename="{name}"'}
@@ -165,7 +166,7 @@ def _reading(filter_: JobFilter, after: int) -> Callable[[Reader], tuple[list[To
                 named = [each.name for each in page]
             paths = [path for _, path in reader.paths(job.id, limit=MOST_PATHS)] if job.more_paths else []
             jobs.append(ToFetch(job, paths, named))
-            many += (1 if named is None else len(named)) * max(1, len(paths))
+            many += (1 if named is None else len(named)) * (1 + len(paths))
         return jobs, following
 
     return read
@@ -179,7 +180,8 @@ def _lines(wanted: ToFetch, name: str | None, answer: dict[str, Any], until: str
         if str(answer.get("type", "")).endswith(_GONE):
             return []
         return [wire_batches.BatchResult(job.id, error=str(answer.get("error")))]
-    placed = dict.fromkeys(_names(job, path, name, answer["filename"]) for path in wanted.paths or [job.source_path])
+    paths = [job.source_path, *wanted.paths]
+    placed = dict.fromkeys(_names(job, path, name, answer["filename"]) for path in paths)
     return [
         wire_batches.BatchResult(
             job.id, name=own, apart=apart, url=answer["url"], size=answer.get("size"), sha256=answer.get("sha256"),

@@ -17,13 +17,13 @@ _HEAD = r"""#!/bin/sh
 #
 #   sh THIS-SCRIPT [FOLDER]
 #
-# fetches them into FOLDER (results-of-batch-@BATCH@), @SIDE@ side by side, each beside where its source stood. It needs curl.
+# fetches them into FOLDER (results-of-batch-@BATCH@), @SIDE@ side by side, each where its source stood.
 # What is there already with the same SHA-256 is not fetched again: run it again where something failed. Where another
 # file has a result's name, the result has its job's id in its name. Nothing that is there is written over, but what
 # this script has named so.
 #
 # The URLs in it are good until @UNTIL@ (UTC).@MORE@
-# `blobforge results download --batch @BATCH@ --to FOLDER` does the same, keeps account of what it has fetched, and resumes.
+# `blobforge results download --batch @BATCH@ --to FOLDER` does the same, and keeps account of what it has fetched.
 set -u
 server=@QUOTED@
 to=${1:-results-of-batch-@BATCH@}
@@ -42,7 +42,8 @@ begun=0 had=0
 
 # Whether the file has the size and the SHA-256, as far as they are known.
 sound() {
-  { [ "$2" = - ] || [ "$(($(wc -c < "$1")))" -eq "$2" ]; } && { [ "$3" = - ] || case $(sum "$1") in "$3"|unknown) true ;; *) false ;; esac; }
+  [ "$2" = - ] || [ "$(($(wc -c < "$1")))" -eq "$2" ] || return 1
+  [ "$3" = - ] || case $(sum "$1") in "$3" | unknown) true ;; *) false ;; esac
 }
 # Whether it is there, beyond doubt.
 there() { [ -f "$1" ] && [ "$3" != - ] && [ "$(($(wc -c < "$1")))" -eq "$2" ] && [ "$(sum "$1")" = "$3" ]; }
@@ -64,10 +65,11 @@ get() {
 }
 missing() { printf 'job %s: the server has no result to fetch now\n' "$1" >&2; echo >> "$parts/failed"; }
 more() {
-  [ -n "${BLOBFORGE_API_TOKEN:-}" ] || stop "$1 Set BLOBFORGE_API_TOKEN, a token that may read: it then asks the server for further URLs."
+  [ -n "${BLOBFORGE_API_TOKEN:-}" ] || stop "$1 Set BLOBFORGE_API_TOKEN, to ask the server for further URLs."
   while [ -n "$next" ]; do
-    lines=$(printf 'Authorization: Bearer %s\n' "$BLOBFORGE_API_TOKEN" |
-      curl -fsSg --retry 3 -H @- "$server/api/batches/@BATCH@/results.sh?part=true&cursor=$next") || stop 'The server gave no further URLs.'
+    url="$server/api/batches/@BATCH@/results.sh?part=true&cursor=$next"
+    lines=$(printf 'Authorization: Bearer %s\n' "$BLOBFORGE_API_TOKEN" | curl -fsSg --retry 3 -H @- -- "$url") ||
+      stop 'The server gave no further URLs.'
     next=cut
     eval "$lines"
     wait

@@ -134,8 +134,8 @@ class BatchScriptQuery(BatchResultsQuery, frozen=True):
 
 class BatchResult(msgspec.Struct, frozen=True, omit_defaults=True):
     """A line of `GET /api/batches/{batch_id}/results`: a file, where it goes (`name`, a path as `blobforge results
-    download` has it, and `apart`, which is no other job's), and the URL to fetch it by, good until `expires_at`; or the
-    `error` for which there is none. A file that belongs beside several paths of its source has a line for each."""
+    download` has it, and `apart`, which is no other job's), and the URL to fetch it by, good until `expires_at`; or
+    the `error` for which there is none. A file that belongs to several paths of its source has a line for each."""
 
     job_id: int
     name: str | None = None
