@@ -2,7 +2,7 @@
 
 Read page by page, as the manifest is, and signed page by page: what is held is one page, however large the batch is,
 and no URL is older than the line that it stands in. Names are those of `blobforge results download`: of two results
-with one name the second goes by `apart`, which has its job's id in it. Which that is, who fetches them sees.
+with one name the second goes by `apart`, which has its job's id in it.
 """
 
 from __future__ import annotations
@@ -30,6 +30,7 @@ from web.decode import query
 from web.limits import SMALL
 from web.routing import Access, Call, Route
 
+SCRIPT_TYPE: Final = "application/x-sh"
 PAGE: Final = 500  # jobs
 SIGNED: Final = 500  # in one request
 MOST_OUTPUTS: Final = 10_000  # of one page, and those of its last job
@@ -66,9 +67,7 @@ async def script(call: Call) -> Response | Refusal:
     wanted = query(call.request.args, wire_batches.BatchScriptQuery)
     if isinstance(wanted, Refusal):
         return wanted
-    return await _streamed(
-        call, lambda batch_id: _shell_lines(call, batch_id, wanted), "application/x-sh; charset=utf-8", "sh"
-    )
+    return await _streamed(call, lambda batch_id: _shell_lines(call, batch_id, wanted), SCRIPT_TYPE, "sh")
 
 
 async def _streamed(

@@ -13,7 +13,8 @@ from blobforge.machinery.release import version
 from blobforge.manifest import MANIFEST_TYPE
 from web import events
 from web.api import ROUTES as API_ROUTES
-from web.api import batches, manifest
+from web.api import batches, batchfiles, manifest
+from web.api.batchfiles import SCRIPT_TYPE
 from web.api.links import LINKS, Link
 from web.api.wire_bulk import OperationBegun
 from web.api.wire_common import JobType
@@ -217,8 +218,8 @@ def _plain(shape: dict[str, Any], components: dict[str, Any]) -> dict[str, Any]:
 
 def _responses(route: Route, known: dict[str, Any]) -> dict[str, Any]:
     kind = "application/json"
-    if route in (*manifest.ROUTES, *batches.ROUTES) and route.gives is str:
-        kind = MANIFEST_TYPE
+    if route in (*manifest.ROUTES, *batches.ROUTES, *batchfiles.ROUTES) and route.gives is str:
+        kind = SCRIPT_TYPE if route.path.endswith(".sh") else MANIFEST_TYPE
     elif route.gives is str:
         kind = "text/event-stream" if route in events.ROUTES else "text/html" if route is _DOCS else "text/plain"
     good: dict[str, Any] = {"description": "Done"}

@@ -2,6 +2,6 @@
 
     list -> sign by the five hundred -> give each its path -> fetch
 
-`fetching.py` puts the stages together, `names.py` makes paths of names that strangers chose, `ledger.py` knows what a
-folder holds already.
+`fetching.py` puts the stages together, `blobforge/resultnames.py` makes paths of names that strangers chose, and
+`ledger.py` knows what a folder holds already.
 """
