@@ -555,11 +555,14 @@ class ExpireWorkers(Message[Expired], frozen=True):
 
 
 class JobChanged(Success, frozen=True):
-    """`undo`: the token that it can be undone by, where one was sent and something was changed."""
+    """`undo`: the token that it can be undone by, where one was sent and something was changed. `children`: how many
+    of what came of it were changed, too; `operation` goes on with the others."""
 
     job_id: int
     status: JobStatus
     undo: str = ""
+    children: int = 0
+    operation: int | None = None
 
 
 class Retry(Message[JobChanged], frozen=True):
@@ -574,11 +577,12 @@ class Retry(Message[JobChanged], frozen=True):
 
 class Cancel(Message[JobChanged], frozen=True):
     """`undo` is a token to remember by how the job was; jobs changed together share one. `reason`: in words, for
-    people."""
+    people. `children`: with all that came of it, which is not undone; the job itself may have ended then."""
 
     job_id: int
     undo: str = ""
     reason: str | None = None
+    children: bool = False
 
 
 class SetPriority(Message[JobChanged], frozen=True):
@@ -1295,8 +1299,15 @@ class StartChildren(msgspec.Struct, frozen=True, tag="start-children", tag_field
     attempt: int
 
 
+class CancelChildren(msgspec.Struct, frozen=True, tag="cancel-children", tag_field="verb"):
+    """Of all that came of the job, what has not ended."""
+
+    parent: int
+    reason: str | None = None
+
+
 ChangeJobs = RetryJobs | CancelJobs | PrioritiseJobs | RetypeJobs | RequireJobs | TagJobs
-Work = ChangeJobs | DeleteJobs | DeleteBatch | UndoJobs | TakeBackJobs | StartChildren
+Work = ChangeJobs | DeleteJobs | DeleteBatch | UndoJobs | TakeBackJobs | StartChildren | CancelChildren
 
 
 class RemoveWorkers(msgspec.Struct, frozen=True, tag="remove-workers", tag_field="verb", omit_defaults=True):

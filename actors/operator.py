@@ -19,6 +19,7 @@ import trio
 from actors.mailbox import Envelope, Mailbox, ask
 from actors.messages import (
     AdvanceOperation,
+    CancelChildren,
     EndOperation,
     Message,
     OperationPlan,
@@ -184,6 +185,8 @@ class Operator:
             return await self._turn_of_workers(operation, plan.work)
         if isinstance(plan.work, StartChildren):
             return await self._ask(AdvanceOperation(operation.id, operation.page, jobs=(plan.work.parent,)))
+        if isinstance(plan.work, CancelChildren):
+            return await self._ask(AdvanceOperation(operation.id, operation.page))
         if operation.state is OperationState.SELECTING:
             return await self._ask(await self._select(operation, plan, plan.work))
         jobs = await self._reads.operation_jobs(operation.undo_of or operation.id, operation.page)

@@ -9,6 +9,7 @@ from msgspec.structs import replace
 
 from actors.messages import (
     Cancel,
+    CancelChildren,
     CancelJobs,
     ChangeTags,
     DeleteBatch,
@@ -86,7 +87,7 @@ def touches(work: Work, job: Job) -> bool:
             return job.status is not JobStatus.RUNNING
         case DeleteBatch():
             return work.batch_id in job.batches
-        case UndoJobs() | StartChildren():
+        case UndoJobs() | StartChildren() | CancelChildren():
             return True
         case TakeBackJobs():
             return job.status is JobStatus.RUNNING and job.worker_id in work.workers
@@ -121,7 +122,7 @@ def item(work: Work, job_id: int, undo: str = "") -> JobItem:
             return ChangeTags(job_id, work.add, work.remove, undo)
         case DeleteJobs():
             return DeleteJob(job_id, work.objects)
-        case UndoJobs() | TakeBackJobs() | DeleteBatch() | StartChildren():
+        case UndoJobs() | TakeBackJobs() | DeleteBatch() | StartChildren() | CancelChildren():
             raise ValueError(f"{type(work).__name__} is no message about a job")
         case _:
             assert_never(work)

@@ -89,6 +89,11 @@ class ChainPlace(msgspec.Struct, frozen=True, omit_defaults=True):
         return self.source is not None and not self.proven
 
 
+FamilyPlace = tuple[int, int, int, str]
+"""Where a walk through what came of jobs stands: behind this attempt, step and name of what came of that parent."""
+FIRST_PLACE: Final = (0, 0, "")
+
+
 class Kin(msgspec.Struct, frozen=True):
     """A job that came of one output of an accepted attempt, by a step (its number among those of the parent). `lent`:
     the output is the source of the job; else the job was there before, with a source of its own."""

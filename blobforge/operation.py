@@ -37,10 +37,13 @@ TAKE_BACK = "take-back"
 DELETE_BATCH = "delete-batch"
 START_CHILDREN = "start-children"
 """The verb of what the server does by itself when a result starts very many jobs."""
+CANCEL_CHILDREN = "cancel-children"
+"""The verb of what the server goes on with when very many jobs are cancelled with the one that they came of."""
 IRREVERSIBLE = {
     DELETE_BATCH: "A batch that was deleted is made anew, and its jobs are submitted for it again.",
     "delete": "Deleted jobs cannot be brought back.",
     TAKE_BACK: "What went back to the queue is claimed anew.",
+    CANCEL_CHILDREN: "Retry what was cancelled.",
     START_CHILDREN: "Jobs that were started are cancelled by themselves.",
     REMOVE_WORKERS: "A worker that was removed registers anew, or is given a new credential.",
     "undo": "An undo cannot be undone: ask for the same change once more.",
@@ -53,7 +56,8 @@ class Operation(msgspec.Struct, frozen=True):
 
     `matched` jobs were found, `total` of them are those that it would change, and stand in `pages` pages; it has
     treated the first `page` of these: `done` jobs, of which `changed` were. `cursor` is how far it has selected. One
-    that starts children has no pages, and counts outputs; its `cursor` is the number of the job that they come of.
+    that starts children has no pages and counts outputs; its `cursor` is the number of the job that they come of. One
+    that cancels children has none, either.
     `undo_of` is the operation that it takes back, `undone_by` the one that takes it back; what it has changed is
     remembered until `undo_until`. `told_at` is when its progress was told.
     """

@@ -21,6 +21,7 @@ from actors.effects import (
     chains,
     claims,
     deletions,
+    families,
     fleet,
     jobs,
     jobtypes,
@@ -150,6 +151,7 @@ def perform(tx: Transaction, message: Command, place: int = 0) -> Answer:
 
 def apply(tx: Transaction, message: Command) -> Answer:
     ended = len(tx.store.ended)
+    tx.cut.clear()
     answer = _apply(tx, message)
     if not isinstance(answer, Refusal):
         joining.settle(tx, ended)
@@ -357,7 +359,7 @@ def _apply_item(tx: Transaction, message: Item) -> ItemOutcome:  # noqa: PLR0912
         case Retry():
             return jobs.retry(tx, message)
         case Cancel():
-            return jobs.cancel(tx, message)
+            return families.cancel(tx, message) if message.children else jobs.cancel(tx, message)
         case SetPriority():
             return jobs.set_priority(tx, message)
         case Retype():

@@ -23,10 +23,11 @@ def put_on_record(
     caller: Caller,
     of: Operation | None = None,
     *,
-    starts: tuple[int, int] | None = None,
+    cursor: str | None = None,
+    total: int = 0,
 ) -> OperationBegun | Refusal:
     """An operation of this plan, or the one that takes another one back. Whatever many there are, the server's own is
-    begun. `starts`: it makes what came of a job (its number), of so many outputs, and selects nothing."""
+    begun. With a `cursor` it selects nothing, and is for so many at least."""
     if caller is not SERVER and tx.store.operations.count_open() >= MOST_OPEN:
         return Refusal(
             RefusalCode.SLOW_DOWN,
@@ -44,9 +45,8 @@ def put_on_record(
         begun = replace(
             begun, state=OperationState.RUNNING, matched=of.changed, total=of.changed, pages=of.page, undo_of=of.id
         )
-    if starts is not None:
-        parent, outputs = starts
-        begun = replace(begun, state=OperationState.RUNNING, cursor=str(parent), matched=outputs, total=outputs)
+    if cursor is not None:
+        begun = replace(begun, state=OperationState.RUNNING, cursor=cursor, matched=total, total=total)
     begun = replace(begun, id=tx.store.operations.add(begun))
     if of is not None:
         # What it needs is kept as long as an undo may take.

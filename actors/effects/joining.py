@@ -43,6 +43,8 @@ def settle(tx: Transaction, first: int) -> None:
 def join_ended(tx: Transaction, stages: Sequence[StageKey]) -> None:
     """Each of these stages that has ended gets the job that joins it, unless that very job is there."""
     for parent_id, attempt, step in stages:
+        if parent_id in tx.cut:
+            continue
         parent = tx.store.job(parent_id)
         if parent is None or parent.chain is None or parent.result_attempt != attempt:
             continue  # what came of a former result is joined no more
@@ -106,6 +108,7 @@ def nothing_joined(join: Join) -> str:
 
 
 def _brought(tx: Transaction, stage: Sequence[Kin]) -> tuple[list[Input], list[Missing]]:
+    tx.store.read_ahead([kin.job_id for kin in stage])
     inputs: list[Input] = []
     missing: list[Missing] = []
     for kin in stage:

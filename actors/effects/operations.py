@@ -11,7 +11,7 @@ from functools import partial
 import msgspec
 from msgspec.structs import replace
 
-from actors.effects import chains, fleet, retention, returns, wide
+from actors.effects import chains, families, fleet, retention, returns, wide
 from actors.effects import jobs as on_jobs
 from actors.effects.batches import close_for, leave
 from actors.effects.beginning import put_on_record, tell
@@ -22,6 +22,7 @@ from actors.messages import (
     AdvanceOperation,
     BeginOperation,
     Cancel,
+    CancelChildren,
     CancelJobs,
     ChangeTags,
     DeleteBatch,
@@ -68,10 +69,7 @@ def begin(tx: Transaction, message: BeginOperation) -> OperationBegun | Refusal:
         return refusal
     if message.closes is not None and isinstance(message.plan.work, CancelJobs):
         for operation_id in tx.store.operations.starting_for(message.closes):
-            starting = tx.store.operations.get(operation_id)
-            assert starting is not None
-            reason = f"batch {message.closes} was cancelled"
-            _save(tx, starting, life.ended(starting, OperationState.CANCELLED, reason=reason, now=tx.now))
+            wide.cancel(tx, operation_id, f"batch {message.closes} was cancelled")
     return put_on_record(tx, message.plan, message.caller)
 
 
@@ -106,6 +104,8 @@ def advance(tx: Transaction, message: AdvanceOperation) -> OperationStands | Ref
         return _take_back(tx, operation, plan.work)
     if isinstance(plan.work, StartChildren):
         return _save(tx, operation, chains.go_on(tx, operation, plan.work))
+    if isinstance(plan.work, CancelChildren):
+        return _save(tx, operation, families.go_on(tx, operation, plan.work))
     ids, before = tx.store.operations.page(operation.undo_of or operation.id, operation.page)
     changes: list[KeptChange] = []
     refusals: list[Refusal] = []

@@ -97,6 +97,7 @@ class Transaction(msgspec.Struct):
     revocations: int = 0  # how many were committed before, and how many this transaction has come to
     settled: Mapping[EffectPlace, Refusal | Exception] = {}
     careful: bool = False
+    cut: set[int] = msgspec.field(default_factory=set)  # of what came of these, no stage is joined in this message
     events: list[Event] = []
     facts: list[Fact] = []
     failed: dict[tuple[str, str], list[EndedAttempt]] = {}  # by worker and type, so far in it; undone ones, too

@@ -13,16 +13,17 @@ from collections.abc import Sequence
 import msgspec
 from msgspec.structs import replace
 
-from actors.effects.beginning import SERVER, put_on_record
+from actors.effects.beginning import SERVER, put_on_record, tell
 from actors.effects.joining import TOO_WIDE, join_ended, nothing_joined, stop
 from actors.effects.transaction import Transaction
 from actors.messages import OperationBegun, OperationPlan, StartChildren
 from blobforge.chain import LinkedOutput, Rest, Step, too_many
 from blobforge.events import JobUpdated
 from blobforge.job import Job
-from blobforge.operation import Operation
+from blobforge.operation import Operation, OperationState, ended
 from blobforge.stage import MOST_INPUTS
 
+_decode_plan = msgspec.json.Decoder(OperationPlan).decode
 Planned = tuple[int, Step, LinkedOutput]
 """The number of a step, the step, and the output that becomes the source of a job of it."""
 
@@ -48,7 +49,7 @@ def begin(tx: Transaction, parent: Job, planned: Sequence[Planned], first: Piece
         stop(tx, parent, too_many(left, first.why))
         return
     plan = OperationPlan(StartChildren(parent.id, parent.attempt))
-    begun = put_on_record(tx, plan, SERVER, starts=(parent.id, left))
+    begun = put_on_record(tx, plan, SERVER, cursor=str(parent.id), total=left)
     assert isinstance(begun, OperationBegun)
     number, _, last = planned[first.treated - 1]
     left_out = unjoined(planned)
@@ -103,6 +104,19 @@ def is_over(tx: Transaction, work: StartChildren, operation: Operation) -> None:
     numbers = [number for number, step in enumerate(parent.chain.then) if step.join is not None]
     stages = [(work.parent, work.attempt, number) for number in numbers if number not in rest.unjoined]
     join_ended(tx, [stage for stage in stages if tx.store.kin.of_stage(*stage, limit=1)])
+
+
+def cancel(tx: Transaction, operation_id: int, reason: str) -> None:
+    """What the operation has not made yet is not made."""
+    operation = tx.store.operations.get(operation_id)
+    if operation is None or operation.ended:
+        return
+    after = ended(operation, OperationState.CANCELLED, reason=reason, now=tx.now)
+    tell(tx, after)
+    tx.store.operations.save(after)
+    work = _decode_plan(after.work).work
+    assert isinstance(work, StartChildren)
+    is_over(tx, work, after)
 
 
 def starts_more(tx: Transaction, batch_id: int) -> bool:

@@ -17,7 +17,7 @@ from blobforge.cli.operations import begun, completed, ended
 from blobforge.cli.selection import Filters, bulk_filters, chosen, ids_or_filter, some_ids
 
 if TYPE_CHECKING:
-    from blobforge.client import AsyncClient, BulkDone
+    from blobforge.client import AsyncClient, BulkDone, Cancelled
 
 Decorated = TypeVar("Decorated", bound=Callable[..., Any])
 
@@ -91,6 +91,11 @@ def retry_jobs(
 @some_ids
 @bulk_filters
 @click.option("--reason", metavar="TEXT", help="Why, for people: the jobs show it.")
+@click.option(
+    "--children/--no-children",
+    default=None,
+    help="With all that came of them by their chains, or without. Asked on a terminal.",
+)
 @bulk_options
 @session_options
 @pass_session
@@ -100,6 +105,7 @@ def cancel_jobs(
     *,
     job_ids: tuple[int, ...],
     reason: str | None,
+    children: bool | None,
     dry_run: bool,
     yes: bool,
     background: bool,
@@ -107,13 +113,57 @@ def cancel_jobs(
 ) -> None:
     """Cancel jobs at once, running ones too.
 
+    With --children, JOB may have ended: what came of it, and of that in turn, is cancelled.
+
     \b
       blobforge jobs cancel 17
+      blobforge jobs cancel 17 --children
       blobforge jobs cancel --tag scan-2026 --status pending --reason 'scanned again'
     """
+    if children and (not job_ids or background):
+        raise CliError("--children goes with the numbers of jobs, and without --background.", common.USAGE)
+    if children and dry_run:
+        for job_id in job_ids:
+            _say_below(session, job_id, _below(session, job_id))
+        return
+    asks = children is None and not (yes or dry_run or background)
+    with_children = {job_id for job_id in job_ids if children or (asks and _asked(session, job_id))}
     said = {"reason": reason} if reason else {}
-    change = Change("cancel", "Cancel", lambda client, job_id: client.cancel_job(job_id, **said), said)
+    change = Change(
+        "cancel",
+        "Cancel",
+        lambda client, job_id: client.cancel_job(job_id, reason=reason, children=job_id in with_children),
+        said,
+    )
     _change(session, change, job_ids, filters, Manner(dry_run, yes, background))
+
+
+def _below(session: CliSession, job_id: int) -> Cancelled:
+    """What would be cancelled with the job of what came of it."""
+    return session.run(lambda client: client.cancel_job(job_id, children=True, dry_run=True))
+
+
+def _say_below(session: CliSession, job_id: int, found: Cancelled) -> None:
+    if session.json:
+        said = {"job_id": job_id, "status": found.status, "children": found.children or 0, "more": found.more}
+        click.echo(output.json_line(said))
+    else:
+        click.echo(f"{job_id}\t{found.status}\t{_count(found)} that came of it")
+
+
+def _count(found: Cancelled) -> str:
+    return f"{'more than ' if found.more else ''}{output.count(found.children or 0, 'job')}"
+
+
+def _asked(session: CliSession, job_id: int) -> bool:
+    """Whether what came of the job is cancelled, too: asked where there is something, and a terminal to ask on."""
+    if session.json or session.quiet or not common.can_ask():
+        return False
+    found = _below(session, job_id)
+    if not found.children and not found.more:
+        return False
+    question = f"Of job {job_id} have come {_count(found)} that have not ended. Cancel these, too?"
+    return click.confirm(question, err=True)
 
 
 @click.command("priority")

@@ -209,11 +209,16 @@ def _scope_hint(detail: str) -> str:
     )
 
 
+def can_ask() -> bool:
+    """Whether there is a terminal to ask on."""
+    return sys.stdin.isatty() and sys.stderr.isatty()
+
+
 def confirm(question: str, *, yes: bool, hint: str = "Give --yes to do it, --dry-run to see first.") -> None:
     """Ask on the terminal; without one only `yes` will do. Raises CliError unless the answer is yes."""
     if yes:
         return
-    if not (sys.stdin.isatty() and sys.stderr.isatty()):
+    if not can_ask():
         raise CliError(f"{question} Nobody is here to answer.", USAGE, hint)
     if not click.confirm(question, err=True):
         raise CliError("Nothing was changed.")

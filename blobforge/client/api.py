@@ -28,6 +28,7 @@ from blobforge.client.types import (
     BatchAnswer,
     BatchItem,
     BulkDone,
+    Cancelled,
     ChainCheck,
     ChildPage,
     Comparison,
@@ -196,10 +197,13 @@ class Endpoints(FileEndpoints, AttemptEndpoints, BatchEndpoints, AdminEndpoints)
         body = without_none(reset_attempts=reset_attempts or None, priority=priority, compare=compare or None)
         return await self._post(f"/api/jobs/{job_id}/retry", StatusAnswer, body, once_only=True)
 
-    async def cancel_job(self, job_id: int, *, reason: str | None = None) -> StatusAnswer:
-        """Cancel a job at once, a running one too. The job shows the reason."""
-        body = without_none(reason=reason)
-        return await self._post(f"/api/jobs/{job_id}/cancel", StatusAnswer, body, once_only=True)
+    async def cancel_job(
+        self, job_id: int, *, reason: str | None = None, children: bool = False, dry_run: bool = False
+    ) -> Cancelled:
+        """Cancel a job at once, a running one too. The job shows the reason. `children`: with all that came of it by
+        its chain, also where it has ended itself. `dry_run`: say how many these are, and cancel nothing."""
+        body = without_none(reason=reason, children=children or None, dry_run=dry_run or None)
+        return await self._post(f"/api/jobs/{job_id}/cancel", Cancelled, body, once_only=True)
 
     async def delete_job(self, job_id: int) -> None:
         """Delete a job for good; one's own that waits for its source needs the scope `submit`, any other `admin`."""

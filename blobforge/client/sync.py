@@ -38,6 +38,7 @@ from blobforge.client.types import (
     CanaryJobPage,
     CanaryPage,
     CanaryReport,
+    Cancelled,
     ChainCheck,
     ChildPage,
     Comparison,
@@ -318,9 +319,12 @@ class Client(BlockingClient):
             partial(self._client.retry_job, job_id, reset_attempts=reset_attempts, priority=priority, compare=compare)
         )
 
-    def cancel_job(self, job_id: int, *, reason: str | None = None) -> StatusAnswer:
-        """Cancel a job at once, a running one too. The job shows the reason."""
-        return self._run(partial(self._client.cancel_job, job_id, reason=reason))
+    def cancel_job(
+        self, job_id: int, *, reason: str | None = None, children: bool = False, dry_run: bool = False
+    ) -> Cancelled:
+        """Cancel a job at once, a running one too. The job shows the reason. `children`: with all that came of it by
+        its chain, also where it has ended itself. `dry_run`: say how many these are, and cancel nothing."""
+        return self._run(partial(self._client.cancel_job, job_id, reason=reason, children=children, dry_run=dry_run))
 
     def delete_job(self, job_id: int) -> None:
         """Delete a job for good; one's own that waits for its source needs the scope `submit`, any other `admin`."""

@@ -248,6 +248,15 @@ class StatusAnswer(msgspec.Struct, frozen=True, kw_only=True):
     status: str = ""
 
 
+class Cancelled(StatusAnswer, frozen=True, kw_only=True):
+    """The job's status. With what came of it: how many of these were cancelled (or would be; `more`: at least), and
+    the `operation` that goes on with the others."""
+
+    children: int | None = None
+    operation: int | None = None
+    more: bool = False
+
+
 class FailAnswer(msgspec.Struct, frozen=True, kw_only=True):
     """The answer to a reported failure: whether the job will be tried again."""
 

@@ -6,7 +6,7 @@ A change is guarded by the state that it started from, here and once more where 
 from __future__ import annotations
 
 import heapq
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from itertools import islice
 
 from msgspec.structs import replace
@@ -33,6 +33,11 @@ class JobRows(OpenTransaction):
         if not self._open or job_id not in self._rows.jobs:
             self._ask(Needs(jobs={job_id}))
         return self._rows.jobs[job_id]
+
+    def read_ahead(self, job_ids: Collection[int]) -> None:
+        """These are asked for soon: they are read in one question."""
+        if missing := {job_id for job_id in job_ids if not self._open or job_id not in self._rows.jobs}:
+            self._ask(Needs(jobs=missing))
 
     @property
     def no_set_unused(self) -> bool:

@@ -307,6 +307,9 @@ class KinRows(Protocol):
     def of_attempt(self, parent: int, attempt: int, *, limit: int) -> list[Kin]:
         """Some of what came of this attempt, by step and name; not what joins others."""
 
+    def of(self, parent: int, *, after: tuple[int, int, str], limit: int) -> list[Kin]:
+        """Some of what came of this job, by attempt, step and name, behind these."""
+
     def replace(self, parent: int, attempt: int, step: int, name: str, *, job_id: int, lent: bool) -> None:
         """Another job is what came of this output."""
 
@@ -624,6 +627,9 @@ class Store(Lookups, InHistory, Protocol):
         """A further one, the last that `job.more_paths` counts."""
 
     # --- chains
+
+    def read_ahead(self, job_ids: Collection[int]) -> None:
+        """These jobs are asked for soon: they are read in one question."""
 
     def add_kin(self, kin: Kin) -> None:
         """A job has come of an output; what came of it before stays."""

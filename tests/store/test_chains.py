@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from actors.effects import chains, wide
+from actors.effects import chains, families, wide
 from actors.messages import (
     AdvanceOperation,
     BeginCanary,
@@ -495,6 +495,66 @@ def test_a_stage_of_too_many_jobs_is_not_joined(book: Told, monkeypatch: pytest.
     chain = book.job(parent).chain
     assert chain is not None
     assert chain.stopped == "nothing was joined as 'book': the stage has more than 2,000 jobs"
+
+
+# --- cancelled with what came of it
+
+
+def statuses(book: Told) -> dict[int, str]:
+    with book.reader() as reader:
+        return {job.id: job.status.value for number in range(1, 12) if (job := reader.job(number)) is not None}
+
+
+def deep(book: Told, *, joined: bool = False) -> int:
+    """Three pages of a document, one of which is read and being summed up; one was there before."""
+    book.do(submission("text", type_="summary"))
+    join = Join("book") if joined else None
+    parent = submitted(book, then=(Step("ocr", "*", None, (Step("summary"), Step("index")), join),))
+    complete_several(book, "1", "2", "3")
+    for fact in book.proofs():
+        read(book, fact, fact.key)
+    complete(book, type_="ocr")
+    return parent
+
+
+@pytest.mark.parametrize("joined", [False, True])
+@pytest.mark.parametrize("pieces", [False, True])
+def test_what_came_of_a_job_is_cancelled_with_it(
+    book: Told, monkeypatch: pytest.MonkeyPatch, *, pieces: bool, joined: bool
+) -> None:
+    if pieces:
+        monkeypatch.setattr(families, "A_TURN", 1)
+    parent = deep(book, joined=joined)
+    assert statuses(book) == {
+        1: "pending", parent: "completed", 3: "completed", 4: "pending", 5: "pending", 6: "pending",
+    }  # fmt: skip
+    alone = book.do(Cancel(parent))
+    assert alone.code is RefusalCode.JOB_ENDED
+    done = book.do(Cancel(parent, reason="a mistake", children=True))
+    assert (done.status, done.operation is not None) == (JobStatus.COMPLETED, pieces)
+    while open_operations(book):
+        turn(book)
+    # What was there before goes on; no stage is joined of what is left.
+    assert statuses(book) == {
+        1: "pending", parent: "completed", 3: "completed", 4: "cancelled", 5: "cancelled", 6: "cancelled",
+    }  # fmt: skip
+    assert book.job(4).last_error == "cancelled: a mistake"
+    assert pieces or done.children == 3
+
+
+@pytest.mark.usefixtures("few")
+def test_what_is_still_to_be_made_is_cancelled_too(book: Told) -> None:
+    parent = submitted(book, then=(Step("ocr"),))
+    complete_several(book, "1", "2", "3")
+    assert book.do(Cancel(parent, children=True)).children == 2
+    assert open_operations(book) == []
+    chain = book.job(parent).chain
+    assert chain is not None
+    assert chain.stopped == f"1 output has started nothing: what came of job {parent} was cancelled"
+    waiting = submitted(book, "another")
+    assert book.do(Cancel(waiting, children=True)).status is JobStatus.CANCELLED
+    missing = book.do(Cancel(999, children=True))
+    assert missing.code is RefusalCode.NO_SUCH_JOB
 
 
 # --- joining

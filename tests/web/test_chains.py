@@ -92,6 +92,25 @@ async def test_what_is_still_to_be_made_is_said_and_comes(
     )  # fmt: skip
 
 
+async def test_what_came_of_a_job_is_counted_and_cancelled_with_it(local: LocalServer, autojump_clock: Any) -> None:
+    await local.register()
+    await local.submit(b"a document", then=[{"type": "ocr"}])
+    await brought(local, grant := await claimed(local), "1", "2", "3")
+    assert (await completed(local, grant, "all"))[0] == 200
+    page = await page_of(local, "/jobs/1")
+    assert "Cancel 3 of the jobs that came of it and have not ended?" in page
+    assert_problem(await local.call("POST", "/api/jobs/1/cancel"), 409, "job-ended")
+    ask = {"children": True, "dry_run": True}
+    found = await local.call("POST", "/api/jobs/1/cancel", ask)
+    assert found == (200, {"status": "completed", "children": 3, "dry_run": True})
+    assert_problem(await local.call("POST", "/api/jobs/9/cancel", ask), 404, "no-such-job")
+    assert await local.call("POST", "/api/jobs/2/cancel", {}) == (200, {"status": "cancelled"})
+    done = await local.call("POST", "/api/jobs/1/cancel", {"children": True})
+    assert done == (200, {"status": "completed", "children": 2})
+    assert [(await local.job(number))["status"] for number in (1, 2, 3, 4)] == ["completed", *["cancelled"] * 3]
+    assert "of the jobs that came of it" not in await page_of(local, "/jobs/1")
+
+
 async def test_what_a_stage_has_brought_comes_with_the_claim_that_joins_it(
     local: LocalServer, autojump_clock: Any
 ) -> None:

@@ -12,7 +12,6 @@ import trio
 
 from actors.messages import (
     Batch,
-    Cancel,
     ChangeTags,
     CheckSource,
     JobChanged,
@@ -36,7 +35,7 @@ from blobforge.refusals import Refusal, RefusalCode
 from blobforge.store.lists import NEWEST, PAGE_BYTES, Cursor, Page
 from blobforge.store.reading import Reader
 from blobforge.waiting import Surroundings, Waiting, waiting
-from web.api import encode, former, wire_common, wire_jobs
+from web.api import encode, families, former, wire_common, wire_jobs
 from web.api.grants import absolute
 from web.api.secrets import new_undo
 from web.api.seen import look, look_at_sources
@@ -390,11 +389,6 @@ async def retry(call: Call, body: wire_jobs.RetryBody) -> wire_common.Changed | 
     return await _change(call, message, "retrying")
 
 
-async def cancel(call: Call, body: wire_jobs.CancelBody) -> wire_common.Changed | Refusal:
-    undo = new_undo(call) if body.undo else ""
-    return await _change(call, Cancel(call.params["job_id"], undo, body.reason), "cancelled")
-
-
 async def set_priority(call: Call, body: wire_jobs.PriorityBody) -> wire_common.Changed | Refusal:
     undo = new_undo(call) if body.undo else ""
     return await _change(call, SetPriority(call.params["job_id"], body.priority, undo), "updated")
@@ -464,8 +458,8 @@ ROUTES = [
           gives=Any, query=wire_jobs.ResultQuery),
     Route("POST", "/api/jobs/<id:job_id>/retry", Access.SUBMIT, retry, "Bring an ended job back",
           body=wire_jobs.RetryBody, gives=wire_common.Changed, audit="job.retry"),
-    Route("POST", "/api/jobs/<id:job_id>/cancel", Access.SUBMIT, cancel,
-          "Stop a job at once, a running one too", body=wire_jobs.CancelBody, gives=wire_common.Changed,
+    Route("POST", "/api/jobs/<id:job_id>/cancel", Access.SUBMIT, families.cancel,
+          "Stop a job at once, a running one too", body=wire_jobs.CancelBody, gives=wire_jobs.Cancelled,
           audit="job.cancel"),
     *(Route(method, "/api/jobs/<id:job_id>/priority", Access.SUBMIT, set_priority, "Change a job's priority",
             body=wire_jobs.PriorityBody, gives=wire_common.Changed,

@@ -131,10 +131,26 @@ class RetryBody(msgspec.Struct, frozen=True):
 
 class CancelBody(msgspec.Struct, frozen=True):
     """`undo`: remember how the job was, and answer with a token to put it back by. `reason`: why, for people; the job
-    shows it."""
+    shows it. `children`: with all that came of it by its chain and has not ended, also where the job itself has;
+    these are not put back by the token. `dry_run`: cancel nothing, and say how many these are."""
 
     undo: bool = False
     reason: ShortText | None = None
+    children: bool = False
+    dry_run: bool = False
+
+
+class Cancelled(msgspec.Struct, frozen=True, omit_defaults=True):
+    """`status` is the job's. `undo`: a token for `POST /api/jobs/undo`, good for ten minutes; there where it was
+    asked for. `children`: how many were cancelled of what came of it, and `operation` goes on with the others; by a
+    `dry_run`, how many would be, and `more`: there may be more than these."""
+
+    status: str
+    undo: str | msgspec.UnsetType = msgspec.UNSET
+    children: int | msgspec.UnsetType = msgspec.UNSET
+    operation: int | msgspec.UnsetType = msgspec.UNSET
+    more: bool | msgspec.UnsetType = msgspec.UNSET
+    dry_run: bool = False
 
 
 class PriorityBody(msgspec.Struct, frozen=True):

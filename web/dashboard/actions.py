@@ -185,7 +185,7 @@ def _noticing(name: str) -> ActionAnswer:
         given = outcome[1] if isinstance(outcome, tuple) else outcome
         facts = msgspec.to_builtins(given) if isinstance(given, msgspec.Struct) else {}
         known = call.params | (facts if isinstance(facts, dict) else {})
-        said = SAID[name].format_map(known)
+        said = _with_children(SAID[name], facts).format_map(known)
         response = leave(
             call,
             ELSEWHERE[name].format_map(known) if name in ELSEWHERE else back(call),
@@ -194,6 +194,14 @@ def _noticing(name: str) -> ActionAnswer:
         return watch(call, response, facts["operation"]) if isinstance(given, wire_bulk.OperationBegun) else response
 
     return answered
+
+
+def _with_children(said: str, facts: dict[str, Any]) -> str:
+    """A job that is cancelled with what came of it may have ended itself."""
+    if "children" not in facts:
+        return said
+    told = "Job {job_id} is {status}. Cancelled of what came of it: {children}."
+    return f"{told} Operation {{operation}} goes on with the others." if "operation" in facts else told
 
 
 def _shown(template: str) -> ActionAnswer:

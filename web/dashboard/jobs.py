@@ -17,7 +17,7 @@ from blobforge.store.lists import MOST_FOUND, NEWEST, PAGE_BYTES
 from blobforge.store.reading import MOST_LOOKED_AT, MOST_SPLIT, Reader
 from blobforge.store.sorting import took
 from blobforge.texts import job_id
-from web.api import encode, files, logs, wire_jobs, wire_logs
+from web.api import encode, families, files, logs, wire_jobs, wire_logs
 from web.api import jobs as api
 from web.api.insights import read_failure
 from web.api.preview import find_preview
@@ -107,6 +107,7 @@ def _zoned(name: str, value: str) -> str:
 MOST_LOG = 16_384  # characters of a log that the page of its job begins with
 MOST_PATHS = 50  # that the page of one job lists
 MOST_CHILDREN = 50  # the same
+MOST_BELOW = 200  # that are looked at to say how many have not ended
 
 
 async def shown(call: Call) -> Response | Refusal:
@@ -137,6 +138,7 @@ async def shown(call: Call) -> Response | Refusal:
             "earlier": happened[1],
             "requires": words(job.requires),
             "children": api.children_of(reader, job, limit=MOST_CHILDREN + 1),
+            "below": families.open_below(reader, job, most=MOST_BELOW),
             "waits_to_start": job.waits_to_start,
             "expires_at": job.expiry,
             "cancelled_for": cancelled_for(job),

@@ -28,6 +28,10 @@ class KinRows:
         self._working.settle()
         return [_kin(row) for row in self._do.rows(sql.KIN_OF_ATTEMPT, (parent, attempt, limit))]
 
+    def of(self, parent: int, *, after: tuple[int, int, str], limit: int) -> list[Kin]:
+        self._working.settle()
+        return [_kin(row) for row in self._do.rows(sql.KIN_OF, (parent, *after, limit))]
+
     def of_stage(self, parent: int, attempt: int, step: int, *, limit: int) -> list[Kin]:
         self._working.settle()
         return [_kin(row) for row in self._do.rows(sql.KIN_OF_STAGE, (parent, attempt, step, limit))]

@@ -1,0 +1,106 @@
+"""What came of a job is cancelled with it: all of its family below it, as far as it has not ended.
+
+A walk through the tree, depth first, a piece at a turn: the job before what came of it, so that what a job starts
+until it is met is met, too. A job that was there before, and took the place of one of these, is another's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import msgspec
+from msgspec.structs import replace
+
+from actors.effects import jobs, wide
+from actors.effects.beginning import SERVER, put_on_record
+from actors.effects.transaction import Transaction
+from actors.messages import Cancel, CancelChildren, JobChanged, OperationBegun, OperationPlan
+from actors.works import A_TURN
+from blobforge import operation as operations
+from blobforge.chain import FIRST_PLACE, FamilyPlace
+from blobforge.job import Job, no_such_job
+from blobforge.life import Verb, allowed
+from blobforge.operation import Operation, OperationState
+from blobforge.refusals import Refusal
+
+
+class Walk(msgspec.Struct, frozen=True):
+    """Where it stands. While an operation is at it, a job that it has not met yet may end as the last of its stage,
+    and that be joined: a job where the walk was. So it goes through all of it `again`."""
+
+    path: list[FamilyPlace]
+    again: bool = True
+
+
+_decode = msgspec.json.Decoder(Walk).decode
+
+
+def cancel(tx: Transaction, message: Cancel) -> JobChanged | Refusal:
+    """The job, where it has not ended, and all that came of it."""
+    job = tx.store.job(message.job_id)
+    if job is None:
+        return no_such_job(message.job_id)
+    undo = ""
+    if allowed(Verb.CANCEL, job.status):
+        done = jobs.cancel(tx, replace(message, children=False))
+        if isinstance(done, Refusal):
+            return done
+        undo = done.undo
+    _start_no_more(tx, job)
+    cancelled, _, left = _piece(tx, _top(job.id), message.reason)
+    operation = None
+    if left:
+        plan = OperationPlan(CancelChildren(job.id, message.reason))
+        begun = put_on_record(tx, plan, SERVER, cursor=msgspec.json.encode(Walk(left)).decode())
+        assert isinstance(begun, OperationBegun)
+        operation = begun.operation_id
+    now = tx.store.job(job.id)
+    assert now is not None
+    return JobChanged(job.id, now.status, undo, children=cancelled, operation=operation)
+
+
+def go_on(tx: Transaction, operation: Operation, work: CancelChildren) -> Operation:
+    """The next piece; how far the operation is then."""
+    assert operation.cursor is not None
+    walk = _decode(operation.cursor)
+    cancelled, looked_at, left = _piece(tx, walk.path, work.reason)
+    walk = Walk(left, walk.again) if left or not walk.again else Walk(_top(work.parent), again=False)
+    seen = operation.matched + looked_at
+    further = operations.moved_on(operation, treated=looked_at, changed=cancelled, now=tx.now)
+    further = replace(further, matched=seen, total=seen, cursor=msgspec.json.encode(walk).decode())
+    return further if walk.path else operations.ended(further, OperationState.COMPLETED, now=tx.now)
+
+
+def _top(job_id: int) -> list[FamilyPlace]:
+    return [(job_id, *FIRST_PLACE)]
+
+
+def _piece(tx: Transaction, at: Sequence[FamilyPlace], reason: str | None) -> tuple[int, int, list[FamilyPlace]]:
+    """How many of the next jobs were cancelled, at how many was looked, and where the walk goes on."""
+    path, cancelled, looked_at = list(at), 0, 0
+    tx.cut |= {parent for parent, *_ in path}
+    while path and looked_at < A_TURN:
+        parent, attempt, step, name = path[-1]
+        found = tx.store.kin.of(parent, after=(attempt, step, name), limit=A_TURN - looked_at)
+        if not found:
+            path.pop()
+        tx.store.read_ahead([kin.job_id for kin in found])
+        for kin in found:
+            looked_at += 1
+            path[-1] = (parent, kin.attempt, kin.step, kin.name)
+            job = tx.store.job(kin.job_id)
+            if job is None or job.chain is None or job.chain.parent != parent:
+                continue
+            if allowed(Verb.CANCEL, job.status):
+                cancelled += not isinstance(jobs.cancelled(tx, Cancel(job.id, reason=reason)), Refusal)
+            _start_no_more(tx, job)
+            if job.chain.then:
+                path += _top(job.id)
+                tx.cut.add(job.id)
+                break
+    return cancelled, looked_at, path
+
+
+def _start_no_more(tx: Transaction, job: Job) -> None:
+    if job.chain is not None and job.chain.rest is not None:
+        wide.cancel(tx, job.chain.rest.operation, f"what came of job {job.id} was cancelled")
