@@ -12,10 +12,12 @@ from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 import blobforge.cli
+from actors import operator
 from actors.courier import Courier
 from actors.effects import batches, chains, joining, webhooks
 from actors.intake import Intake
 from blobforge.events import Fact, ManifestMade, ProofAwaited
+from web import presence
 
 VARIABLE: Final = "DIES_AT"
 
@@ -81,6 +83,7 @@ MOMENTS: Final[dict[str, Callable[[], None]]] = {
 def main() -> None:
     chains.MOST_AT_ONCE, chains.A_PIECE = 3, 1  # type: ignore[misc]
     webhooks.TAKEN_FOR = 2000  # type: ignore[misc]
+    operator.LOOK_EACH = presence.BEAT_SECONDS = 0.3  # it is soon known that no other server keeps house
     if moment := os.environ.get(VARIABLE):
         MOMENTS[moment]()
     blobforge.cli.main()
