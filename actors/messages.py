@@ -22,7 +22,7 @@ from blobforge.job import DEFAULT_PRIORITY, Job, JobStatus, ReleaseCause
 from blobforge.jobtype import Patience, TypeChanges, TypeRoom, TypeSettings
 from blobforge.objects import ObjectInfo
 from blobforge.operation import Operation
-from blobforge.options import LineGroup, QueueLine, lanes
+from blobforge.options import LineGroup, QueueLine, lines_of
 from blobforge.outputs import Output
 from blobforge.refusals import Refusal
 from blobforge.search import Search, SearchedPage, SearchName, SearchState
@@ -240,12 +240,12 @@ class Claim(Message[Granted], frozen=True):
     @property
     def lines(self) -> tuple[QueueLine, ...]:
         """Those that it takes ordinary jobs from."""
-        return () if ONLY_COMPARISONS in self.accepts else self.lines_of_all
+        return () if ONLY_COMPARISONS in self.accepts else lines_of(self.types, self.accepts)
 
     @property
     def lines_of_all(self) -> tuple[QueueLine, ...]:
         """The lines of its types."""
-        return tuple(QueueLine(type_, lane) for type_ in self.types for lane in lanes(self.accepts))
+        return lines_of(self.types, self.accepts)
 
 
 # --------------------------------------------------------------- attempts: web, reaper, intake -> writer

@@ -32,7 +32,8 @@ NOISE_MS: Final = 1000  # a job that takes so little longer is not slower, whate
 WORST: Final = 20  # that a report names
 ONLY_COMPARISONS: Final = "comparisons-only"
 """The word by which a claim says that its worker takes comparisons, and no other jobs."""
-_MARK: Final = "/canary/"
+MARK: Final = "/canary/"
+"""In the types of comparisons, and of nothing else."""
 
 
 # ------------------------------------------------------------------ types of comparisons
@@ -40,21 +41,21 @@ _MARK: Final = "/canary/"
 
 def type_for(type_: str, canary_id: int) -> str:
     """The type under which comparisons of a canary with jobs of this type stand."""
-    return f"{type_}{_MARK}{canary_id}"
+    return f"{type_}{MARK}{canary_id}"
 
 
 def is_comparison(type_: str) -> bool:
-    return _MARK in type_
+    return MARK in type_
 
 
 def ordinary(type_: str) -> str:
     """The type that the document has."""
-    return type_.partition(_MARK)[0]
+    return type_.partition(MARK)[0]
 
 
 def canary_of(type_: str) -> int | None:
     """The number of the canary whose comparisons have this type."""
-    number = type_.partition(_MARK)[2]
+    number = type_.partition(MARK)[2]
     return int(number) if number else None
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Collection, Mapping
+from functools import lru_cache
 from typing import Any, Final, NamedTuple
 
 import rfc8785
@@ -55,3 +56,10 @@ LineGroup = tuple[QueueLine, ...]  # lines that are read together, as one in cla
 def lanes(accepts: Collection[str]) -> tuple[Lane, ...]:
     """The lanes from which a claim takes jobs; `accepts` is what its worker heeds beside the source."""
     return (PLAIN, WITH_OPTIONS) if OPTIONS in accepts else (PLAIN,)
+
+
+@lru_cache(maxsize=1024)
+def lines_of(types: tuple[str, ...], accepts: tuple[str, ...]) -> LineGroup:
+    """The lines of these types. Workers ask for the same ones again and again."""
+    accepted = lanes(accepts)
+    return tuple([QueueLine(type_, lane) for type_ in types for lane in accepted])

@@ -154,8 +154,10 @@ def apply(tx: Transaction, message: Command) -> Answer:
     tx.cut.clear()
     answer = _apply(tx, message)
     if not isinstance(answer, Refusal):
-        joining.settle(tx, ended)
-        batches.settle(tx)
+        if len(tx.store.ended) > ended:
+            joining.settle(tx, ended)
+        if tx.store.has_batches_changed:
+            batches.settle(tx)
     return answer
 
 

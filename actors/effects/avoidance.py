@@ -47,6 +47,8 @@ def pick(
     kept = [tx.store.pick_kept(line, KEPT_LOOKED_AT) for line in dict.fromkeys(lines)]
     if group:
         kept.append(tx.store.pick_kept_of(group, KEPT_LOOKED_AT))
+    if not any(kept):
+        return jobs, ()
     return _with_kept(tx, jobs, kept, limit, worker_id)
 
 

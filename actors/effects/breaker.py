@@ -56,7 +56,7 @@ def has_failed(tx: Transaction, job: Job, *, cause: int | None, free: bool) -> N
 
 def has_completed(tx: Transaction, job: Job) -> None:
     """A job was completed: where its type is paused by its breaker, that is over. A comparison says nothing of it."""
-    if not is_comparison(job.type) and breaker.is_open(tx.store.type_settings(job.type)):
+    if breaker.is_open(tx.store.type_settings(job.type)) and not is_comparison(job.type):
         _set(tx, job.type, paused=False, reason=None)
         tx.store.save_in_a_row(job.type, None)
         tx.events.append(TypeResumed(SERVER, job.type))

@@ -109,6 +109,8 @@ def _next(tx: Transaction, message: Claim, after: str | None, worker: Worker) ->
 
 def patience_with(tx: Transaction, jobs: Iterable[Job], worker: Worker) -> dict[str, Patience]:
     """With the worker's leases for these jobs, by type, where it is not the one of all types."""
+    if not tx.store.types.all():
+        return {}
     found = {type_: tx.patience(type_, worker) for type_ in {job.type for job in jobs}}
     return {type_: patience for type_, patience in found.items() if patience is not None}
 

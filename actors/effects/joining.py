@@ -36,8 +36,8 @@ def stages_of(tx: Transaction, jobs: Iterable[Job]) -> list[StageKey]:
 def settle(tx: Transaction, first: int) -> None:
     """At the end of each message: the stages of which the last job has ended. `first`: of the jobs that have ended in
     the transaction, those from this one on have in this message."""
-    if any(job.chain is not None and job.chain.joined for job in tx.store.ended[first:]):
-        join_ended(tx, stages_of(tx, tx.store.ended[first:]))
+    if joined := [job for job in tx.store.ended[first:] if job.chain is not None and job.chain.joined]:
+        join_ended(tx, stages_of(tx, joined))
 
 
 def join_ended(tx: Transaction, stages: Sequence[StageKey]) -> None:

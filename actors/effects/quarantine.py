@@ -64,10 +64,11 @@ def has_failed(tx: Transaction, worker_id: str, job: Job, *, lost: bool = False)
 
 def gave_back(tx: Transaction, worker_id: str, job: Job) -> None:
     """The worker has given the job back for trouble of its own: as a trial, it has failed."""
-    if is_comparison(job.type):
-        return
     worker = tx.store.worker(worker_id)
-    if worker is not None and worker.quarantine is not None:
+    held = worker is not None and worker.quarantine is not None
+    if (job.failure is None and not held) or is_comparison(job.type):
+        return
+    if worker is not None and held:
         tried(tx, worker, job, passed=False)
 
 

@@ -15,7 +15,7 @@ from msgspec.structs import replace
 
 from actors.repeats import WINDOW_SECONDS
 from blobforge.batch import JobBatch
-from blobforge.canary import is_comparison, ordinary
+from blobforge.canary import MARK, is_comparison, ordinary
 from blobforge.converters import MOST_CONVERTERS
 from blobforge.events import AttemptEnded, CredentialsRevoked, DeliveriesWait, Event, Fact, JobWaits, TypeFreed
 from blobforge.job import Job, JobStatus, Outcome, RetryPolicy
@@ -180,8 +180,8 @@ class Transaction(msgspec.Struct):
 
     def hide_comparisons(self) -> None:
         """Subscribers are told nothing of the jobs of canaries."""
-        if any(is_comparison(getattr(event, "type", "")) for event in self.events):
-            self.events[:] = [each for each in self.events if not is_comparison(getattr(each, "type", ""))]
+        if hidden := [event for event in self.events if MARK in getattr(event, "type", "")]:
+            self.events[:] = [event for event in self.events if event not in hidden]
 
     def retry_policy(self, type_: str) -> RetryPolicy:
         """Back-off and budgets of jobs of this type."""

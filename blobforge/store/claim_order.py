@@ -82,7 +82,8 @@ class ClaimOrder:
         for index in range(self._at, len(self._places)):
             at = self._places[index]
             job = self._jobs.get(at[2])
-            if job is not None and place(job) == at and job.line in self._lines and self._may_be_had(job):
+            in_place = job is not None and job.priority == at[0] and job.turn == at[1]
+            if job is not None and in_place and job.line in self._lines and self._may_be_had(job):
                 passed = False
                 yield job
             elif passed:

@@ -205,7 +205,8 @@ class JobRows(OpenTransaction):
 
     def type_settings(self, type_: str) -> TypeSettings:
         """What is set for jobs of this type; of comparisons, for jobs like those that they are held against."""
-        return self._bulk.type_settings().get(ordinary(type_), NOTHING_SET)
+        settings = self._bulk.type_settings()
+        return settings.get(ordinary(type_), NOTHING_SET) if settings else NOTHING_SET
 
     def type_load(self, type_: str) -> TypeLoad:
         """How much of the type's limits is taken, by what has happened in the transaction, too."""
@@ -378,10 +379,13 @@ class JobRows(OpenTransaction):
         self._journal.put(self._rows.batches, batch.id, batch)
         self._journal.put(self._pending.batches, batch.id, batch)
 
+    @property
+    def has_batches_changed(self) -> bool:
+        """Whether there would be any in `batches_changed`."""
+        return bool(self._rows.batches_changed)
+
     def batches_changed(self) -> list[JobBatch]:
         """Those of whose jobs some have ended, or have not any more, since this was asked; by their numbers."""
-        if not self._rows.batches_changed:
-            return []
         changed = sorted(self._rows.batches_changed)
         for batch_id in changed:
             self._journal.drop(self._rows.batches_changed, batch_id)

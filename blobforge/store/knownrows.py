@@ -200,7 +200,8 @@ class KnownRows:
         for job_id in needs.jobs:
             jobs.setdefault(job_id, None)
         for worker in found.workers:
-            self._take_in_worker(worker)
+            workers.setdefault(worker.id, worker)
+        self._remember_labels(found.workers)
         for worker_id in needs.workers:
             workers.setdefault(worker_id, None)
         if needs.ready or needs.groups or needs.turned:
@@ -224,9 +225,10 @@ class KnownRows:
         if needs.claim_keys or needs.repeated or needs.causes or needs.attempts or needs.failed or needs.paths:
             self._take_in_rare(needs, found)
 
-    def _take_in_worker(self, worker: Worker) -> None:
-        self.workers.setdefault(worker.id, worker)
-        if self._bulk.far and len(self._bulk.known_sets):
+    def _remember_labels(self, workers: Iterable[Worker]) -> None:
+        if not (self._bulk.far and len(self._bulk.known_sets)):
+            return
+        for worker in workers:
             if len(self._labels) >= MOST_REMEMBERED:
                 self._labels.clear()
             self._labels[worker.id] = (worker.type, worker.labels)

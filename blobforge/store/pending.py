@@ -86,7 +86,7 @@ class Pending:
         tallies = Tallies()
         changes = Changes(made, moved, gone, self.started, list(self.endings.values()), tallies)
         changes.batches_started = _batches_started(self.started)
-        if self.workers_were or any(self._rare) or any(_renamed(before, after) for before, after in moved):
+        if self.workers_were or any(self._rare) or _some_renamed(moved):
             self._add_rare(changes, jobs, workers)
         changes.texts = self._texts_changed(changes)
         _count_jobs(tallies, made, moved, gone)
@@ -234,13 +234,16 @@ def _count_jobs(tallies: Tallies, made: list[Job], moved: list[tuple[Job, Job]],
             tallies.gone(job)
 
 
-def _renamed(before: Job, after: Job) -> bool:
-    """Whether it may have another path, other tags or batches."""
-    return (
-        before.tags is not after.tags
-        or before.batches is not after.batches
-        or before.source_path is not after.source_path
-    )
+def _some_renamed(moved: list[tuple[Job, Job]]) -> bool:
+    """Whether one of them may have another path, other tags or batches."""
+    for before, after in moved:
+        if (
+            before.tags is not after.tags
+            or before.batches is not after.batches
+            or before.source_path is not after.source_path
+        ):
+            return True
+    return False
 
 
 def _batches_started(started: list[Job]) -> list[tuple[int, int]]:

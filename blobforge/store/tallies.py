@@ -85,8 +85,8 @@ class Tallies(msgspec.Struct):
     def count(self, jobs: Sequence[Job], change: int) -> None:
         """These jobs are there as they are now (+1), or are so no longer (-1)."""
         alike = _alike([
-            (job.status, job.type, job.priority, job.waits_to_start, job.failure, job.made_by, _source_bytes(job),
-             job.output_bytes, job.batches)
+            (job.status, job.type, job.priority, job.not_before is not None and job.waits_to_start, job.failure,
+             job.made_by, _source_bytes(job), job.output_bytes, job.batches)
             for job in jobs
         ])  # fmt: skip
         for (status, type_, priority, deferred, failure, made_by, source, output, batches), n in alike.items():

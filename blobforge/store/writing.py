@@ -643,6 +643,10 @@ class Store(Lookups, InHistory, Protocol):
     def save_batch(self, batch: JobBatch) -> None:
         """Closed, ended, or going on again: all else of it follows its jobs."""
 
+    @property
+    def has_batches_changed(self) -> bool:
+        """Whether there would be any in `batches_changed`."""
+
     def batches_changed(self) -> list[JobBatch]:
         """Those of whose jobs some have ended, or have not any more, since this was asked; by their numbers."""
 
