@@ -78,6 +78,9 @@ def plain(answer: Any) -> Any:
             return ("Completed", answer.job_id, plain(answer.next) if answer.next is not None else None)
         case m.WorkerChanged():
             return ("WorkerChanged", answer.worker_id, answer.status, answer.returned)
+        case m.JobChanged():
+            assert (answer.children, answer.operation) == (0, None), "it was asked for this job alone"
+            return ("JobChanged", answer.job_id, answer.status, answer.undo)
         case m.TypeChanged():
             *set_, _, _ = astuple(answer.settings)  # the last two: for canaries, and the steps as text
             return ("TypeChanged", answer.type, (*set_, answer.settings.then or None))
