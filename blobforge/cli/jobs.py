@@ -19,6 +19,7 @@ from blobforge.cli.change import (
     tag_jobs,
 )
 from blobforge.cli.common import CliError, CliSession, CommandGroup, pass_session, session_options
+from blobforge.cli.exporting import export_jobs
 from blobforge.cli.follow import logs, watch
 from blobforge.cli.jobfiles import download, outputs
 from blobforge.cli.selection import SORTS, chosen, each_page, job_filters, next_one, several_ids
@@ -357,7 +358,7 @@ def _show_attempt(attempt: Attempt) -> None:
 
 
 for _command in (
-    download, outputs, logs, watch, retry_jobs, cancel_jobs, set_priority, retype_jobs, set_requirements, tag_jobs,
-    delete_jobs,
+    export_jobs, download, outputs, logs, watch, retry_jobs, cancel_jobs, set_priority, retype_jobs, set_requirements,
+    tag_jobs, delete_jobs,
 ):  # fmt: skip
     jobs.add_command(_command)

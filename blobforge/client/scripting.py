@@ -14,16 +14,17 @@ import os
 import secrets
 import tempfile
 from collections import deque
-from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Mapping, Sequence
+from contextlib import aclosing
 from datetime import datetime
 from pathlib import Path, PurePath
-from typing import Any, Final, Unpack
+from typing import Any, Final, Literal, Unpack
 
 import msgspec
 import trio
 
 from blobforge.client.api import Endpoints
-from blobforge.client.connection import DEFAULT_PATIENCE
+from blobforge.client.connection import DEFAULT_PATIENCE, without_none
 from blobforge.client.errors import ApiError, ServerUnreachable
 from blobforge.client.events import ServerEvent
 from blobforge.client.submission import SubmittedFile, submit_file
@@ -43,7 +44,8 @@ _WINDOW: Final = 64  # jobs that are looked at in one round: the oldest end firs
 _SIDE_BY_SIDE: Final = 8
 _FIRST_LOOK: Final = 0.2  # seconds; it looks again at growing intervals
 _RAREST_LOOK: Final = 3.0
-_SILENCE: Final = 120.0  # seconds without a byte of a manifest: the server looks for the next job that matches
+_SILENCE: Final = 120.0  # seconds without a byte of a long answer: the server looks for the next job that matches
+_TABLES: Final = {"csv": "text/csv", "ndjson": "application/x-ndjson"}  # media types of formats
 _LAST_LINE: Final = 4096  # bytes; it is much shorter
 
 
@@ -264,32 +266,52 @@ class AsyncClient(Endpoints):
 
         Raises ServerUnreachable where it ends without its last line, which signs it.
         """
-        params = {name: value for name, value in filters.items() if value is not None}
-        if completed_since is not None:
-            params["completed_since"] = completed_since
-        path = "/api/results/manifest"
+        path, tail = "/api/results/manifest", b""
+        params = without_none(completed_since=completed_since, **filters)
+        async with aclosing(self._pieces(path, MANIFEST_TYPE, params)) as pieces:
+            async for chunk in pieces:
+                tail = (tail + chunk)[-_LAST_LINE:]
+                yield chunk
+        if not is_end(_last_line(tail)):
+            raise ServerUnreachable(f"{self.base_url}{path}", "the manifest ended before its last line")
+
+    async def export_jobs(
+        self, *, format: Literal["csv", "ndjson"] = "csv", columns: Sequence[str] = (), **filters: Unpack[JobFilters]
+    ) -> AsyncIterator[bytes]:
+        """All jobs that match as a table, by id, piece by piece: `csv`, or `ndjson` (a JSON object a line).
+
+        `columns`: those of `GET /api/jobs/export`, the id before them; none: all. Raises ServerUnreachable where the
+        server had to end it early.
+        """
+        path, tail = "/api/jobs/export", b""
+        params = without_none(format=format, columns=",".join(columns) or None, **filters)
+        async with aclosing(self._pieces(path, _TABLES[format], params)) as pieces:
+            async for chunk in pieces:
+                tail = (tail + chunk)[-_LAST_LINE:]
+                yield chunk
+        if _last_line(tail).startswith((b"CUT OFF: ", b'{"cut_off":')):
+            raise ServerUnreachable(f"{self.base_url}{path}", "the server ended the table early")
+
+    async def _pieces(self, path: str, kind: str, params: dict[str, Any]) -> AsyncGenerator[bytes, None]:
+        """An answer of this media type that takes as long as it takes."""
         response = await self._transport.open(
             path,
             params=params,
-            headers={"Accept": MANIFEST_TYPE, "Cache-Control": "no-store"},
+            headers={"Accept": kind, "Cache-Control": "no-store"},
             silence=_SILENCE,
             patience=self._patience,
         )
         try:
-            tail = b""
             chunks = response.aiter_bytes()
             while True:
                 with unreachable_as_client_error(response.url):
                     chunk = await anext(chunks, None)
                 if chunk is None:
-                    break
-                tail = (tail + chunk)[-_LAST_LINE:]
+                    return
                 yield chunk
         finally:
             with trio.move_on_after(1, shield=True):
                 await response.aclose()
-        if not is_end(tail[tail[:-1].rfind(b"\n") + 1 :]):
-            raise ServerUnreachable(f"{self.base_url}{path}", "the manifest ended before its last line")
 
     async def save_manifest(
         self, to: str | os.PathLike[str], *, completed_since: str | None = None, **filters: Unpack[JobFilters]
@@ -298,18 +320,18 @@ class AsyncClient(Endpoints):
 
         `blobforge results verify` says whether a folder holds what it lists.
         """
-        path = Path(to)
-        part = path.with_name(f".{secrets.token_hex(6)}.part")
-        try:
-            with naming(path):
-                async with await trio.open_file(part, "xb") as file:
-                    async for chunk in self.manifest(completed_since=completed_since, **filters):
-                        await file.write(chunk)
-            await trio.to_thread.run_sync(os.replace, part, path)
-        finally:
-            with trio.move_on_after(1, shield=True):
-                await trio.Path(part).unlink(missing_ok=True)
-        return path
+        return await _save_pieces(self.manifest(completed_since=completed_since, **filters), to)
+
+    async def save_export(
+        self,
+        to: str | os.PathLike[str],
+        *,
+        format: Literal["csv", "ndjson"] = "csv",
+        columns: Sequence[str] = (),
+        **filters: Unpack[JobFilters],
+    ) -> Path:
+        """Write all jobs that match as a table to the file `to`, whole or not at all, and return its path."""
+        return await _save_pieces(self.export_jobs(format=format, columns=columns, **filters), to)
 
     async def _main_of(self, job: AJob) -> tuple[Job, FileLink]:
         whole = job if isinstance(job, Job) else await self.get_job(_id_of(job))
@@ -377,3 +399,23 @@ def _found(token: str | None, *, anonymous: bool) -> tuple[str, str | None]:
     except login_file.LoginError as error:
         raise ValueError(str(error)) from error
     return server, token
+
+
+async def _save_pieces(pieces: AsyncIterator[bytes], to: str | os.PathLike[str]) -> Path:
+    """Write them to that file, whole or not at all."""
+    path = Path(to)
+    part = path.with_name(f".{secrets.token_hex(6)}.part")
+    try:
+        with naming(path):
+            async with await trio.open_file(part, "xb") as file:
+                async for chunk in pieces:
+                    await file.write(chunk)
+        await trio.to_thread.run_sync(os.replace, part, path)
+    finally:
+        with trio.move_on_after(1, shield=True):
+            await trio.Path(part).unlink(missing_ok=True)
+    return path
+
+
+def _last_line(tail: bytes) -> bytes:
+    return tail[tail[:-1].rfind(b"\n") + 1 :]

@@ -197,6 +197,16 @@ class Client(BlockingClient):
         """
         return self._each(self._client.manifest(completed_since=completed_since, **filters))
 
+    def export_jobs(
+        self, *, format: Literal["csv", "ndjson"] = "csv", columns: Sequence[str] = (), **filters: Unpack[JobFilters]
+    ) -> Iterator[bytes]:
+        """All jobs that match as a table, by id, piece by piece: `csv`, or `ndjson` (a JSON object a line).
+
+        `columns`: those of `GET /api/jobs/export`, the id before them; none: all. Raises ServerUnreachable where the
+        server had to end it early.
+        """
+        return self._each(self._client.export_jobs(format=format, columns=columns, **filters))
+
     def save_manifest(
         self, to: str | os.PathLike[str], *, completed_since: str | None = None, **filters: Unpack[JobFilters]
     ) -> Path:
@@ -205,6 +215,17 @@ class Client(BlockingClient):
         `blobforge results verify` says whether a folder holds what it lists.
         """
         return self._run(partial(self._client.save_manifest, to, completed_since=completed_since, **filters))
+
+    def save_export(
+        self,
+        to: str | os.PathLike[str],
+        *,
+        format: Literal["csv", "ndjson"] = "csv",
+        columns: Sequence[str] = (),
+        **filters: Unpack[JobFilters],
+    ) -> Path:
+        """Write all jobs that match as a table to the file `to`, whole or not at all, and return its path."""
+        return self._run(partial(self._client.save_export, to, format=format, columns=columns, **filters))
 
     def submit_job(
         self,

@@ -422,6 +422,9 @@ class Reader(Lookups, Protocol):
     def options_of(self, job_ids: Collection[int]) -> dict[int, str]:
         """The options of these jobs, as they are kept; those that have any."""
 
+    def errors_of(self, job_ids: Collection[int]) -> dict[int, str]:
+        """The beginning of the latest error of these jobs, 2,000 characters of it; of those that have one."""
+
     # --- operations
 
     def operation(self, operation_id: int) -> Operation | None: ...

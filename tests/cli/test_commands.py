@@ -264,6 +264,15 @@ def test_jobs_list_filters_and_pages(running: Running) -> None:
     running.ok("submit", folder, "--tag", "many")
     assert len(running.ok("jobs", "list", "--quiet").splitlines()) == 5
     assert len(running.ok("jobs", "list").splitlines()) == 6
+    newest = running.ok("jobs", "list", "--quiet", "--sort=-created").split()
+    assert newest == sorted(newest, key=int, reverse=True)
+    table = running.ok("jobs", "export", "--tag", "many", "--columns", "source_path, tags")
+    assert table.splitlines()[0] == "id,source_path,tags"
+    assert [line.split(",")[0] for line in table.splitlines()[1:]] == newest[::-1]
+    running.ok("jobs", "export", "--format", "ndjson", "--to", "all.ndjson")
+    lines = (running.folder / "all.ndjson").read_text().splitlines()
+    assert [json.loads(line)["id"] for line in lines] == [int(each) for each in newest[::-1]]
+    assert running.blobforge("jobs", "export", "--columns", "nonsense").returncode != 0
     first = running.json("jobs", "list", "--limit", "2", "--tag", "many")
     assert first["total"] == 5
     rest = running.json("jobs", "list", "--tag", "many", "--cursor", first["next_cursor"])

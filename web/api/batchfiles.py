@@ -12,7 +12,6 @@ from contextlib import ExitStack
 from typing import Any, Final
 
 import msgspec
-import trio
 from quart import Response
 
 from blobforge import resultnames
@@ -25,7 +24,8 @@ from blobforge.outputs import MOST
 from blobforge.refusals import Refusal
 from blobforge.store.filters import JobFilter
 from blobforge.store.reading import Reader
-from web.api import encode, fetchscript, files, manifest, wire_batches, wire_files
+from web.api import encode, fetchscript, files, wire_batches, wire_files
+from web.api.long_reads import TOO_MANY, StillAllowed
 from web.decode import query
 from web.limits import SMALL
 from web.routing import Access, Call, Route
@@ -82,7 +82,7 @@ async def _streamed(
         return Response(b"", headers=headers, content_type=type_)
     room = ExitStack()
     if not room.enter_context(call.services.streams.room(call.services.site.address(call.request))):
-        return manifest.TOO_MANY
+        return TOO_MANY
     response = Response(_held(room, lines(batch_id)), headers=headers, content_type=type_)
     response.timeout = None  # it takes as long as it takes
     return response
@@ -103,12 +103,10 @@ async def _held(room: ExitStack, lines: AsyncIterator[bytes]) -> AsyncIterator[b
 
 async def _json_lines(call: Call, batch_id: int, after: int) -> AsyncIterator[bytes]:
     count, following = 0, after
-    checked = trio.current_time()
+    allowed = StillAllowed(call)
     while True:
-        if trio.current_time() - checked >= manifest.CHECKED_SECONDS or call.good_for() <= 0:
-            if not await manifest.may_still_read(call):
-                return  # without a last line
-            checked = trio.current_time()
+        if not await allowed.look():
+            return  # without a last line
         page = await _page(call, batch_id, following)
         for each in page.lines:
             count += each.url is not None

@@ -11,10 +11,8 @@ from contextlib import ExitStack
 from typing import Any, Final
 
 import msgspec
-import trio
 from quart import Response
 
-from blobforge.access import Scope
 from blobforge.canary import ordinary
 from blobforge.chain import known_hash
 from blobforge.installation import SigningKey, fingerprint
@@ -23,12 +21,12 @@ from blobforge.manifest import MANIFEST_TYPE, ManifestJob, ManifestOutput
 from blobforge.manifest_signature import ManifestWriter
 from blobforge.objects.keys import name_in
 from blobforge.outputs import MOST
-from blobforge.refusals import Refusal, RefusalCode
+from blobforge.refusals import Refusal
 from blobforge.store.filters import JobFilter
 from blobforge.store.reading import Reader
 from web.api import encode, wire_jobs, wire_status
 from web.api.grants import output_name, result_members
-from web.auth.credentials import authenticate
+from web.api.long_reads import TOO_MANY, StillAllowed
 from web.decode import query
 from web.limits import SMALL
 from web.routing import Access, Call, Route
@@ -37,13 +35,6 @@ from web.signing import signing
 HEADERS: Final = {"Cache-Control": "no-store", "Content-Disposition": 'attachment; filename="manifest.ndjson"'}
 PAGE: Final = 500  # jobs
 MOST_OUTPUTS: Final = 10_000  # of one page, and those of its last job
-CHECKED_SECONDS: Final = 15.0  # between two looks at whether the caller may still read
-
-TOO_MANY: Final = Refusal(
-    RefusalCode.SLOW_DOWN,
-    "Too many streams are open, in total or from your address (BLOBFORGE_MAX_STREAMS).",
-    retry_after=10,
-)
 
 
 async def installation(call: Call) -> wire_status.InstallationWire | Refusal:
@@ -100,23 +91,15 @@ async def _stream(
         filter_ = encode.job_filter(wanted, priority=wanted.priority)
         since = encode.ms_or_none(wanted.completed_since)
         yield writer.head
-        checked = trio.current_time()
+        allowed = StillAllowed(call)
         after: int | None = 0
         while after is not None:
-            if trio.current_time() - checked >= CHECKED_SECONDS or call.good_for() <= 0:
-                if not await may_still_read(call):
-                    return  # without a last line: it proves nothing
-                checked = trio.current_time()
+            if not await allowed.look():
+                return  # without a last line: it proves nothing
             jobs, after = await call.services.reads.moment(_page(filter_, since, after))
             for chunk in _chunks(writer, jobs):
                 yield chunk
         yield writer.end(ended=encode.rfc3339(call.services.now()))
-
-
-async def may_still_read(call: Call) -> bool:
-    """Whether the caller may read now, whatever they might when the request began."""
-    caller = await authenticate(call.request, call.services.keyring, call.services.sessions)
-    return not isinstance(caller, Refusal) and caller.may(Scope.READ)
 
 
 def _chunks(writer: ManifestWriter, jobs: list[ManifestJob]) -> Iterator[bytes]:

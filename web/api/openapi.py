@@ -13,7 +13,7 @@ from blobforge.machinery.release import version
 from blobforge.manifest import MANIFEST_TYPE
 from web import events
 from web.api import ROUTES as API_ROUTES
-from web.api import batches, batchfiles, manifest
+from web.api import batches, batchfiles, export, manifest
 from web.api.batchfiles import SCRIPT_TYPE
 from web.api.links import LINKS, Link
 from web.api.wire_bulk import OperationBegun
@@ -220,6 +220,8 @@ def _responses(route: Route, known: dict[str, Any]) -> dict[str, Any]:
     kind = "application/json"
     if route in (*manifest.ROUTES, *batches.ROUTES, *batchfiles.ROUTES) and route.gives is str:
         kind = SCRIPT_TYPE if route.path.endswith(".sh") else MANIFEST_TYPE
+    elif route in export.ROUTES:
+        kind = export.TYPES["csv"]
     elif route.gives is str:
         kind = "text/event-stream" if route in events.ROUTES else "text/html" if route is _DOCS else "text/plain"
     good: dict[str, Any] = {"description": "Done"}

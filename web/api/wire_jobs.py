@@ -5,7 +5,7 @@ The field names of *(existing)* shapes are fixed by clients that we do not contr
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import msgspec
 from msgspec import Meta
@@ -426,6 +426,16 @@ class ListQuery(JobQuery, frozen=True):
     offset: Annotated[int, Meta(ge=0, le=10_000, description="beyond 10,000 use `cursor`", extra=LENIENT_PLACE)] = 0
     cursor: Annotated[str, Meta(max_length=200)] | None = None
     sort: JobSort | None = None
+
+
+class ExportQuery(JobQuery, frozen=True):
+    """What `GET /api/jobs/export` takes. `columns`: their names with commas between them; the id is always the first.
+    None said: all. A text of CSV that a spreadsheet would take for a formula has a `'` before it. The last line of a
+    table that had to end early is `CUT OFF: ...` in the column of ids, or `{"cut_off": ...}`."""
+
+    status: JobStatus | None = None
+    format: Literal["csv", "ndjson"] = "csv"
+    columns: Annotated[str, Meta(max_length=1000)] | None = None
 
 
 class ManifestQuery(JobQuery, frozen=True):

@@ -86,6 +86,10 @@ async def listed(call: Call) -> Response | Refusal:
         most_split=MOST_SPLIT,
         given=filters,
         zoned=zoned,
+        exports={
+            kind: f"/api/jobs/export?{urlencode(zoned | {'format': kind, 'columns': table.exported})}"
+            for kind in ("csv", "ndjson")
+        },
         manifest=f"/api/results/manifest?{urlencode(zoned)}",
         statuses=list(JobStatus),
         table=table,

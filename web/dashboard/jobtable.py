@@ -42,6 +42,18 @@ COLUMNS: Final[Mapping[str, str]] = {
     "news": "What happens",
 }
 USUAL: Final = ("tags", "status", "type", "priority", "tries", "updated", "news")
+# What a table in a file has of them (`web/api/export.py`), beside the id and the path.
+EXPORTED: Final[Mapping[str, tuple[str, ...]]] = {
+    "tries": ("attempts", "max_attempts"),
+    "size": ("source_size",),
+    "batch": ("batches",),
+    "worker": ("worker_id",),
+    "created": ("created_at",),
+    "ended": ("completed_at",),
+    "duration": ("seconds",),
+    "updated": ("updated_at",),
+    "news": ("last_error",),
+}
 ORDERS: Final[Mapping[JobSort, str]] = {
     JobSort.NEWEST: "newest first",
     JobSort.CREATED: "oldest first",
@@ -77,6 +89,11 @@ class JobTable(msgspec.Struct, frozen=True):
     def in_cells(self) -> list[tuple[str, str]]:
         """The columns that stand as such, with their heads; tags stand with the job."""
         return [(name, COLUMNS[name]) for name in self.columns if name != "tags"]
+
+    @property
+    def exported(self) -> str:
+        """The same columns of a table in a file."""
+        return ",".join(("source_path", *(name for each in self.columns for name in EXPORTED.get(each, (each,)))))
 
     @property
     def behind(self) -> str | None:

@@ -187,6 +187,9 @@ class SqlReader(SortedLists):
     def options_of(self, job_ids: Collection[int]) -> dict[int, str]:
         return dict(self._these(sql.OPTIONS_OF_MANY, job_ids))
 
+    def errors_of(self, job_ids: Collection[int]) -> dict[int, str]:
+        return dict(self._these(sql.ERRORS_OF_MANY, job_ids))
+
     # --- operations
 
     def operation(self, operation_id: int) -> Operation | None:

@@ -106,6 +106,9 @@ ATTEMPTS_SO_FAR: Final = """
 ATTEMPTS_OF_MANY: Final = f"""
     SELECT job_id, max(coalesce(ordinal, attempt)) FROM attempts WHERE job_id {_ANY_OF_MANY} GROUP BY job_id"""
 OPTIONS_OF_MANY: Final = f"SELECT id, options FROM jobs WHERE id {_ANY_OF_MANY} AND options IS NOT NULL"
+# The beginning of it is all that a table shows.
+ERRORS_OF_MANY: Final = f"""
+    SELECT id, substr(last_error, 1, 2000) FROM jobs WHERE id {_ANY_OF_MANY} AND last_error IS NOT NULL"""
 LATEST_ATTEMPTS: Final = f"SELECT {ATTEMPT_COLUMNS} FROM attempts WHERE job_id = ? ORDER BY attempt DESC LIMIT ?"
 ATTEMPTS_OF_WORKER: Final = """
     SELECT a.job_id, a.attempt, jobs.type, a.started_at, a.ended_at, a.outcome, a.kind, substr(a.error, 1, 2000),
