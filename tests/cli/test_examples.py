@@ -1,4 +1,5 @@
-"""The examples of docs/examples, whole: the very commands of their pages, one after the other, by bash, against one server."""
+"""The examples of docs/examples, whole: the very commands of their pages, by bash, one page after the other against
+one server."""
 
 from __future__ import annotations
 
@@ -40,8 +41,9 @@ def test_the_examples_do_what_they_say(running: Running, tmp_path: Path) -> None
     token = (running.folder / "data" / "admin-token").read_text().strip()
     programs = f"{Path(sys.executable).parent}:/usr/local/bin:/usr/bin:/bin"
     more = {"PATH": programs, "BLOBFORGE_API_TOKEN": token, "PORT": str(free_port())}
+    here = tmp_path / "docs" / "examples"
     said: dict[str, str] = {}
-    for page in sorted((tmp_path / "docs" / "examples").glob("*/README.md")):
+    for page in sorted(here.glob("*/README.md")):
         done = subprocess.run(
             ["bash", "-c", BEFORE + commands_of(page)],
             cwd=page.parent, env=running.environment(**more), stdin=subprocess.DEVNULL, capture_output=True,
@@ -49,11 +51,12 @@ def test_the_examples_do_what_they_say(running: Running, tmp_path: Path) -> None
         )  # fmt: skip
         assert done.returncode == 0, f"{page.parent.name}: {done.stdout}{done.stderr}"
         said[page.parent.name] = done.stdout
-    here = tmp_path / "docs" / "examples"
     tree = re.findall(r"^ *\d+  (\w+)  completed", said["split-convert-join"], re.MULTILINE)
     assert sorted(tree) == ["book", "page", "page", "page", "split"]
     assert "The last line of the last page" in said["split-convert-join"]
-    summaries = sorted(path.read_text().splitlines()[-1] for path in (here / "ocr-summary" / "summaries").rglob("*.txt"))
+    summaries = sorted(
+        path.read_text().splitlines()[-1] for path in (here / "ocr-summary" / "summaries").rglob("*.txt")
+    )
     assert len(summaries) == 2
     assert all(each.endswith(" words") for each in summaries)
     told = json.loads((here / "nightly" / "told.json").read_text())

@@ -1,4 +1,4 @@
-"""Takes what the server tells of the end of a batch, writes it down, and ends. It needs: pip install standardwebhooks"""
+"""Takes what the server tells of the end of a batch, writes it down, and ends. It needs `standardwebhooks` of PyPI."""
 
 import json
 import os
@@ -14,7 +14,8 @@ class Receiver(BaseHTTPRequestHandler):
         try:
             told = Webhook(os.environ["SECRET"]).verify(body, dict(self.headers))
         except WebhookVerificationError:
-            return self.send_error(401)
+            self.send_error(401)
+            return
         with open("told.json", "w") as file:
             json.dump(told["data"], file)
         self.send_response(204)
