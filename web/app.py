@@ -16,7 +16,7 @@ from actors.messages import SourceArrived
 from blobforge.objects import ObjectInfo, ObjectStoreError
 from blobforge.objects.keys import is_source_key
 from blobforge.objects.local import LocalStore
-from web import events
+from web import events, policy
 from web.api import ROUTES as API_ROUTES
 from web.api import openapi
 from web.asgi import Application, QuartRequest, request_of
@@ -40,10 +40,9 @@ from web.site import Site
 
 log = structlog.get_logger("blobforge.http")
 
-# What the pages need and no more; nothing inline, nothing from another host. The frame is for previews.
+# What the pages need and no more. The frame is for previews.
 SECURITY_HEADERS = {
-    "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; "
-    "connect-src 'self'; frame-src 'self'; frame-ancestors 'none'; base-uri 'none'; form-action 'self'",
+    "Content-Security-Policy": policy.PAGES,
     "X-Content-Type-Options": "nosniff",
     "Referrer-Policy": "same-origin",
     "X-Frame-Options": "DENY",

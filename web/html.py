@@ -20,6 +20,7 @@ PLACES = (
     ("Jobs", "/jobs", Scope.READ),
     ("Types", "/types", Scope.READ),
     ("Batches", "/batches", Scope.READ),
+    ("Submit", "/submit", Scope.SUBMIT),
     ("Failures", "/failures", Scope.READ),
     ("Operations", "/operations", Scope.READ),
     ("Workers", "/workers", Scope.READ),

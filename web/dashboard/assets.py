@@ -17,8 +17,11 @@ from quart import Request, Response, request
 from quart_trio import QuartTrio
 from werkzeug.exceptions import NotFound
 
+from web import policy
+
 KNOWN = "public, max-age=31536000, immutable"
 UNKNOWN = "no-cache"
+HASHER = "hasher.js"  # a worker, whose policy is its own and not that of the page
 SERVED = {".css", ".js", ".svg", ".png"}
 
 
@@ -51,6 +54,8 @@ class Assets:
             "ETag": f'"{asset.tag}"',
             "Vary": "Accept-Encoding",
         }
+        if name == HASHER:
+            headers["Content-Security-Policy"] = policy.HASHING
         if asset.tag in asked.headers.get("If-None-Match", ""):
             return Response("", 304, headers=headers, content_type=asset.type)
         body = asset.plain

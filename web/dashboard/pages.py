@@ -13,6 +13,7 @@ from web.dashboard import (
     jobs,
     operations,
     overview,
+    submit,
     types,
     webhooks,
     workers,
@@ -34,6 +35,7 @@ def page_routes(api: Iterable[Route]) -> list[Route]:
         *workers.ROUTES,
         *admin.ROUTES,
         *webhooks.ROUTES,
+        *submit.ROUTES,
         *find.ROUTES,
         *action_routes(api),
     ]
