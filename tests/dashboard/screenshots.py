@@ -38,6 +38,7 @@ def pages(ids: dict[str, int]) -> dict[str, str]:
         "type": "/types/pdf",
         "batches": "/batches",
         "batch": "/batches/1",
+        "submit": "/submit",
         "operations": "/operations",
         "operation": "/operations/1",
         "canaries": "/canaries",

@@ -29,7 +29,7 @@ HEADINGS = {
     "job-waiting": "pending maps/gaul.svg", "failures": "Failures by their cause",
     "types": "Types", "type": "Type pdf",
     "canaries": "Canaries", "canary": "Canary 1", "batches": "Batches", "batch": "Batch 1: letters of November",
-    "operations": "Operations", "operation": "Operation 1: priority", "workers": "Workers",
+    "submit": "Submit files", "operations": "Operations", "operation": "Operation 1: priority", "workers": "Workers",
     "worker": "online obelix",
     "admin-tokens": "API tokens", "admin-users": "Users", "admin-audit": "Audit log", "admin-backup": "Backup",
     "admin-webhooks": "Webhooks", "webhook": "Webhook 1",
