@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import Literal
@@ -37,6 +38,7 @@ async def examine(session: CliSession) -> list[Finding]:
             if who is not None:
                 found.append(_versions(who))
                 found.append(await _object_store(client, who))
+                found += await _browser(client, who)
                 found += await _others(client, who)
                 found += await _servers(client, who)
                 found += await _database(client, who)
@@ -158,6 +160,31 @@ async def _object_store(client: AsyncClient, who: WhoAmI) -> Finding:
         "does a proxy on the way change the address, the headers or the query?"
     )
     return Finding("files", "failure", f"{place} refuses a signed URL with {glance.status}", advice)
+
+
+async def _browser(client: AsyncClient, who: WhoAmI) -> list[Finding]:
+    """Whether the dashboard may send files to the object store: a bucket says which pages may."""
+    if not _may(who, "submit"):
+        return []
+    try:
+        signed = await client.source_upload_url(_PROBE)
+        page, place = (f"{urlsplit(each).scheme}://{urlsplit(each).netloc}" for each in (client.base_url, signed.url))
+        if page == place:
+            return [Finding("browser", "ok", "the dashboard sends files to the server itself")]
+        names = sorted({"content-type", *(each.lower() for each in signed.headers or {})})
+        answer = await client.preflight(signed.url, origin=page, method="PUT", names=names)
+    except ClientError:
+        return []  # it has been told of
+    if answer.allows:
+        return [Finding("browser", "ok", f"pages of {page} may send files to {place}")]
+    rule = {"AllowedOrigins": [page], "AllowedMethods": ["PUT"], "AllowedHeaders": ["*"], "MaxAgeSeconds": 3600}
+    advice = (
+        "It takes that to submit files on the dashboard, and for nothing else. Set the bucket's CORS rules:\n"
+        f"aws s3api put-bucket-cors --bucket BUCKET --cors-configuration '{json.dumps({'CORSRules': [rule]})}'\n"
+        "If people open the dashboard at another address, name that one among the AllowedOrigins, too."
+    )
+    text = f"pages of {page} may not send files to {place}: it answers a preflight with {answer.status}, and no leave"
+    return [Finding("browser", "warning", text, advice)]
 
 
 async def _others(client: AsyncClient, who: WhoAmI) -> list[Finding]:

@@ -22,7 +22,7 @@ from blobforge.client.scripting import AsyncClient, JobResult
 from blobforge.client.submission import SubmittedFile, submit_file, upload_source
 from blobforge.client.sync import Client
 from blobforge.client.transfer import FileFacts, hash_file
-from blobforge.client.transport import Glance, OnRetry
+from blobforge.client.transport import Glance, OnRetry, Preflight
 from blobforge.client.types import (
     FINAL_STATUSES,
     AllBytesKept,
@@ -162,6 +162,7 @@ __all__ = [
     "OutputInfo",
     "OutputPage",
     "PathPage",
+    "Preflight",
     "Registration",
     "ReleaseCause",
     "Scale",

@@ -21,7 +21,7 @@ from blobforge.client.connection import IN_BULK, without_none
 from blobforge.client.errors import ApiError, ClientError, ServerTooOld
 from blobforge.client.events import EventStream
 from blobforge.client.files import FileEndpoints
-from blobforge.client.transport import Glance, OnRetry
+from blobforge.client.transport import Glance, OnRetry, Preflight
 from blobforge.client.types import (
     AttemptPage,
     Attention,
@@ -375,6 +375,13 @@ class Endpoints(FileEndpoints, AttemptEndpoints, BatchEndpoints, AdminEndpoints)
         Raises ServerUnreachable.
         """
         return await self._transport.glance(self.base_url + url if url.startswith("/") else url, headers=headers)
+
+    async def preflight(self, url: str, *, origin: str, method: str, names: Sequence[str]) -> Preflight:
+        """Whether a browser may send this to the URL from a page of `origin`, with headers of these names.
+
+        Raises ServerUnreachable.
+        """
+        return await self._transport.preflight(url, origin=origin, method=method, names=names)
 
     async def clock(self) -> datetime | None:
         """The time that the server's answers carry. None: they carry none."""

@@ -22,7 +22,7 @@ from blobforge.client.events import ServerEvent
 from blobforge.client.scripting import AJob, JobResult
 from blobforge.client.submission import SubmittedFile
 from blobforge.client.transfer import FileFacts, OnBytes
-from blobforge.client.transport import Glance
+from blobforge.client.transport import Glance, Preflight
 from blobforge.client.types import (
     AttemptPage,
     Attention,
@@ -492,6 +492,13 @@ class Client(BlockingClient):
         Raises ServerUnreachable.
         """
         return self._run(partial(self._client.glance, url, headers=headers))
+
+    def preflight(self, url: str, *, origin: str, method: str, names: Sequence[str]) -> Preflight:
+        """Whether a browser may send this to the URL from a page of `origin`, with headers of these names.
+
+        Raises ServerUnreachable.
+        """
+        return self._run(partial(self._client.preflight, url, origin=origin, method=method, names=names))
 
     def clock(self) -> datetime | None:
         """The time that the server's answers carry. None: they carry none."""

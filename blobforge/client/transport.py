@@ -13,7 +13,7 @@ import os
 import re
 import ssl
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import Any, TypeVar
@@ -51,6 +51,13 @@ class Glance(msgspec.Struct, frozen=True):
     status: int
     date: datetime | None
     seconds: float
+
+
+class Preflight(msgspec.Struct, frozen=True):
+    """What a browser is told before it sends something elsewhere: the status, and whether it may."""
+
+    status: int
+    allows: bool
 
 
 class Transport:
@@ -187,6 +194,29 @@ class Transport:
                 return Glance(
                     response.status_code, _date(response.headers.get("Date")), trio.current_time() - started
                 )
+
+    async def preflight(self, url: str, *, origin: str, method: str, names: Sequence[str]) -> Preflight:
+        """Ask what a browser asks before a page of `origin` may send this to the URL, with headers of these names.
+
+        Raises ServerUnreachable.
+        """
+        headers = {"Origin": origin, "Access-Control-Request-Method": method,
+                   "Access-Control-Request-Headers": ",".join(names)}  # fmt: skip
+        with unreachable_as_client_error(url):
+            answer = await self.http.request("OPTIONS", url, headers=headers, timeout=CONNECT_TIMEOUT)
+            said = {
+                kind: [
+                    each.strip().lower() for each in answer.headers.get(f"Access-Control-Allow-{kind}", "").split(",")
+                ]
+                for kind in ("Origin", "Methods", "Headers")
+            }
+        allows = (
+            answer.is_success
+            and not {"*", origin.lower()}.isdisjoint(said["Origin"])
+            and not {"*", method.lower()}.isdisjoint(said["Methods"])
+            and ("*" in said["Headers"] or {each.lower() for each in names} <= set(said["Headers"]))
+        )
+        return Preflight(answer.status_code, allows)
 
     async def patiently(self, once: Callable[[], Any], patience: float) -> Any:
         """Run `once`, and again while what it raises is worth it and `patience` seconds are not over."""

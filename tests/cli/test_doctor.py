@@ -128,6 +128,16 @@ def test_an_object_store_that_is_reached_and_one_that_is_not(seaweed: Seaweed, t
             findings(running)["files"]["text"]
             == f"{seaweed.endpoint} answers; there is no file yet to try a download with"
         )
+        # What a browser asks before a page may send something there.
+        assert findings(running)["browser"]["text"] == f"pages of {running.url} may send files to {seaweed.endpoint}"
+        rule = {"AllowedOrigins": ["https://elsewhere.example"], "AllowedMethods": ["PUT"], "AllowedHeaders": ["*"]}
+        seaweed.client().put_bucket_cors(Bucket=seaweed.bucket, CORSConfiguration={"CORSRules": [rule]})
+        try:
+            refused = findings(running)["browser"]
+        finally:
+            seaweed.client().delete_bucket_cors(Bucket=seaweed.bucket)
+        assert (refused["level"], "preflight with 403" in refused["text"]) == ("warning", True)
+        assert f'"AllowedOrigins": ["{running.url}"], "AllowedMethods": ["PUT"]' in refused["advice"]
         running.wait_for(person.submit("", "empty"), "pending")
         assert "gives out a file" in findings(running)["files"]["text"]
     unreachable = settings | {"BLOBFORGE_S3_ENDPOINT": "http://127.0.0.1:1", "BLOBFORGE_S3_TIMEOUT": "1"}

@@ -351,9 +351,12 @@ const showChosen = () => {
   byId("chosen").textContent = chosen.length ? `${count(chosen.length, "file")} chosen, ${sizeWords(bytes)}.` : "Nothing is chosen yet.";
 };
 
+// What is hidden in a folder is left out, as on the command line.
+const isHidden = (path) => path.includes("/") && path.split("/").some((name) => name.startsWith("."));
+
 const choose = (found) => {
   const there = new Set(chosen.map((each) => each.path));
-  for (const each of found) if (!there.has(each.path)) chosen.push(each);
+  for (const each of found) if (!there.has(each.path) && !isHidden(each.path)) chosen.push(each);
   showChosen();
 };
 
@@ -438,10 +441,12 @@ const begin = async (files) => {
 
 const start = async (form) => {
   problem("");
-  if (!chosen.length) { problem("Choose files first, or drop some here."); return; }
+  const suffix = form.suffix.value.trim().toLowerCase();
+  const files = chosen.filter((each) => each.path.toLowerCase().endsWith(suffix));
+  if (!files.length) { problem(chosen.length ? `None of what is chosen ends in ${suffix}.` : "Choose files first, or drop some here."); return; }
   let settings;
   try { settings = settingsOf(form); } catch (error) { problem(error.message); return; }
-  submission = new Submission(form, chosen, settings);
+  submission = new Submission(form, files, settings);
   const name = form.batch.value.trim();
   byId("go").disabled = true;
   try {
@@ -459,6 +464,7 @@ const start = async (form) => {
 };
 
 const form = byId("submit");
+byId("no-script").hidden = true;
 form.hidden = false;
 form.addEventListener("submit", (event) => { event.preventDefault(); start(form); });
 for (const id of ["files", "folder"]) {
