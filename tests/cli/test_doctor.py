@@ -31,6 +31,7 @@ def test_a_healthy_server_and_what_may_be_wrong_with_it(running: Running, tmp_pa
     found = findings(running)
     assert {name: one["level"] for name, one in found.items()} == {
         "server": "ok", "clock": "ok", "database": "ok", "store": "ok", "token": "ok", "version": "ok", "files": "ok",
+        "browser": "ok",
         "workers": "ok", "data folder": "ok",
     }  # fmt: skip
     assert "no file yet" in found["files"]["text"]

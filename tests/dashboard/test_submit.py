@@ -111,6 +111,7 @@ def test_cancelled_and_taken_up_again(stage: Stage, page: Page) -> None:
     assert stage.value("batches", "closed_at", name="broken off") is None
     page.unroute("**/objects/**")
     page.get_by_role("link", name="Submit others").click()
+    expect(page.locator("#submit")).to_be_visible()
     page.locator("#files").set_input_files(files("a.pdf", "b.pdf"))
     fill(page, "broken-off", "broken off")
     page.get_by_role("button", name="Submit").click()
