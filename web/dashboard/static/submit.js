@@ -6,6 +6,7 @@
 const AT_ONCE = 4; // uploads side by side
 const TOGETHER = 50; // submitted in one request
 const MOST_ROWS = 200; // of what is done, or failed; all are counted
+const AHEAD = 200; // that are hashed and wait to be sent: no more is begun meanwhile
 const TRIES = 3;
 const WAIT_MS = 1000; // after a request that failed, and longer each time
 const LARGEST = 5 * 1024 ** 3; // bytes of one upload, as object stores have it
@@ -71,7 +72,7 @@ class Submission {
     const due = new Queue();
     this.byHash = new Map(); // those whose bytes this run sends
     await Promise.all([
-      this.hashing(files, hashed),
+      this.hashing(files, hashed, due),
       this.submitting(hashed, due),
       ...Array.from({ length: AT_ONCE }, () => this.uploading(due)),
     ]);
@@ -81,10 +82,11 @@ class Submission {
 
   // -------------------------------------------------------------- the steps
 
-  async hashing(files, hashed) {
+  async hashing(files, hashed, due) {
     const worker = new Worker(this.form.dataset.hasher);
     try {
       for (const item of files) {
+        while (!this.cancelled && hashed.items.length + due.items.length >= AHEAD) await pause(100);
         if (this.cancelled) break;
         if (item.file.size > LARGEST) { this.failed(item, "It is larger than 5 GiB: blobforge submit sends it in parts."); continue; }
         if (!item.hash) {
@@ -143,7 +145,7 @@ class Submission {
       item.job = answer.job_id;
       if (!answer.upload_url) { this.done(item, "known"); continue; }
       const twin = this.byHash.get(item.hash);
-      if (twin && twin !== item && twin.state !== "failed") { this.done(item, "known"); continue; }
+      if (twin && twin !== item && twin.state !== "failed") { this.done(item, "known", "has the bytes of another:"); continue; }
       this.byHash.set(item.hash, item);
       Object.assign(item, { url: answer.upload_url, headers: answer.upload_headers || {} });
       due.put(item);
@@ -235,7 +237,7 @@ class Submission {
     try {
       this.batch = (await this.ask("/api/batches", { name })).id;
     } catch (error) {
-      if (!error.type.endsWith("batch-exists")) throw error;
+      if (!(error instanceof Refused) || !error.type.endsWith("batch-exists")) throw error;
       const response = await fetch(`/api/batches?name=${encodeURIComponent(name)}&going=true&limit=100`);
       const found = response.ok ? (await response.json()).batches.find((each) => each.state === "open") : null;
       if (!found) throw error;
@@ -291,10 +293,10 @@ class Submission {
     this.tell();
   }
 
-  done(item, state) {
+  done(item, state, words = state === "known" ? "was there already:" : "submitted:") {
     item.state = state;
     item.sent = item.file.size;
-    this.says(item, state === "known" ? "was there already:" : "submitted:", `/jobs/${item.job}`);
+    this.says(item, words, `/jobs/${item.job}`);
     this.settle(item);
   }
 
@@ -355,8 +357,10 @@ const showChosen = () => {
 const isHidden = (path) => path.includes("/") && path.split("/").some((name) => name.startsWith("."));
 
 const choose = (found) => {
-  const there = new Set(chosen.map((each) => each.path));
-  for (const each of found) if (!there.has(each.path) && !isHidden(each.path)) chosen.push(each);
+  // What is chosen twice counts once; two files may have one name.
+  const key = ({ file, path }) => `${path} ${file.size} ${file.lastModified}`;
+  const there = new Set(chosen.map(key));
+  for (const each of found) if (!there.has(key(each)) && !isHidden(each.path)) chosen.push(each);
   showChosen();
 };
 
@@ -421,8 +425,10 @@ const finish = async () => {
     if (!byId("open").checked) {
       try { await submission.ask(`/api/batches/${submission.batch}/close`, {}); } catch (error) { outcome.textContent = `All is submitted, but batch ${submission.batch} could not be closed: ${error.message}`; return; }
     }
-    location.assign(`/batches/${submission.batch}`);
-    return;
+    if ("reads" in form.dataset) {
+      location.assign(`/batches/${submission.batch}`);
+      return;
+    }
   }
   outcome.textContent = `All is submitted: ${count(submission.files.length, "file")}.`;
 };
