@@ -22,7 +22,7 @@ from tests.generated_client import CLIENT, PARTS, methods
 # Made of several endpoints, or of none: bytes to and from signed URLs, any URL.
 NO_ENDPOINT = {
     *(method.name for method in methods(CLIENT / "scripting.py", "AsyncClient")),
-    "download", "read", "upload", "upload_part", "glance", "clock",
+    "download", "read", "upload", "upload_part", "glance", "preflight", "clock",
 }  # fmt: skip
 NAMES = {
     method.name

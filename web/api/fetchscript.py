@@ -38,7 +38,7 @@ parts=.blobforge-$$
 mkdir "$parts" || exit 1
 trap 'rm -rf "$parts"' EXIT
 trap 'exit 130' INT TERM
-begun=0 had=0
+begun=0 had=0 kind='Bearer'
 
 # Whether the file has the size and the SHA-256, as far as they are known.
 sound() {
@@ -68,7 +68,7 @@ more() {
   [ -n "${BLOBFORGE_API_TOKEN:-}" ] || stop "$1 Set BLOBFORGE_API_TOKEN, to ask the server for further URLs."
   while [ -n "$next" ]; do
     url="$server/api/batches/@BATCH@/results.sh?part=true&cursor=$next"
-    lines=$(printf 'Authorization: Bearer %s\n' "$BLOBFORGE_API_TOKEN" | curl -fsSg --retry 3 -H @- -- "$url") ||
+    lines=$(printf 'Authorization: %s %s\n' "$kind" "$BLOBFORGE_API_TOKEN" | curl -fsSg --retry 3 -H @- -- "$url") ||
       stop 'The server gave no further URLs.'
     next=cut
     eval "$lines"

@@ -10,7 +10,7 @@ from web import policy
 from web.dashboard.page import framed, page
 from web.routing import Access, Call, Route
 
-NOTHING = "0" * 64  # of which a URL is signed to see where the store is; nobody is given it
+NOTHING = "0" * 64  # of which a URL is signed to see where the store is; it is given to no caller
 MOST_TYPES = 200  # that are offered; any other can be written
 
 
