@@ -30,7 +30,7 @@ $(VENV)/.demo-ha: pyproject.toml constraints.txt
 	@.ci/setup-venv $(PYTHON) $(VENV) demo-ha
 	@touch $@ $(VENV)/.demo
 
-demo: $(VENV)/.demo $(if $(findstring --ha,$(ARGS)),$(VENV)/.demo-ha)   ## Start a server and two workers, convert the sample PDFs (ARGS=--once: end by itself; ARGS=--ha: three servers)
+demo: $(VENV)/.demo $(if $(findstring --ha,$(ARGS)),$(VENV)/.demo-ha)   ## Start a server and two workers, convert the sample PDFs (ARGS=--once: end by itself; ARGS=--chain: page by page; ARGS=--ha: three servers)
 	@$(BIN)/python -m blobforge.demo $(ARGS)
 
 run: $(VENV)/.demo    ## Start the server on its embedded default (ARGS=... are options of `blobforge serve`)

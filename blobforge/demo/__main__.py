@@ -1,7 +1,8 @@
-"""`python -m blobforge.demo [--once] [--broken] [--ha]`: see it work.
+"""`python -m blobforge.demo [--once] [--broken] [--ha] [--chain]`: see it work.
 
-Exit codes: 0 when every document was converted and its result checked, and with --broken the broken one is dead with
-a reason (without --once: and you pressed Ctrl-C after that); 1 when not; 130 when interrupted before.
+Exit codes: 0 when every document was converted and its result checked, with --broken the broken one is dead with a
+reason, and with --chain all pages but the damaged one are joined (without --once: and you pressed Ctrl-C after
+that); 1 when not; 130 when interrupted before.
 """
 
 from __future__ import annotations
@@ -24,13 +25,16 @@ from blobforge.machinery.groups import root_cause
 @click.option("--once", is_flag=True, help="End by itself when all is converted and checked.")
 @click.option("--broken", is_flag=True, help="Submit a broken document, too, to see how failures look.")
 @click.option("--ha", is_flag=True, help="Three servers on PostgreSQL behind a proxy; one is killed on the way.")
-def main(once: bool, broken: bool, ha: bool) -> None:
+@click.option("--chain", is_flag=True, help="One PDF, page by page, and joined again; one page is damaged.")
+def main(once: bool, broken: bool, ha: bool, chain: bool) -> None:
     """Start a server and two workers on this machine, convert the sample PDFs, check what comes out."""
+    if chain and (broken or ha):
+        raise click.UsageError("--chain goes with --once alone.")
     word = converter_command()[1]
     if word:
         click.echo(word)
     try:
-        done = trio.run(_until_signalled, once, broken, ha)
+        done = trio.run(_until_signalled, once, broken, ha, chain)
     except BaseException as error:
         cause = root_cause(error)
         cli_error = as_cli_error(cause)
@@ -41,12 +45,12 @@ def main(once: bool, broken: bool, ha: bool) -> None:
     sys.exit(0 if done else INTERRUPTED)
 
 
-async def _until_signalled(once: bool, broken: bool, ha: bool) -> bool:
+async def _until_signalled(once: bool, broken: bool, ha: bool, chain: bool) -> bool:
     """Play until it ends or SIGINT or SIGTERM comes; whether it had come to its good end by then."""
     screen, finished = Screen(), trio.Event()
 
     async def act() -> None:
-        await play(once=once, broken=broken, ha=ha, screen=screen, finished=finished)
+        await play(once=once, broken=broken, ha=ha, chain=chain, screen=screen, finished=finished)
         nursery.cancel_scope.cancel()
 
     with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM, signal.SIGHUP) as signals:

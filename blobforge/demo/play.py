@@ -5,15 +5,19 @@ from __future__ import annotations
 import shlex
 import shutil
 import sys
+from collections.abc import Sequence
 
 import trio
 
 from blobforge.client import FINAL_STATUSES, AsyncClient, Job, submit_file
+from blobforge.demo import chained
 from blobforge.demo.children import Children, children
-from blobforge.demo.samples import BROKEN, FOLDER, PHRASES, missing_phrases
+from blobforge.demo.samples import BROKEN, DAMAGED_PAGE, FOLDER, PAGED, PHRASES, missing_phrases
 from blobforge.demo.screen import Screen
 from blobforge.demo.several import open_several
 from blobforge.demo.stage import (
+    END_DEADLINE,
+    LOOK,
     DemoFailed,
     Queue,
     Stage,
@@ -24,29 +28,23 @@ from blobforge.demo.stage import (
 )
 
 WORKERS = 2
-_END_DEADLINE = 180.0
-_LOOK = 0.15  # seconds between two looks at the jobs
 
 
-async def play(*, once: bool, broken: bool, ha: bool, screen: Screen, finished: trio.Event) -> None:
+async def play(*, once: bool, broken: bool, ha: bool, chain: bool, screen: Screen, finished: trio.Event) -> None:
     """Run the demo; `finished` is set when all was converted and checked, and with `once` it then returns.
 
     `broken`: a document that cannot be converted is submitted, too. `ha`: with several servers, one of which is
-    killed. Raises DemoFailed or ChildDied.
+    killed. `chain`: one document, by its pages. Raises DemoFailed or ChildDied.
     """
     stage = set_stage()
     async with children(stage.logs) as started:
         queue = await (open_several(started, stage, screen.say) if ha else _open_one(started, stage, screen))
         token = queue.token_file.read_text().strip()
         async with AsyncClient(queue.url, token=token) as client:
-            converter = await _start_workers(started, client, queue)
-            screen.say(f"Workers:   {WORKERS}, each running: {converter}")
-            names = [*PHRASES, BROKEN] if broken else list(PHRASES)
-            more = ", the last of them broken on purpose" if broken else ""
-            screen.say(f"Documents: {len(names)}, from {FOLDER}{more}\n")
-            with screen:
-                jobs = await _convert_all(client, names, queue, started, screen)
-            await _check_results(client, names, jobs, stage, screen)
+            if chain:
+                await _play_chain(client, queue, started, stage, screen)
+            else:
+                await _play_samples(client, queue, started, stage, screen, broken=broken)
             finished.set()
         if not once:
             screen.say(f"\nDashboard: {queue.link_file.read_text().strip()}")
@@ -55,6 +53,33 @@ async def play(*, once: bool, broken: bool, ha: bool, screen: Screen, finished: 
             while True:
                 started.check()
                 await trio.sleep(1)
+
+
+async def _play_samples(
+    client: AsyncClient, queue: Queue, started: Children, stage: Stage, screen: Screen, *, broken: bool
+) -> None:
+    command, _ = converter_command()
+    if queue.seconds_each:
+        command = (
+            f"sh -c {shlex.quote(f'sleep {queue.seconds_each}; ' + _in_a_shell(command))} - {{source}} {{output}}"
+        )
+    await _start_workers(started, client, ("pdf",), command)
+    screen.say(f"Workers:   {WORKERS}, each running: {command}")
+    names = [*PHRASES, BROKEN] if broken else list(PHRASES)
+    more = ", the last of them broken on purpose" if broken else ""
+    screen.say(f"Documents: {len(names)}, from {FOLDER}{more}\n")
+    with screen:
+        jobs = await _convert_all(client, names, queue, started, screen)
+    await _check_results(client, names, jobs, stage, screen)
+
+
+async def _play_chain(client: AsyncClient, queue: Queue, started: Children, stage: Stage, screen: Screen) -> None:
+    await _start_workers(started, client, chained.TYPES, chained.COMMAND)
+    screen.say(f"Workers:   {WORKERS}, each splits, converts pages, and joins: {chained.COMMAND}")
+    screen.say(f"Document:  {FOLDER / PAGED}; its page {DAMAGED_PAGE} is damaged on purpose\n")
+    with screen:
+        jobs = await chained.convert_in_pages(client, started, screen)
+    await chained.check_book(client, jobs, stage, screen)
 
 
 async def _open_one(started: Children, stage: Stage, screen: Screen) -> Queue:
@@ -82,13 +107,8 @@ def converter_command() -> tuple[str, str]:
     )
 
 
-async def _start_workers(started: Children, client: AsyncClient, queue: Queue) -> str:
-    """Start the workers with a token that may do their work and nothing else; return their command."""
-    command, _ = converter_command()
-    if queue.seconds_each:
-        command = (
-            f"sh -c {shlex.quote(f'sleep {queue.seconds_each}; ' + _in_a_shell(command))} - {{source}} {{output}}"
-        )
+async def _start_workers(started: Children, client: AsyncClient, types: Sequence[str], command: str) -> None:
+    """Start the workers with a token that may do their work and nothing else."""
     token = await client.create_token("demo workers", scopes=["work"])
     environment = clean_environment() | {
         "BLOBFORGE_SERVER_URL": client.base_url,
@@ -96,9 +116,9 @@ async def _start_workers(started: Children, client: AsyncClient, queue: Queue) -
     }
     for number in range(1, WORKERS + 1):
         name = f"demo-worker-{number}"
-        arguments = ["work", "--type", "pdf", "--exec", command, "--worker-id", name, "--output-suffix", ".txt"]
+        of_types = [part for type_ in types for part in ("--type", type_)]
+        arguments = ["work", *of_types, "--exec", command, "--worker-id", name, "--output-suffix", ".txt"]
         await started.start(name, arguments, environment)
-    return command
 
 
 def _in_a_shell(command: str) -> str:
@@ -111,7 +131,7 @@ async def _convert_all(
     """Submit the samples and follow them until all have ended. What is to happen on the way does once one runs."""
     on_the_way = queue.on_the_way
     job_ids = [(await submit_file(client, FOLDER / name, "pdf", tags=["demo"])).job_id for name in names]
-    with trio.move_on_after(_END_DEADLINE):
+    with trio.move_on_after(END_DEADLINE):
         while True:
             started.check()
             jobs = [await client.get_job(job_id) for job_id in job_ids]
@@ -121,8 +141,8 @@ async def _convert_all(
                 on_the_way = None
             if all(job.status in FINAL_STATUSES for job in jobs):
                 return jobs
-            await trio.sleep(_LOOK)
-    raise DemoFailed(f"The jobs have not ended after {_END_DEADLINE:.0f} s.")
+            await trio.sleep(LOOK)
+    raise DemoFailed(f"The jobs have not ended after {END_DEADLINE:.0f} s.")
 
 
 async def _check_results(

@@ -11,6 +11,11 @@ FOLDER = Path(__file__).with_name("samples")
 BROKEN = "broken.pdf"
 """Damaged on purpose: no converter gets anything out of it."""
 
+PAGED = "report.pdf"
+"""It has several pages. In the demo of a chain the second one is damaged."""
+
+DAMAGED_PAGE = 2
+
 PHRASES: Mapping[str, tuple[str, ...]] = MappingProxyType(
     {
         "invoice.pdf": ("Invoice 2026-0417", "Hex bolts M8", "Total due", "1,284.50"),

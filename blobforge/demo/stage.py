@@ -19,6 +19,8 @@ from blobforge.demo.children import DemoProcess
 ROOT = Path("data/demo")
 PREFERRED_PORT = 8080
 START_DEADLINE = 60.0
+END_DEADLINE = 180.0
+LOOK = 0.15  # seconds between two looks at the jobs
 
 
 class DemoFailed(Exception):

@@ -9,6 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from blobforge.demo import pages
+from blobforge.demo.samples import FOLDER, PAGED
+
 
 def demo(folder: Path, *options: str, **environment: str) -> subprocess.CompletedProcess[str]:
     kept = {name: value for name, value in os.environ.items() if not name.startswith("BLOBFORGE_")}
@@ -52,6 +55,30 @@ def test_the_demo_converts_checks_and_cleans_up(converter: str, tmp_path: Path) 
     assert "Dear reader" in (run / "results" / "letter.txt").read_text()
     assert not (run / "server" / "server.json").exists()
     assert processes_of(tmp_path) == []
+
+
+def test_a_chain_of_pages_of_which_one_is_damaged(tmp_path: Path) -> None:
+    done = demo(tmp_path, "--chain")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "page-002.pdf  dead after 3 tries, as it should be" in done.stdout
+    assert "2 of 3 pages in their order" in done.stdout
+    (run,) = (tmp_path / "data" / "demo").iterdir()
+    book = (run / "results" / "book.txt").read_text()
+    assert book.index("Chapter 1") < book.index("Chapter 3")
+    assert "page-002.pdf" in (run / "results" / "book.manifest.json").read_text()
+    refused = demo(tmp_path, "--chain", "--broken")
+    assert (refused.returncode, "--chain goes with --once alone" in refused.stderr) == (2, True)
+
+
+def test_pages_are_converted_without_pdftotext_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pages.split(FOLDER / PAGED, tmp_path)
+    monkeypatch.setattr("shutil.which", lambda _: None)
+    texts = tmp_path / "texts"
+    texts.mkdir()
+    done = [pages.page(each, texts / f"{each.stem}.txt") for each in sorted(tmp_path.glob("page-*.pdf"))]
+    assert done == [0, 1, 0]
+    pages.join(texts, tmp_path / "book.txt")
+    assert "The last line of the last page" in (tmp_path / "book.txt").read_text()
 
 
 def test_a_server_that_does_not_start_is_told_with_its_log(tmp_path: Path) -> None:
