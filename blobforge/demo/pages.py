@@ -1,5 +1,5 @@
-"""`python -m blobforge.demo.pages`: the converters of the demo's chain. Which of them it is to be, and where its files
-are, the worker says in its environment."""
+"""`python -m blobforge.demo.pages`: the converters of the demo's chain. Which of them it is to be, and where its
+files are, the worker says in its environment."""
 
 from __future__ import annotations
 
