@@ -128,14 +128,14 @@ def check_machine() -> None:
         raise CannotBuildError(f"no namespaces here: {tried.stderr.strip()}")
 
 
-def base_archive() -> Path:
-    """What stands for the base image, as a tar archive: a minimal Debian without what slim images leave out."""
+def base_archive(scratch: Path) -> Path:
+    """What stands for the base image, as a tar archive: a minimal Debian without what slim images leave out. It is
+    put together in the empty folder `scratch`."""
     archive = CACHE / f"{SUITE}-{platform.machine()}.tar"
     if archive.exists():
         return archive
     CACHE.mkdir(parents=True, exist_ok=True)
-    rootfs = CACHE / "rootfs.new"
-    shutil.rmtree(rootfs, ignore_errors=True)  # what an interrupted run left
+    rootfs = scratch / "rootfs"
     _run("debootstrap", "--variant=minbase", SUITE, rootfs, *_mirror())
     for path, line in SLIM.items():
         (rootfs / path).write_text(line + "\n")

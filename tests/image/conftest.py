@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -32,8 +33,11 @@ def builder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Builder]:
         if os.environ.get("IMAGE_TESTS") == "required":
             raise
         pytest.skip(f"the image is not built here: {error}")
-    with building.builder(tmp_path_factory.mktemp("image")) as made:
-        made.import_base(building.base_archive())
+    folder = tmp_path_factory.mktemp("image")
+    with ThreadPoolExecutor(1) as beside, building.builder(folder) as made:
+        fetched = beside.submit(building.wheelhouse)  # the one waits for a mirror, the other for an index
+        made.import_base(building.base_archive(tmp_path_factory.mktemp("base")))
+        fetched.result()
         yield made
 
 
