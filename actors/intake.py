@@ -410,7 +410,10 @@ class Intake:
             if sha256 is not None:
                 seen = ObjectSeen(Seen.VERIFIED, info.size, sha256)
         outcome = await ask(self._writer, ChildSourceRead(wanted.job_id, wanted.key, seen))
-        if not isinstance(outcome, Refusal) and self._proofs.get(name) is wanted:
+        known = self._proofs.get(name)
+        if known is not None and known is not wanted:
+            self._to_prove.append(name)  # it is served from a copy by now, and that one is to be read
+        elif known is not None and not isinstance(outcome, Refusal):
             del self._proofs[name]
 
 

@@ -184,6 +184,19 @@ async def test_very_many_outputs_to_be_read_hold_up_no_source(tmp_path: Path, au
         assert (it.intake.awaited, it.status(2)[0]) == (0, "pending")
 
 
+async def test_an_output_that_is_copied_while_it_is_read_is_read_again_at_once(
+    tmp_path: Path, autojump_clock: Any
+) -> None:
+    """It waited for 5 s: each stage of a chain of single outputs did, now and then."""
+    async with looking(tmp_path) as it:
+        it.store.slow = 1
+        it.intake.post([ProofAwaited(1000, "outputs/x/1", None)])
+        await trio.sleep(0.5)
+        it.intake.post([ProofAwaited(1000, "accepted/x/1", None)])
+        await trio.sleep(1)
+        assert it.store.asked["accepted/x/1"] == 1
+
+
 async def test_wrong_bytes_are_removed_and_told(tmp_path: Path, autojump_clock: Any) -> None:
     async with looking(tmp_path) as it:
         await it.submit("a")
