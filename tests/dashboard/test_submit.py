@@ -10,6 +10,7 @@ import pytest
 from playwright.sync_api import FilePayload, Page, expect
 
 from tests.dashboard.conftest import Stage
+from tests.dashboard.looks import PHONE, WIDE, scrolls_sideways, violations
 from tests.dashboard.scene import HOSTILE
 from tests.dashboard.test_hostile import INJECTED
 from tests.fixtures.engines import looked_into
@@ -128,6 +129,10 @@ def test_a_file_that_fails_is_tried_again(stage: Stage, page: Page) -> None:
     page.get_by_role("button", name="Submit").click()
     expect(page.get_by_role("row", name="refused.pdf")).to_contain_text("The object store refused it (400)")
     expect(page.get_by_text("1 file could not be submitted. Batch")).to_be_visible()
+    for size in (WIDE, PHONE):
+        page.set_viewport_size(size)  # type: ignore[arg-type]
+        assert violations(page) == []
+        assert not scrolls_sideways(page)
     page.unroute("**/objects/**")
     stage.complaints.clear()  # Chromium tells of the refusal
     page.get_by_role("button", name="Try those that failed again").click()

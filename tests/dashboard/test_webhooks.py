@@ -64,6 +64,7 @@ def test_from_the_form_to_the_receiver_and_back(stage: Stage, page: Page, receiv
     page.get_by_label("Only of jobs of this group").fill(HOSTILE[1])
     page.get_by_role("button", name="Make the webhook").click()
     secret = page.locator("#secret").inner_text().strip()
+    assert violations(page) == []
     page.get_by_role("link", name="I have kept it").click()
     page.wait_for_url("**/admin/webhooks/*")
     number = int(page.url.rpartition("/")[2])
