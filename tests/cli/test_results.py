@@ -483,7 +483,7 @@ def test_the_script_of_a_batch_fetches_the_same_under_the_same_names(archive: Ar
         batch = client.post("/api/batches", json={"name": archive.tag}).json()["id"]
         *_, clash, several = archive.make(
             Document("a/$(touch pwned)/x.pdf", b"0", "`touch pwned`.md"),
-            Document("-rf/it's.pdf", b"1", "'; touch pwned; '.md"),
+            Document("-rf/it's.pdf", b"1", "'; touch pwned; '$(touch pwned).md"),
             Document("../../../etc/x", b"2", '"$HOME" \\ %s%n.md'),
             Document("a\nb/x", b"3", "--config"),
             Document("b/x", b"", "empty"),
