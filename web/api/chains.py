@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 
 import msgspec
 
+from blobforge.canary import ordinary
 from blobforge.chain import Step
 from blobforge.chaincheck import PlannedStage, left_out, stages_of
 from blobforge.job import Job, no_such_job
@@ -61,7 +62,8 @@ def _of_job(reader: Reader, body: wire_chains.ChainCheckBody) -> _Asked | Refusa
     if job is None:
         return no_such_job(body.job)
     names = body.outputs if body.outputs is not None else _names(reader, job)
-    return _Asked(job.type, job.chain.then if job.chain is not None else (), None, names, job.source_path, job)
+    then = job.chain.then if job.chain is not None else ()
+    return _Asked(ordinary(job.type), then, None, names, job.source_path, job)
 
 
 def _names(reader: Reader, job: Job) -> Sequence[str] | None:

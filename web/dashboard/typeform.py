@@ -217,7 +217,7 @@ _READERS: dict[str, Callable[[str], Any]] = {
 
 def _chain(settings: TypeSettings) -> str:
     steps = steps_wire(settings.then)
-    return msgspec.json.format(msgspec.json.encode(steps), indent=2).decode() if steps else ""
+    return msgspec.json.format(msgspec.json.encode(steps), indent=0).decode() if steps else ""
 
 
 def _number(n: int | None) -> str:

@@ -228,6 +228,8 @@ def _setting(value: Any) -> str:
         return "not set"
     if isinstance(value, dict):
         return " ".join(f"{name}={each}" for name, each in value.items())
+    if isinstance(value, list):
+        return msgspec.json.encode(value).decode()
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 
