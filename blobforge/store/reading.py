@@ -448,6 +448,15 @@ class Reader(Lookups, Protocol):
     def tag_weights(self, *, after: tuple[int, str], limit: int) -> list[TagWeight]:
         """Tags behind a place (`TagWeight.place`), those with most bytes first."""
 
+    def tags_beginning(self, text: str, *, limit: int) -> list[str]:
+        """Tags of jobs that begin so, by name."""
+
+    def converters_beginning(self, text: str, *, limit: int) -> list[str]:
+        """Converters with results that begin so, by name."""
+
+    def groups_beginning(self, text: str, *, limit: int) -> list[str]:
+        """Groups with jobs that waited lately that begin so, by name; of the first 10,000 lines."""
+
     def census(self) -> Census:
         """What the metrics show. Raises DatabaseError when it cannot be read."""
 

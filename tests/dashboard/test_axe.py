@@ -36,6 +36,7 @@ def test_every_page_is_looked_at() -> None:
     assert patterns.keys() - seen == {
         "/admin",
         "/do/<path:rest>",
+        "/jobs/suggestions",
         "/jobs/<id:job_id>/preview",
         "/jobs/<id:job_id>/diff",
         "/jobs/<id:job_id>/log",
@@ -82,7 +83,7 @@ def test_what_opens_on_a_page(stage: Stage, looker: Page) -> None:
 
 def test_what_comes_after_an_action(stage: Stage, looker: Page) -> None:
     looker.goto("/jobs?status=dead")
-    looker.get_by_label("all that match").check()
+    looker.get_by_label("that match, not only").check()
     looker.get_by_role("button", name="Delete…").click()
     expect(looker.get_by_role("heading", name="Are you sure?")).to_be_visible()
     assert violations(looker) == []

@@ -69,3 +69,44 @@ def test_without_a_script(stage: Stage) -> None:
     assert shown == sorted(shown, reverse=True)
     assert shown != sorted(shown)
     page.context.close()
+
+
+def test_a_ticked_page_leads_to_all_that_match(stage: Stage) -> None:
+    stage.complaints.clear()
+    page = stage.visitor()
+    page.goto("/jobs?type=pdf&limit=5")
+    page.get_by_label("Select all jobs of this page").check()
+    expect(page.get_by_text("5 selected")).to_be_visible()
+    said = page.get_by_role("button", name=re.compile(r"Select all \d+ that match"))
+    number = re.sub(r"\D", "", said.inner_text())
+    assert int(number) > 5
+    said.click()
+    expect(said).to_be_hidden()
+    expect(page.get_by_text(f"all {number} that match are selected")).to_be_visible()
+    stage.scene().submit("letters/one-more.pdf")  # a refresh takes none of it away
+    expect(page.get_by_text(f"all {int(number) + 1} that match are selected")).to_be_visible()
+    page.locator("input[name=ids]").first.uncheck()
+    expect(page.get_by_text("4 selected")).to_be_visible()
+    page.locator("#everything").check()
+    page.get_by_role("button", name="Set…").click()
+    expect(page.get_by_text("type pdf")).to_be_visible()
+    asked = page.locator("main p").first.inner_text()  # so many, and so many more that are so already
+    assert sum(map(int, re.findall(r"\d+", asked))) == int(number) + 1
+    page.context.close()
+    assert stage.complaints == []
+
+
+def test_a_filter_is_suggested_as_it_is_typed(stage: Stage) -> None:
+    stage.scene().submit("a.pdf", tags=[f"shelf-{number}" for number in range(30)])
+    page = stage.visitor()
+    page.goto("/jobs")
+    page.get_by_text("More filters").click()
+    options = page.locator("#tag-words option")
+    assert options.count() == 12
+    page.locator("#tag").press_sequentially("shelf-29")
+    expect(options).to_have_count(1)
+    expect(options.first).to_have_attribute("value", "shelf-29")
+    stage.scene().submit("letters/another.pdf")
+    expect(page.get_by_text("letters/another.pdf")).to_be_visible()  # refreshed
+    expect(options).to_have_count(1)
+    page.context.close()

@@ -104,3 +104,40 @@ async def test_the_browser_remembers_what_was_chosen(local: LocalServer, autojum
     assert usual.headers["Location"] == "/jobs?type=pdf"
     assert "Max-Age=0" in usual.headers["Set-Cookie"]
     assert len(heads(await shown(local, "", "jobs-table=nonsense.%00.size<"))) == 7
+
+
+async def test_filters_are_suggested(local: LocalServer, autojump_clock: Any) -> None:
+    await local.register("wörker-1")
+    await local.call("POST", "/api/batches", {"name": "letters <of> May"})
+    for number in range(15):
+        await local.submit(b"%d" % number, tags=[f"scan-{number:02}", "Ω"], group=f"team-{number % 2}", batch=1)
+    grant = await local.claim("wörker-1", converter="marker 1.3")
+    body = {"worker_id": "wörker-1", "lease": grant["lease"], "result": {}}
+    assert (await local.call("POST", f"/api/jobs/{grant['job']['id']}/complete", body))[0] == 200
+
+    async def suggested(query: str) -> list[str]:
+        status, page = await local.call("GET", f"/jobs/suggestions?{query}")
+        assert status == 200
+        return re.findall(r'<option value="([^"]*)"', bytes(page).decode())
+
+    assert await suggested("field=tag&q=scan-1") == [f"scan-{number}" for number in range(10, 15)]
+    assert len(await suggested("field=tag&q=")) == 12
+    assert await suggested("field=tag&q=%CE%A9") == ["Ω"]
+    assert await suggested("field=worker&q=W%C3%96") == ["wörker-1"]
+    assert await suggested("field=group&q=team") == ["team-0", "team-1"]
+    assert await suggested("field=made_by&q=mar") == ["marker 1.3"]
+    assert await suggested("field=batch&q=LETTERS") == ["1"]
+    assert await suggested("field=batch&q=none") == []
+    for query in ("field=type&q=x", "field=tag&q=%00", ""):
+        assert (await local.call("GET", f"/jobs/suggestions?{query}"))[0] == 422
+    page = await shown(local, "")
+    assert '<datalist id="batch-words"><option value="1" label="letters &lt;of&gt; May"></option></datalist>' in page
+
+
+async def test_all_that_match_are_offered_with_their_number(local: LocalServer, autojump_clock: Any) -> None:
+    await three(local)
+    assert 'id="everything"' not in await shown(local, "?sort=-size&limit=2"), "no filter"
+    page = await shown(local, "?type=pdf&limit=2")
+    assert 'id="everything"> all 3 that match, not only the selected' in page
+    assert '<button type="button" class="plain" data-take-every hidden>Select all 3 that match</button>' in page
+    assert "data-take-every" not in await shown(local, "?type=pdf"), "one page has all of them"

@@ -23,7 +23,7 @@ from web.api.insights import read_failure
 from web.api.preview import find_preview
 from web.api.timeline import reading_timeline
 from web.api.wire_insights import FailureDetailWire
-from web.dashboard import comparison
+from web.dashboard import comparison, suggestions
 from web.dashboard.jobtable import COLUMNS, DENSITIES, choose, order_words, table_of
 from web.dashboard.page import FRAME_POLICY, framed, page
 from web.decode import query
@@ -54,16 +54,16 @@ async def listed(call: Call) -> Response | Refusal:
     now = call.services.now()
     number = job_id(wanted.q) if wanted.q is not None else None
 
-    def read(reader: Reader) -> tuple[Any, Any, FailureDetailWire | None, Job | None, int]:
-        """The page of jobs, the cause that they were asked for by, the job whose number was looked for, and how many
-        jobs are not in the index of texts yet, where that has to do with what was found."""
+    def read(reader: Reader) -> tuple[Any, Any, FailureDetailWire | None, Job | None, int, Any]:
+        """The page of jobs, the cause that they were asked for by, the job whose number was looked for, how many jobs
+        are not in the index of texts yet, where that has to do with what was found, and what filters may be about."""
         found, ends = api.with_ends(find, reader, now=now)
         cause = read_failure(reader, wanted.failure) if wanted.failure is not None else None
         numbered = reader.job_in_short(number) if number is not None else None
         behind = reader.texts.unindexed(most=MOST_COUNTED) if wanted.q is not None and found.next else 0
-        return found, ends, cause, numbered, behind
+        return found, ends, cause, numbered, behind, suggestions.first(reader)
 
-    stats, (found, ends, cause, numbered, behind) = await framed(call, read)
+    stats, (found, ends, cause, numbered, behind, suggested) = await framed(call, read)
     table = table_of(call, wanted.sort)
     filters = {name: value for name, value in given.items() if name not in ("cursor", "limit", "offset", "sort")}
     zoned = {name: _zoned(name, value) for name, value in filters.items()}
@@ -93,6 +93,7 @@ async def listed(call: Call) -> Response | Refusal:
         manifest=f"/api/results/manifest?{urlencode(zoned)}",
         statuses=list(JobStatus),
         table=table,
+        suggestions=suggested,
         columns=COLUMNS,
         densities=DENSITIES,
         orders=order_words(wanted.sort),

@@ -14,6 +14,7 @@ from web.dashboard import (
     operations,
     overview,
     submit,
+    suggestions,
     types,
     webhooks,
     workers,
@@ -26,6 +27,7 @@ def page_routes(api: Iterable[Route]) -> list[Route]:
     """The pages, and a form route for each route of the API that they use."""
     return [
         *overview.ROUTES,
+        *suggestions.ROUTES,
         *jobs.ROUTES,
         *comparison.ROUTES,
         *batches.ROUTES,

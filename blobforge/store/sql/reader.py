@@ -42,6 +42,8 @@ from blobforge.store.sql.webhooks import WebhookLookups
 from blobforge.worker import WorkerStatus
 
 RATE_MINUTES = 10
+LAST = chr(0x10FFFF)  # behind it no text goes on
+MOST_LINES = 10_000  # of groups in types and priorities, that are looked at for names of groups
 
 
 class SqlReader(SortedLists):
@@ -265,6 +267,15 @@ class SqlReader(SortedLists):
 
     def tag_weights(self, *, after: tuple[int, str], limit: int) -> list[TagWeight]:
         return [TagWeight(*row) for row in self._ask.rows(sql.TAG_WEIGHTS, (-after[0], after[1], limit))]
+
+    def tags_beginning(self, text: str, *, limit: int) -> list[str]:
+        return [row[0] for row in self._ask.rows(sql.TAGS_BEGINNING, (text, text + LAST, limit))]
+
+    def converters_beginning(self, text: str, *, limit: int) -> list[str]:
+        return [row[0] for row in self._ask.rows(sql.CONVERTERS_BEGINNING, (text, text + LAST, limit))]
+
+    def groups_beginning(self, text: str, *, limit: int) -> list[str]:
+        return [row[0] for row in self._ask.rows(sql.GROUPS_BEGINNING, (MOST_LINES, text, text + LAST, limit))]
 
     def census(self) -> Census:
         with self.outages_told(), self.snapshot():

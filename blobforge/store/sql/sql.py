@@ -370,6 +370,15 @@ TAG_WEIGHTS: Final = """
     SELECT tag, n, source_bytes, output_bytes FROM tag_counts
      WHERE source_bytes + output_bytes <= ?1 AND (source_bytes + output_bytes < ?1 OR tag > ?2) AND n > 0
      ORDER BY source_bytes + output_bytes DESC, tag LIMIT ?3"""
+TAGS_BEGINNING: Final = "SELECT tag FROM tag_counts WHERE tag >= ? AND tag < ? AND n > 0 ORDER BY tag LIMIT ?"
+CONVERTERS_BEGINNING: Final = """
+    SELECT DISTINCT made_by FROM converter_counts WHERE made_by >= ? AND made_by < ? AND n > 0
+     ORDER BY made_by LIMIT ?"""
+# Of the first lines: a group may stand in many.
+GROUPS_BEGINNING: Final = """
+    SELECT DISTINCT of_group
+      FROM (SELECT of_group FROM group_turns ORDER BY type, priority, of_group LIMIT ?) AS looked_at
+     WHERE of_group >= ? AND of_group < ? ORDER BY of_group LIMIT ?"""
 # What nothing has weighs nothing: by the index of weights.
 FORGET_TAGS: Final = _delete_page(
     "tag_counts", "tag", "source_bytes + output_bytes >= 0 AND source_bytes + output_bytes <= 0 AND n = 0"

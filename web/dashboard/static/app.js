@@ -99,7 +99,7 @@ const keeping = {
     if (old.matches("input:not([type=hidden]), select, textarea")) return !begun(old);
     // A log that is followed is ahead of the page.
     if (old.matches("[data-log]") && liveLog.source) return liveLog.about(old) !== liveLog.about(fresh);
-    if (old.id === "live-state") return false;
+    if (old.id === "live-state" || old.matches("datalist[data-asked]")) return false;
     // A chart redraws itself; its canvas is in no page.
     return !(old.matches("[data-chart]") && old.dataset.chart === fresh.dataset.chart);
   },
@@ -403,21 +403,38 @@ const liveLog = {
 
 const countChosen = () => {
   const boxes = [...document.querySelectorAll("input[name=ids]")];
+  const everything = document.getElementById("everything");
+  if (everything?.checked) for (const box of boxes) box.checked = true; // those that came since, too
   const chosen = boxes.filter((box) => box.checked).length;
   const all = document.querySelector("[data-all]");
   if (all) {
     all.checked = chosen > 0 && chosen === boxes.length;
     all.indeterminate = chosen > 0 && chosen < boxes.length;
   }
-  for (const said of document.querySelectorAll("[data-chosen]")) said.textContent = chosen ? `${chosen} selected` : "";
+  for (const said of document.querySelectorAll("[data-chosen]")) {
+    said.textContent = everything?.checked ? said.dataset.every : chosen ? `${chosen} selected` : "";
+  }
+  // Who has ticked a whole page may mean all pages.
+  const more = document.querySelector("[data-take-every]");
+  if (more) more.hidden = !all?.checked || everything.checked;
 };
 
 addEventListener("change", (event) => {
   if (event.target.matches("[data-all]")) {
     for (const box of document.querySelectorAll("input[name=ids]")) box.checked = event.target.checked;
   }
-  if (event.target.matches("[data-all], input[name=ids]")) countChosen();
+  const everything = document.getElementById("everything");
+  if (everything?.checked && event.target.matches("[data-all], input[name=ids]") && !event.target.checked) everything.checked = false;
+  if (event.target.matches("[data-all], input[name=ids], #everything")) countChosen();
   if (event.target.matches("[data-submit]")) event.target.form.requestSubmit();
+});
+
+addEventListener("click", (event) => {
+  if (!event.target.closest("[data-take-every]")) return;
+  const everything = document.getElementById("everything");
+  everything.checked = true;
+  countChosen();
+  everything.focus(); // the button is hidden now
 });
 
 addEventListener("click", async (event) => {
