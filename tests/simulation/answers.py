@@ -103,10 +103,12 @@ class Answers:
             if body["job_id"] not in self._history.deleted:
                 self._broken("acknowledged means committed", f"job {body['job_id']} is not there")
             return
-        if (job.type, job.source) != where:
+        retyped = self._history.asked("retype", job.id)
+        if (job.type, job.source) != where and not retyped:
             self._broken("a job is lost never", f"job {job.id} is {job.type} {job.source[:6]}, not {where}")
         known = self._history.jobs.setdefault(where, job.id)
-        if known != job.id and known not in self._history.deleted:
+        retyped = retyped or self._history.asked("retype", known)
+        if known != job.id and known not in self._history.deleted and not retyped:
             self._broken("one job for a type and a source", f"jobs {known} and {job.id}")
         self._history.jobs[where] = job.id
 

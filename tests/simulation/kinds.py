@@ -5,6 +5,7 @@ Owns: what is left of each rate, reckoned from what was started, and since when 
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
@@ -20,6 +21,8 @@ class TypeSet(NamedTuple):
     rate_count: int | None = None
     rate_ms: int | None = None
     paused_by: str | None = None
+    urgent_after: int | None = None  # ms
+    worker_timeout: int | None = None  # ms
 
     @property
     def by_breaker(self) -> bool:
@@ -49,6 +52,8 @@ class TypeRules:
         self._open_since: dict[str, float] = {}
         self._free_at: dict[str, float] = {}  # when its rate gives one more at the latest
         self._running: Mapping[str, int] = {}
+        self.urgent_since: dict[str, float] = {}  # since when the ageing of each type is as it is
+        self._patience: dict[str, list[tuple[float, float]]] = {}  # the time-outs (s) that each had, and since when
         self._probed: dict[
             str, int
         ] = {}  # when (ms) a job was let through last of a type that its breaker has paused
@@ -72,10 +77,31 @@ class TypeRules:
                 found += self._beyond(type_, before, after, running.get(type_, 0))
             found += self._rated(type_, before, after, [each for each in started if each.type == type_])
             changed = before != after
+            if before.urgent_after != after.urgent_after:
+                self.urgent_since[type_] = trio.current_time()
+            if before.worker_timeout != after.worker_timeout:
+                self._patience.setdefault(type_, [(0.0, 0.0)]).append(
+                    (trio.current_time(), (after.worker_timeout or 0) / 1000)
+                )
             if changed or running.get(type_, 0) != self._running.get(type_, 0) or of_type[type_]:
                 self._open_since[type_] = trio.current_time()
         self._running = dict(running)
         return found
+
+    @staticmethod
+    def settings(types: Mapping[str, TypeSet], type_: str) -> TypeSet:
+        return types.get(type_, TypeSet())
+
+    def patience(self, type_: str, heard: float, general: float) -> float:
+        """For how long (s) a lease lasts at least that was renewed then: no less than leases of all types do, and as
+        long as was set for its own ever since."""
+        known = self._patience.get(type_, [(0.0, 0.0)])
+        until = [at for at, _ in known[1:]] + [math.inf]
+        return max(general, min(lasts for (_, lasts), end in zip(known, until, strict=True) if end >= heard))
+
+    def longest(self, type_: str, general: float) -> float:
+        """The longest that leases of it have ever lasted."""
+        return max(general, *(lasts for _, lasts in self._patience.get(type_, [(0.0, 0.0)])))
 
     def _let_through(self, type_: str, settings: TypeSet, started: Sequence[Begun]) -> list[str]:
         for each in started:

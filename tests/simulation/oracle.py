@@ -8,6 +8,7 @@ when each attempt failed. Reads through the probe, so that it sees what is commi
 from __future__ import annotations
 
 import json
+import math
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -21,6 +22,7 @@ from tests.simulation.history import History
 from tests.simulation.kinds import Begun, TypeRules, TypeSet
 
 SLACK = 0.002  # seconds: wall time is kept in ms
+URGENT = 1  # the priority
 ENDED = ("completed", "dead", "cancelled")
 
 
@@ -89,8 +91,9 @@ class Worker(NamedTuple):
     id: str
     type: str
     status: str
-    may: bool  # enabled, registered, not draining
+    may: bool  # enabled, registered, not draining, not in quarantine
     labels: str | None = None
+    quarantine: str | None = None
 
     def fits(self, job: Job) -> bool:
         """Whether it has what the job requires, of the few things that a play knows."""
@@ -128,7 +131,7 @@ class Oracle:
         """`beside_others`: several servers share the database, and one starts while others go on."""
         self._beside_others = beside_others
         self._starts: list[float] = []
-        self.now = Look({}, {}, {})
+        self.was = self.now = Look({}, {}, {})
         self.limits = limits
         self.started_at = 0.0
         self.renewed: dict[tuple[int, int], float] = {}
@@ -139,6 +142,7 @@ class Oracle:
         self.began: dict[tuple[int, int], float] = {}
         self.began_in: dict[tuple[int, int], int] = {}  # during which run of the server
         self.failed_at: dict[int, float] = {}
+        self.changed_at: dict[int, float] = {}  # when each job was changed last in a way that tells
         self.restarts = 0
         self.failed_in: dict[int, int] = {}  # during which run of the server
         self.types = TypeRules()
@@ -180,7 +184,7 @@ class Oracle:
         if version == self._version:
             return
         self._version = version
-        was, self.now = self.now, self._look()
+        self.was, self.now = was, _ = self.now, self._look()
         self._time = self._database.time(0)
         self.commits += 1
         self._compare(was, self.now)
@@ -203,14 +207,20 @@ class Oracle:
             order="job_id, attempt",
         )  # fmt: skip
         workers = probe.rows(
-            "workers", "id", "type", "status", "enabled", "registered", "drain", "labels", order="id"
+            "workers", "id", "type", "status", "enabled", "registered", "drain", "labels", "quarantine", order="id"
         )
-        types = probe.rows("type_settings", "type", "paused_at", "max_running", "rate_count", "rate_ms", "paused_by")
+        types = probe.rows(
+            "type_settings", "type", "paused_at", "max_running", "rate_count", "rate_ms", "paused_by", "urgent_after",
+            "worker_timeout",
+        )  # fmt: skip
         batches = probe.rows("batches", "id", "closed_at", "ended_at", "endings")
         return Look(
             {row[0]: Job(*row) for row in jobs},
             {(row[0], row[1]): Attempt(*row) for row in attempts},
-            {row[0]: Worker(*row[:3], bool(row[3] and row[4] and not row[5]), row[6]) for row in workers},
+            {
+                row[0]: Worker(*row[:3], bool(row[3] and row[4] and not (row[5] or row[7])), *row[6:])
+                for row in workers
+            },
             {row[0]: TypeSet(*row[1:]) for row in types},
             {row[0]: Batch(*row) for row in batches},
         )
@@ -321,6 +331,12 @@ class Oracle:
             job.status == "pending" and was.requires != job.requires
         ):
             self.since[job.id] = now, self.restarts
+        if was is None or was.updated != job.updated:
+            self.changed_at[job.id] = now
+        if was is not None and was.type != job.type:
+            self._retyped(was, job)
+        if was is not None and was.priority != job.priority:
+            self._reprioritised(was, job)
         if job.status == "running" and (was is None or was.beat != job.beat or was.attempt != job.attempt):
             self.renewed[job.id, job.attempt] = now
         if was is not None and job.attempt < was.attempt:
@@ -366,6 +382,23 @@ class Oracle:
                 "a result is kept until another takes its place",
                 f"job {job.id} shows {job.output} instead of {was.output}; accepted are {accepted}",
             )
+
+    def _retyped(self, was: Job, job: Job) -> None:
+        if job.status == "pending":
+            self.since[job.id] = trio.current_time(), self.restarts
+        if not self._history.asked("retype", job.id):
+            self._broken("nothing is invented", f"job {job.id} is {job.type} and no {was.type}")
+        if was.status not in ("uploading", "pending", "failed") or was.output is not None:
+            self._broken("only jobs that wait get another type", f"job {job.id} was {was.status}")
+
+    def _reprioritised(self, was: Job, job: Job) -> None:
+        """By hand, or since it has been ready for as long as its type says."""
+        if self._history.asked("priority", job.id) or self._history.asked("retry", job.id):
+            return
+        after = [self.types.settings(look, job.type).urgent_after for look in (self.was.types, self.now.types)]
+        aged = any(each is not None and job.updated - was.updated >= each for each in after)
+        if job.priority != URGENT or not was.ready or not aged:
+            self._broken("nothing is urgent before its time", f"job {job.id} from {was.priority} to {job.priority}")
 
     def _charged(self, now: Look, job: Job) -> None:
         """What an attempt costs is decided by how it ended; who retries a job by hand may start over."""
@@ -463,6 +496,25 @@ class Oracle:
                 self._broken("every attempt keeps its own record", f"{name} went from {changed[0]} to {changed[1]}")
         self._history.say(f"  attempt {name} ended: {attempt.outcome}")
         self._ended(attempt, name)
+        if earlier is None or earlier.outcome is None:
+            self._free(was, attempt, name)
+
+    def _free(self, was: Look, attempt: Attempt, name: str) -> None:
+        """What comes to nothing on a worker in quarantine costs its job nothing; all else does, but for what fails
+        while its type is paused by its breaker, or has it paused."""
+        found = [look.workers.get(attempt.worker) for look in (was, self.now)]
+        held = [each is not None and each.quarantine is not None for each in found]
+        counts = attempt.outcome in ("failed", "lost") or (attempt.outcome, attempt.kind) == ("released", "trouble")
+        given_back = attempt.given_back is not None
+        if all(held) and given_back != counts:
+            self._broken("quarantine gives back exactly what it took", f"{name} {attempt.outcome}: {given_back}")
+        job = self.now.jobs.get(attempt.job)
+        type_ = job.type if job is not None else ""
+        broken = any(self.types.settings(look.types, type_).by_breaker for look in (was, self.now))
+        if not any(held) and given_back and not (attempt.outcome == "failed" and broken):
+            self._broken(
+                "quarantine gives back exactly what it took", f"{name} ended on {attempt.worker}, for nothing"
+            )
 
     def _begun(self, was: Look, attempt: Attempt, name: str) -> None:
         self._history.say(f"  attempt {name} begun by {attempt.worker}")
@@ -497,8 +549,18 @@ class Oracle:
             if others:
                 self._broken("a retry goes to another worker", f"{attempt.worker} got {name}, and {others} are there")
         then, now = was.workers.get(attempt.worker), self.now.workers.get(attempt.worker)
-        if now is None or (then is not None and not then.may and not now.may):
+        trial = now is not None and now.quarantine is not None and self._is_trial(now, attempt)
+        if now is None or (then is not None and not then.may and not now.may and not trial):
             self._broken("a draining, disabled or unknown worker gets nothing", f"{attempt.worker} got {name}")
+
+    def _is_trial(self, worker: Worker, attempt: Attempt) -> bool:
+        """Whether the server has put it into quarantine, and it may try one job now."""
+        held = json.loads(worker.quarantine or "{}")
+        alone = all(
+            each.worker != worker.id or each.outcome is not None or each is attempt
+            for each in self.now.attempts.values()
+        )
+        return held.get("by") is None and alone and attempt.started_at >= held.get("trial_at", math.inf)
 
     def _ended(self, attempt: Attempt, name: str) -> None:
         now = trio.current_time()
@@ -510,7 +572,9 @@ class Oracle:
                 if not self._beside_others:  # else another server ends it, which has not started, and has not heard
                     heard = max(heard, self.started_at, self.spoken.get(attempt.lease, 0.0))
                 silent = now - heard
-                if silent < self.limits.worker_timeout - SLACK:
+                job = self.now.jobs.get(attempt.job)
+                lasts = self.types.patience(job.type if job is not None else "", heard, self.limits.worker_timeout)
+                if silent < lasts - SLACK:
                     self._broken("silence alone expires a lease", f"{name} is lost after {silent:.3f} s")
             case "completed":
                 history.happened["job_completed", attempt.job] += 1

@@ -145,9 +145,12 @@ class Operator:
 
     def __init__(
         self, dice: random.Random, *, network: Network, history: History, workers: Sequence[str], deletes: bool,
-        requires: random.Random | None = None,
+        requires: random.Random | None = None, quarantines: bool = False, types: Sequence[str] = (),
     ) -> None:  # fmt: skip
-        """`requires`: the dice for what jobs are to require; None: they are left alone."""
+        """`requires`: the dice for what jobs are to require; None: they are left alone. `quarantines`: also workers
+        are put into quarantine. `types`: which ones jobs are given; none: they keep their own."""
+        self._quarantines = quarantines
+        self._types = types
         self._requires = requires
         self._dice = dice
         self._network = network
@@ -161,8 +164,10 @@ class Operator:
             verb = self._dice.choice(
                 ("cancel", "retry", "retry", "priority", "drain", "enable", "enable", "disable", "remove", "leave")
                 + (("delete",) if self._deletes else ())
+                + (("quarantine", "quarantine", "readmit") if self._quarantines else ())
+                + (("retype", "retype") if self._types else ())
             )
-            if verb in ("cancel", "retry", "priority", "delete"):
+            if verb in ("cancel", "retry", "priority", "delete", "retype"):
                 await self._job(verb)
             else:
                 await self._worker(verb)
@@ -181,6 +186,8 @@ class Operator:
             if self._requires is not None and self._requires.random() < 0.5:
                 verb, body = "requires", {"requires": list(self._requires.choice(REQUIRES))}
                 path = f"/api/jobs/{job}/requires"
+        if verb == "retype":
+            body = {"to": self._dice.choice(self._types)}
         if verb == "delete":
             method, path = "DELETE", f"/api/jobs/{job}"
             self._history.deleted.add(job)
@@ -208,6 +215,12 @@ class Operator:
                 if answer is not None and answer.status != 503:
                     break
                 await trio.sleep(1.0)
+            for _ in range(TRIES if self._quarantines else 0):
+                path = f"/api/workers/{worker}/readmit"
+                answer = await self._network.call(self._dice, "readmit", worker, "POST", path)
+                if answer is not None and answer.status != 503:
+                    break
+                await trio.sleep(1.0)
 
 
 class Dispatcher:
@@ -226,6 +239,8 @@ class Dispatcher:
             await self._set(verb, type_, self._wanted() if verb == "set" else {})
 
     def _wanted(self) -> dict[str, Any]:
+        if self._dice.random() < 0.3:
+            return {"worker_timeout": self._dice.choice((45.0, 75.0, None))}
         if self._dice.random() < 0.5:
             return {"max_running": self._dice.choice((0, 1, 1, 2, None))}
         return {"rate": self._dice.choice((*RATES, None))}
@@ -234,6 +249,11 @@ class Dispatcher:
         method, path = ("PATCH", f"/api/types/{type_}") if verb == "set" else ("POST", f"/api/types/{type_}/{verb}")
         answer = await self._network.call(self._dice, f"type {verb}", type_, method, path, body)
         return answer is not None and answer.ok
+
+    async def hurry(self, type_: str) -> None:
+        """From now on what has waited for some seconds is urgent."""
+        while not await self._set("set", type_, {"urgent_after": self._dice.choice((5.0, 30.0))}):
+            await trio.sleep(2.0)
 
     async def resume(self, type_: str) -> None:
         await self._set("resume", type_, {})

@@ -29,7 +29,7 @@ from tests.simulation.faults import Weather
 from tests.simulation.history import History, Violation
 from tests.simulation.machine import Machine, template
 from tests.simulation.network import Asked, Network
-from tests.simulation.oracle import ENDED, Limits, Oracle
+from tests.simulation.oracle import ENDED, URGENT, Limits, Oracle
 from tests.simulation.people import GROUPS, REQUIRES, Clerk, Dispatcher, Operator, Revoker, Submitter
 from tests.simulation.watch import Watch, Watched
 from tests.simulation.workers import Habits, Worker
@@ -53,6 +53,7 @@ SETTINGS = {
 }
 FAULTS = (30.0, 110.0)  # seconds, from and to, that a play has its faults
 DRAINED_WITHIN = 3600.0  # seconds after the last fault
+AGEING = "ageing"
 LAST = "last"  # a good worker that comes when the faults are over
 SHOWN = 100  # lines of the trace that a failure shows
 
@@ -66,6 +67,7 @@ class OnStage(Asked, Watched, chaos.Server, Protocol):
 class Play:
     command, engine = "tests.simulation.play", "disk"
     revoking = 0.4  # of the plays in which tokens are revoked
+    ageing = 0.1  # in which a job becomes urgent
     # What the server may log as an error: each is a fault that the play itself has made.
     expected_errors = frozenset({"cannot commit"})
 
@@ -148,11 +150,13 @@ class Play:
         if self._batched:
             clerk = Clerk(dice(self._seed, "clerk"), network=self._network, history=self.history)
             self._nursery.start_soon(self._submit_batch, clerk)
-        operator = self._operator(names, cast)
+        operator = self._operator(names, types, cast)
         limits = dice(self._seed, "limits").random() < 0.4
         if limits:
             self._crowd(types)
         dispatcher = Dispatcher(dice(self._seed, "dispatcher"), network=self._network, types=types)
+        if dice(self._seed, "ageing").random() < self.ageing:
+            self._nursery.start_soon(self._age, dispatcher)
         with trio.move_on_after(cast.uniform(*FAULTS)):
             async with trio.open_nursery() as trouble:
                 trouble.start_soon(self._chaos().run)
@@ -166,6 +170,27 @@ class Play:
                     by = Revoker(revoker, network=self._network, history=self.history, worker=worker)
                     trouble.start_soon(by.run)
         await self._end(workers, operator, dispatcher)
+
+    async def _age(self, dispatcher: Dispatcher) -> None:
+        """A document of a type that is worked at only when it has become urgent."""
+        submitter = Submitter(
+            dice(self._seed, "submitter of what ages"),
+            network=self._network,
+            objects=self._objects,
+            history=self.history,
+            type_=AGEING,
+            group=self._group_of(80),
+            sound=True,
+        )
+        self._nursery.start_soon(self._submit, submitter, 80, 0.1)
+        await dispatcher.hurry(AGEING)
+        while not any(job.type == AGEING and job.priority == URGENT for job in self._oracle.now.jobs.values()):
+            await trio.sleep(3.0)
+            if any(job.type == AGEING and job.status in ENDED for job in self._oracle.now.jobs.values()):
+                break  # by hand
+        late = self._worker(AGEING, (AGEING,))
+        late.habits = Habits.good()
+        self._nursery.start_soon(late.run)
 
     def _times(self, number: int) -> dict[str, str]:
         who = dice(self._seed, f"times {number}")
@@ -215,7 +240,7 @@ class Play:
             labels=dice(self._seed, f"labels of {name}") if name != LAST else None,
         )
 
-    def _operator(self, workers: list[str], cast: random.Random) -> Operator:
+    def _operator(self, workers: list[str], types: tuple[str, ...], cast: random.Random) -> Operator:
         deletes = cast.random() < 0.3
         return Operator(
             dice(self._seed, "operator"),
@@ -224,6 +249,8 @@ class Play:
             workers=workers,
             deletes=deletes,
             requires=dice(self._seed, "operator's requires") if self._labelled else None,
+            quarantines=dice(self._seed, "quarantines").random() < 0.5,
+            types=types if len(types) > 1 and dice(self._seed, "retypes").random() < 0.6 else (),
         )
 
     def _chaos(self) -> Chaos:

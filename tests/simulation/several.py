@@ -41,6 +41,7 @@ TARDY, SLOW = "tardy", "slow"
 class SeveralPlay(Play):
     command, engine = "tests.simulation.several", "postgres"
     revoking = 0.8
+    ageing = 0.3
     expected_errors = Play.expected_errors | {
         "cannot read",
         f"cannot {FOLLOW}",

@@ -18,7 +18,7 @@ from tests.simulation.faults import Weather
 from tests.simulation.history import Ask, History
 from tests.simulation.kinds import TypeSet
 from tests.simulation.network import Run
-from tests.simulation.oracle import ENDED, Oracle
+from tests.simulation.oracle import ENDED, URGENT, Oracle
 
 EVERY = 3.0
 SOON = 1.0  # seconds in which a wake-up must have come; it takes none
@@ -26,6 +26,7 @@ SOON_ELSEWHERE = 3.0  # what another server has written is looked for once a sec
 AT_ONCE = 1e-6
 CALM = 20.0  # seconds without a fault: what was tried again after one, every five seconds, is done
 SOURCE_LOOK = 70.0  # seconds between two looks for a source, at most, and some
+HURRY_LOOK = 75.0  # for what has waited for too long
 PRUNE_LOOK = 75.0  # the same, for what has been kept long enough
 
 
@@ -91,6 +92,13 @@ class Watch:
                     if min(now - since, calm) > limits.retry_backoff_max + CALM:
                         self._broken("a retry comes when its wait is over", f"job {job.id}")
                 case "pending":
+                    after = self._oracle.types.settings(look.types, job.type).urgent_after
+                    if after is not None and job.ready and job.priority != URGENT:
+                        ready = self._oracle.changed_at[job.id], self._oracle.types.urgent_since[job.type]
+                        if min(now - max(ready) - after / 1000, calm) > HURRY_LOOK + CALM:
+                            self._broken(
+                                "nothing waits longer than its type says before it is urgent", f"job {job.id}"
+                            )
                     if job.avoid is not None and min(now - since, calm) > limits.worker_timeout + CALM:
                         self._broken("nobody starves for a busy worker", f"job {job.id}")
                     for ask in self._waiting(now):
@@ -118,7 +126,7 @@ class Watch:
                         self._broken("a retry comes when its wait is over", f"job {job.id}")
                 case "running":
                     silent = now - self._oracle.renewed[job.id, job.attempt]
-                    if min(silent, calm) > 2 * limits.worker_timeout + CALM:
+                    if min(silent, calm) > 2 * self._oracle.types.longest(job.type, limits.worker_timeout) + CALM:
                         self._broken("silence expires a lease", f"job {job.id}/{job.attempt}: {silent:.1f} s")
                     self._held_by_nobody(job.id, job.attempt)
                 case "uploading":
