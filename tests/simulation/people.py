@@ -252,7 +252,7 @@ class Dispatcher:
 
     async def hurry(self, type_: str) -> None:
         """From now on what has waited for some seconds is urgent."""
-        while not await self._set("set", type_, {"urgent_after": self._dice.choice((5.0, 30.0))}):
+        while not await self._set("set", type_, {"urgent_after": self._dice.choice((5.0, 80.0))}):
             await trio.sleep(2.0)
 
     async def resume(self, type_: str) -> None:
