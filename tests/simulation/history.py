@@ -56,6 +56,7 @@ class History:
     read: Counter[str] = field(default_factory=Counter)  # how often servers have read each source
     vanished: set[str] = field(default_factory=set)  # objects that were taken behind the server's back
     batch: int | None = None  # that documents are submitted for
+    readmitted: set[str] = field(default_factory=set)  # workers that are to be in no quarantine in the end
     trace: list[str] = field(default_factory=list)
     found: list[str] = field(default_factory=list)
     over: trio.CancelScope = field(default_factory=trio.CancelScope)

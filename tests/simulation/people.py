@@ -145,11 +145,10 @@ class Operator:
 
     def __init__(
         self, dice: random.Random, *, network: Network, history: History, workers: Sequence[str], deletes: bool,
-        requires: random.Random | None = None, quarantines: bool = False, types: Sequence[str] = (),
+        requires: random.Random | None = None, types: Sequence[str] = (),
     ) -> None:  # fmt: skip
-        """`requires`: the dice for what jobs are to require; None: they are left alone. `quarantines`: also workers
-        are put into quarantine. `types`: which ones jobs are given; none: they keep their own."""
-        self._quarantines = quarantines
+        """`requires`: the dice for what jobs are to require; None: they are left alone. `types`: which ones jobs
+        are given; none: they keep their own."""
         self._types = types
         self._requires = requires
         self._dice = dice
@@ -164,7 +163,6 @@ class Operator:
             verb = self._dice.choice(
                 ("cancel", "retry", "retry", "priority", "drain", "enable", "enable", "disable", "remove", "leave")
                 + (("delete",) if self._deletes else ())
-                + (("quarantine", "quarantine", "readmit") if self._quarantines else ())
                 + (("retype", "retype") if self._types else ())
             )
             if verb in ("cancel", "retry", "priority", "delete", "retype"):
@@ -206,6 +204,14 @@ class Operator:
             self._history.taken(worker)
         await self._network.call(self._dice, verb, worker, method, path)
 
+    async def retype(self, jobs: Sequence[int], to: str) -> None:
+        for job in jobs:
+            answer = None
+            while answer is None or answer.status == 503:
+                await trio.sleep(1.0)
+                path = f"/api/jobs/{job}/retype"
+                answer = await self._network.call(self._dice, "retype", job, "POST", path, {"to": to})
+
     async def set_right(self) -> None:
         """Before the end: who was stopped may work again."""
         for worker in self._workers:
@@ -215,12 +221,37 @@ class Operator:
                 if answer is not None and answer.status != 503:
                     break
                 await trio.sleep(1.0)
-            for _ in range(TRIES if self._quarantines else 0):
-                path = f"/api/workers/{worker}/readmit"
-                answer = await self._network.call(self._dice, "readmit", worker, "POST", path)
-                if answer is not None and answer.status != 503:
+
+
+class Inspector:
+    """Puts workers into quarantine, best while they have jobs, and readmits them."""
+
+    def __init__(self, dice: random.Random, *, network: Network, history: History, workers: Sequence[Worker]) -> None:
+        self._dice = dice
+        self._network = network
+        self._history = history
+        self._workers = workers
+
+    async def run(self) -> None:
+        while True:
+            await trio.sleep(self._dice.uniform(0.0, 15.0))
+            worker = self._dice.choice([each for each in self._workers if each.is_busy] or self._workers)
+            await self._say("quarantine", worker.name)
+            await trio.sleep(self._dice.uniform(5.0, 50.0))
+            await self._say("readmit", worker.name)
+
+    async def set_right(self) -> None:
+        """Before the end: none is in quarantine."""
+        for worker in self._workers:
+            for _ in range(2 * TRIES):
+                if await self._say("readmit", worker.name):
+                    self._history.readmitted.add(worker.name)
                     break
                 await trio.sleep(1.0)
+
+    async def _say(self, verb: str, worker: str) -> bool:
+        answer = await self._network.call(self._dice, verb, worker, "POST", f"/api/workers/{worker}/{verb}")
+        return answer is not None and answer.ok
 
 
 class Dispatcher:

@@ -30,7 +30,7 @@ from tests.simulation.history import History, Violation
 from tests.simulation.machine import Machine, template
 from tests.simulation.network import Asked, Network
 from tests.simulation.oracle import ENDED, URGENT, Limits, Oracle
-from tests.simulation.people import GROUPS, REQUIRES, Clerk, Dispatcher, Operator, Revoker, Submitter
+from tests.simulation.people import GROUPS, REQUIRES, Clerk, Dispatcher, Inspector, Operator, Revoker, Submitter
 from tests.simulation.watch import Watch, Watched
 from tests.simulation.workers import Habits, Worker
 
@@ -151,12 +151,15 @@ class Play:
             clerk = Clerk(dice(self._seed, "clerk"), network=self._network, history=self.history)
             self._nursery.start_soon(self._submit_batch, clerk)
         operator = self._operator(names, types, cast)
+        inspector = Inspector(
+            dice(self._seed, "inspector"), network=self._network, history=self.history, workers=workers
+        )
         limits = dice(self._seed, "limits").random() < 0.4
         if limits:
             self._crowd(types)
         dispatcher = Dispatcher(dice(self._seed, "dispatcher"), network=self._network, types=types)
         if dice(self._seed, "ageing").random() < self.ageing:
-            self._nursery.start_soon(self._age, dispatcher)
+            self._nursery.start_soon(self._age, dispatcher, operator)
         with trio.move_on_after(cast.uniform(*FAULTS)):
             async with trio.open_nursery() as trouble:
                 trouble.start_soon(self._chaos().run)
@@ -164,15 +167,17 @@ class Play:
                     trouble.start_soon(operator.run)
                 if limits:
                     trouble.start_soon(dispatcher.run)
+                if dice(self._seed, "quarantines").random() < 0.25:
+                    trouble.start_soon(inspector.run)
                 revoker = dice(self._seed, "revoker")
                 if revoker.random() < self.revoking:
                     worker = revoker.choice(workers)
                     by = Revoker(revoker, network=self._network, history=self.history, worker=worker)
                     trouble.start_soon(by.run)
-        await self._end(workers, operator, dispatcher)
+        await self._end(workers, (operator, dispatcher, inspector))
 
-    async def _age(self, dispatcher: Dispatcher) -> None:
-        """A document of a type that is worked at only when it has become urgent."""
+    async def _age(self, dispatcher: Dispatcher, operator: Operator) -> None:
+        """A document of a type that is worked at only when it has become urgent; or that it is then of no more."""
         submitter = Submitter(
             dice(self._seed, "submitter of what ages"),
             network=self._network,
@@ -188,6 +193,8 @@ class Play:
             await trio.sleep(3.0)
             if any(job.type == AGEING and job.status in ENDED for job in self._oracle.now.jobs.values()):
                 break  # by hand
+        if dice(self._seed, "retyped").random() < 0.5:
+            await operator.retype([job.id for job in self._oracle.now.jobs.values() if job.type == AGEING], "pdf")
         late = self._worker(AGEING, (AGEING,))
         late.habits = Habits.good()
         self._nursery.start_soon(late.run)
@@ -249,7 +256,6 @@ class Play:
             workers=workers,
             deletes=deletes,
             requires=dice(self._seed, "operator's requires") if self._labelled else None,
-            quarantines=dice(self._seed, "quarantines").random() < 0.5,
             types=types if len(types) > 1 and dice(self._seed, "retypes").random() < 0.6 else (),
         )
 
@@ -267,7 +273,7 @@ class Play:
         """Where jobs are pruned nobody sets the clock: it is believed when a server starts."""
         return tuple(kind for kind in kinds if kind != "clock") if self._limits.kept else kinds
 
-    async def _end(self, workers: list[Worker], operator: Operator, dispatcher: Dispatcher) -> None:
+    async def _end(self, workers: list[Worker], people: tuple[Operator, Dispatcher, Inspector]) -> None:
         """Faults off. Now everything drains."""
         self.history.say("no more faults")
         self._set_right()
@@ -278,15 +284,15 @@ class Play:
             worker.habits = Habits.good()
             worker.token = None
         self._nursery.start_soon(last.run)
-        await operator.set_right()
-        await dispatcher.set_right()
+        for each in people:
+            await each.set_right()
         with trio.move_on_after(DRAINED_WITHIN):
             while self._submitting or not self._watch.drained():
                 await trio.sleep(5.0)
                 # Where nothing but bad documents is left, no success ends the pause.
                 for type_, each in self._oracle.now.types.items():
                     if each.by_breaker and each.paused_at is not None:
-                        await dispatcher.resume(type_)
+                        await people[1].resume(type_)
         self._oracle.invariants()
         self._watch.at_the_end()
 

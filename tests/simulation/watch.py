@@ -175,6 +175,9 @@ class Watch:
 
     def at_the_end(self) -> None:
         """All has ended, and as it should."""
+        for worker in self._oracle.now.workers.values():
+            if worker.quarantine is not None and worker.id in self._history.readmitted:
+                self._broken("every pause ends when it is lifted", f"{worker.id} is in quarantine")
         for job in self._oracle.now.jobs.values():
             if job.status not in ENDED:
                 self._broken("faults off, everything drains", f"job {job.id} is {job.status}")

@@ -97,6 +97,10 @@ class Worker:
         self._instance = ""
         self._replaces: str | None = None  # what its disk has of the process before
 
+    @property
+    def is_busy(self) -> bool:
+        return bool(self._held)
+
     async def run(self) -> None:
         """One process of this worker after the other."""
         while True:
