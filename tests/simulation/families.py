@@ -8,14 +8,17 @@ from __future__ import annotations
 import json
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from blobforge.chain import join_step
 from blobforge.objects.keys import output_of
 from tests.fixtures.probe import Probe
 from tests.simulation.history import History
-from tests.simulation.oracle import ENDED, Job
 
+if TYPE_CHECKING:
+    from tests.simulation.oracle import Job
+
+ENDED = ("completed", "dead", "cancelled")
 STARTED = "a result starts what its steps say, each once, in the commit that accepts it"
 JOINED = "a stage that has ended is joined in the commit in which it ends, and not before"
 Stage = tuple[int, int, int]  # parent, attempt, step
@@ -53,18 +56,13 @@ class Families:
             if chain.get("parent") is not None and job.id not in named:
                 self._history.broken(STARTED, f"job {job.id} came of job {chain['parent']}, and is not on record")
 
-    def replaced(self, job: Job, kin_now: Mapping[Kin, int]) -> bool:
+    def replaced(self, job: Job, probe: Probe) -> bool:
         """Whether that job, which is gone, was found to be another one that was there, when its source was read."""
         named = [kin for kin, job_id in self._kin.items() if job_id == job.id]
-        return job.status == "uploading" and bool(named) and all(kin in kin_now for kin in named)
+        now = {Kin(*row) for row in probe.rows("kin", "parent", "attempt", "step", "name")} if named else set()
+        return job.status == "uploading" and bool(named) and now.issuperset(named)
 
-    def kin(self, probe: Probe) -> dict[Kin, int]:
-        rows = probe.rows("kin", "parent", "attempt", "step", "name", "job_id")
-        return {Kin(*row[:4]): row[4] for row in rows}
-
-    def _started(
-        self, parent: Job, number: int, step: int, made: Mapping[str, int], now: Mapping[int, Job]
-    ) -> None:
+    def _started(self, parent: Job, number: int, step: int, made: Mapping[str, int], now: Mapping[int, Job]) -> None:
         names = self._history.names.get((parent.id, number), ("output",))
         if set(made) - set(names):
             self._history.broken(STARTED, f"of {parent.id}/{number}, whose outputs are {names}, came {dict(made)}")
@@ -85,15 +83,22 @@ class Families:
     ) -> None:
         made = [now[job_id] for job_id in stages.get(stage, {}).values() if job_id in now]
         joins = stages.get((*stage[:2], join_step(stage[2])), {})
-        if self._were[stage] & self._history.deleted or self._were[(*stage[:2], join_step(stage[2]))] & self._history.deleted:
+        if (
+            self._were[stage] & self._history.deleted
+            or self._were[(*stage[:2], join_step(stage[2]))] & self._history.deleted
+        ):
             return
         if any(job.status not in ENDED for job in made):
             before = [was.get(job.id) for job in made]
             unfinished = any(job is None or job.status not in ENDED for job in before)
             if unfinished and self._news(joins, was):
-                self._history.broken(JOINED, f"stage {stage} has not ended, and jobs {self._news(joins, was)} join it")
+                self._history.broken(
+                    JOINED, f"stage {stage} has not ended, and jobs {self._news(joins, was)} join it"
+                )
             return
-        brought = {(job.id, output_of(job.output).attempt) for job in made if job.output and job.status == "completed"}
+        brought = {
+            (job.id, output_of(job.output).attempt) for job in made if job.output and job.status == "completed"
+        }
         if not brought:
             return
         manifests = {

@@ -56,6 +56,12 @@ class History:
     read: Counter[str] = field(default_factory=Counter)  # how often servers have read each source
     vanished: set[str] = field(default_factory=set)  # objects that were taken behind the server's back
     batch: int | None = None  # that documents are submitted for
+    pages: dict[str, int] = field(default_factory=dict)  # source hash -> how many outputs are made of it, beside one
+    names: dict[tuple[int, int], tuple[str, ...]] = field(
+        default_factory=dict
+    )  # (job, attempt) -> of several outputs
+    chained: bool = False  # whether anything was submitted with what follows it
+    children: set[int] = field(default_factory=set)  # jobs that came of others, as claims have told
     readmitted: set[str] = field(default_factory=set)  # workers that are to be in no quarantine in the end
     trace: list[str] = field(default_factory=list)
     found: list[str] = field(default_factory=list)

@@ -16,6 +16,7 @@ from typing import Any, Protocol
 import trio
 import trio.testing
 
+from actors.courier import Post
 from blobforge.config import Settings
 from blobforge.objects.local import LocalStore
 from blobforge.serve.parts import Parts
@@ -75,6 +76,7 @@ class Machine:
         nursery: trio.Nursery,
         database_at: Callable[[Path], Database],
     ) -> None:
+        self.post: Post | None = None
         self.starts = 0
         self.process: Process | None = None
         self.started_at = 0.0
@@ -122,6 +124,8 @@ class Machine:
             objects, engine = self._store(hop), self._database.engine
             async with running(given, hop=process.hop, now=self._clock, objects=objects, engine=engine) as parts:
                 parts.url = "http://blobforge.test"
+                if self.post is not None:
+                    parts.courier.call = self.post
                 self._application.serves(parts.services)
                 parts.writer.sequencer.listeners.append(Told(self._watcher.committed))
                 self.parts = parts

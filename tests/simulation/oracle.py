@@ -18,8 +18,11 @@ import trio
 
 from blobforge.objects.keys import output_of
 from tests.fixtures.engines import Database
+from tests.fixtures.probe import Probe
+from tests.simulation.families import Families
 from tests.simulation.history import History
 from tests.simulation.kinds import Begun, TypeRules, TypeSet
+from tests.simulation.receiver import Receiver
 
 SLACK = 0.002  # seconds: wall time is kept in ms
 URGENT = 1  # the priority
@@ -50,6 +53,13 @@ class Job(NamedTuple):
     turn: int = 0
     expires_at: int | None = None
     batches: str | None = None
+    chain: str | None = None
+
+    @property
+    def is_child(self) -> bool:
+        """Whether its source is an output, or what was made of several."""
+        chain = json.loads(self.chain or "{}")
+        return "source" in chain or chain.get("joins", False)
 
     @property
     def expiry(self) -> int | None:
@@ -146,6 +156,8 @@ class Oracle:
         self.restarts = 0
         self.failed_in: dict[int, int] = {}  # during which run of the server
         self.types = TypeRules()
+        self.families = Families(history)
+        self.receiver: Receiver | None = None  # of what is told to webhooks, where there is one
         self.commits = 0
         self.begun_by: dict[tuple[int, int], int] = {}  # by which commit each attempt was
         self.token_gone: dict[int, tuple[float, int]] = {}  # when, and by which commit, each that is revoked was
@@ -199,7 +211,7 @@ class Oracle:
         jobs = probe.rows(
             "jobs", "id", "type", "source_hash", "status", "attempt", "attempts", "losses", "max_attempts",
             "worker_id", "lease", "heartbeat_at", "not_before", "output_key", "releases", "avoid", "requires",
-            "updated_at", "priority", "lane", "of_group", "turn", "expires_at", "batches", order="id",
+            "updated_at", "priority", "lane", "of_group", "turn", "expires_at", "batches", "chain", order="id",
         )  # fmt: skip
         attempts = probe.rows(
             "attempts", "job_id", "attempt", "worker_id", "lease", "outcome", "kind", "started_at",
@@ -225,6 +237,11 @@ class Oracle:
             {row[0]: Batch(*row) for row in batches},
         )
 
+    @property
+    def _probe(self) -> Probe:
+        assert self._database is not None
+        return self._database.probe
+
     def invariants(self) -> None:
         """Every invariant of `blobforge db check`."""
         assert self._database is not None
@@ -238,7 +255,11 @@ class Oracle:
 
     def _compare(self, was: Look, now: Look) -> None:
         for job_id in sorted(was.jobs.keys() - now.jobs.keys()):
-            if job_id not in self._history.deleted:
+            if job_id in self._history.deleted:
+                pass
+            elif self.families.replaced(was.jobs[job_id], self._probe):
+                self._history.deleted.add(job_id)
+            else:
                 self._pruned(was.jobs[job_id])
             self._history.say(f"  job {job_id} is gone")
         for job in now.jobs.values():
@@ -263,6 +284,10 @@ class Oracle:
         self._types(was, now)
         self._turns(was, now)
         self._batches(was, now)
+        if self._history.chained:
+            self.families.committed(self._probe, was.jobs, now.jobs)
+        if self.receiver is not None:
+            self.receiver.committed(self._probe, was, now)
 
     def _pruned(self, job: Job) -> None:
         """A job that is gone, though it was not to be deleted: it has been kept for long enough."""
@@ -454,6 +479,8 @@ class Oracle:
     def _died(self, was: Job, job: Job, since: float, run: int) -> None:
         if was.expiry is not None and was.expiry <= job.updated:
             return
+        if was.status == "uploading" and was.is_child:
+            return  # its source is gone
         if was.status == "uploading":
             # A restart leaves at least one period of grace; what is left of the time is told by the wall clock.
             now = trio.current_time()

@@ -21,6 +21,13 @@ from tests.simulation.workers import TRIES, Worker, whole
 RATES = ({"count": 1, "seconds": 15}, {"count": 1, "seconds": 40}, {"count": 2, "seconds": 30})
 REQUIRES: tuple[tuple[str, ...], ...] = ((), (), ("gpu",), ("memory_gib>=32",), ("gpu", "memory_gib>=32"))
 GROUPS = (None, "a", "a", "b")
+PAGE, BOOK = "page", "book"  # types of what comes of others
+CHAINS: tuple[list[dict[str, Any]], ...] = (
+    [{"type": PAGE}],
+    [{"type": PAGE, "then": [{"type": BOOK}]}],
+    [{"type": PAGE, "join": {"type": BOOK}}],
+    [{"type": PAGE, "join": {"type": BOOK}}, {"type": BOOK}],
+)
 NATURES = (GOOD, GOOD, GOOD, GOOD, FLAKY, BROKEN, POISON)
 
 
@@ -40,9 +47,12 @@ class Submitter:
         group: str | None = None,
         batched: bool = False,
         sound: bool = False,
+        chained: bool = False,
     ) -> None:
         """`times`: before which its job is not to be started, and at which it expires. `batched`: it comes to the
-        batch, if there is one. `sound`: the document is good, and is there."""
+        batch, if there is one. `sound`: the document is good, and is there.
+        `chained`: something follows it."""
+        self._then = dice.choice(CHAINS) if chained else None
         self._sound = sound
         self._batched = batched
         self._dice = dice
@@ -61,6 +71,9 @@ class Submitter:
         source = hashlib.sha256(content).hexdigest()
         self._history.documents[source] = GOOD if self._sound else dice.choice(NATURES)
         self._history.contents[source] = content
+        if self._then is not None:
+            self._history.chained = True
+            self._history.pages[source] = dice.choice((0, 1, 2, 3))
         uploads = "before" if self._sound else dice.choice(("before", "behind", "behind", "late", "never"))
         if uploads == "before":
             await self.upload(source)
@@ -84,6 +97,8 @@ class Submitter:
         body |= self._times
         if self._group is not None:
             body["group"] = self._group
+        if self._then is not None:
+            body["then"] = self._then
         if dice.random() < 0.3:
             body["max_attempts"] = dice.randint(1, 2)
         key = f"submit {number} {dice.random()}" if dice.random() < 0.6 else None
@@ -171,7 +186,7 @@ class Operator:
                 await self._worker(verb)
 
     async def _job(self, verb: str) -> None:
-        jobs = sorted(set(self._history.jobs.values()))
+        jobs = sorted({*self._history.jobs.values(), *self._history.children})
         if not jobs:
             return
         job = self._dice.choice(jobs)
@@ -252,6 +267,23 @@ class Inspector:
     async def _say(self, verb: str, worker: str) -> bool:
         answer = await self._network.call(self._dice, verb, worker, "POST", f"/api/workers/{worker}/{verb}")
         return answer is not None and answer.ok
+
+
+class Subscriber:
+    """Makes a webhook that is told of the end of every job and batch."""
+
+    def __init__(self, dice: random.Random, *, network: Network) -> None:
+        self._dice = dice
+        self._network = network
+
+    async def run(self) -> None:
+        events = ["job.completed", "job.dead", "job.cancelled", "batch.ended"]
+        body = {"url": "https://receiver.test/hook", "events": events}
+        while True:
+            answer = await self._network.call(self._dice, "webhook", "new", "POST", "/api/admin/webhooks", body)
+            if answer is not None and answer.status in (200, 201):
+                return
+            await trio.sleep(self._dice.uniform(0.5, 5.0))
 
 
 class Dispatcher:

@@ -19,6 +19,7 @@ import structlog
 import trio
 import trio.testing
 
+from actors.courier import Post
 from blobforge.objects.local import LocalStore
 from tests.fixtures.engines import ENGINES
 from tests.simulation import chaos
@@ -30,7 +31,20 @@ from tests.simulation.history import History, Violation
 from tests.simulation.machine import Machine, template
 from tests.simulation.network import Asked, Network
 from tests.simulation.oracle import ENDED, URGENT, Limits, Oracle
-from tests.simulation.people import GROUPS, REQUIRES, Clerk, Dispatcher, Inspector, Operator, Revoker, Submitter
+from tests.simulation.people import (
+    BOOK,
+    GROUPS,
+    PAGE,
+    REQUIRES,
+    Clerk,
+    Dispatcher,
+    Inspector,
+    Operator,
+    Revoker,
+    Submitter,
+    Subscriber,
+)
+from tests.simulation.receiver import Receiver
 from tests.simulation.watch import Watch, Watched
 from tests.simulation.workers import Habits, Worker
 
@@ -60,6 +74,7 @@ SHOWN = 100  # lines of the trace that a failure shows
 
 class OnStage(Asked, Watched, chaos.Server, Protocol):
     objects: LocalStore
+    post: Post | None  # in place of what calls webhooks
 
     async def run(self) -> None: ...
 
@@ -67,6 +82,8 @@ class OnStage(Asked, Watched, chaos.Server, Protocol):
 class Play:
     command, engine = "tests.simulation.play", "disk"
     revoking = 0.4  # of the plays in which tokens are revoked
+    chained = 0.25  # in which results start other jobs
+    subscribed = 0.15  # in which a webhook is told of ends
     ageing = 0.1  # in which a job becomes urgent
     # What the server may log as an error: each is a fault that the play itself has made.
     expected_errors = frozenset({"cannot commit"})
@@ -90,6 +107,8 @@ class Play:
         self._timed = dice(seed, "times").random() < 0.4 and "clock" not in self._chaos().kinds
         self._in_groups = dice(seed, "groups").random() < 0.5
         self._batched = dice(seed, "batches").random() < 0.5
+        self._chained = dice(seed, "chains").random() < self.chained
+        self._receiver = self._be_told() if dice(seed, "webhooks").random() < self.subscribed else None
 
     @staticmethod
     def _kept_for(who: random.Random) -> dict[str, float]:
@@ -127,8 +146,9 @@ class Play:
     async def run(self) -> None:
         cast = self._cast
         types = cast.choice((("pdf",), ("pdf", "epub")))
+        served = (*types, PAGE, BOOK) if self._chained else types
         names = [f"w{number}" for number in range(1, cast.randint(1, 3) + 1)]
-        workers = [self._worker(name, types) for name in names]
+        workers = [self._worker(name, served) for name in names]
         for worker in workers:
             self._nursery.start_soon(worker.run)
         await self._start()
@@ -145,6 +165,7 @@ class Play:
                 times=self._times(number) if self._timed else None,
                 group=self._group_of(number),
                 batched=self._batched and number % 3 < 2,
+                chained=self._chained and number % 2 == 0,
             )
             self._nursery.start_soon(self._submit, submitter, number, cast.choice((0.1, cast.uniform(0.0, 50.0))))
         if self._batched:
@@ -205,6 +226,14 @@ class Play:
         end = who.choice((None, None, 61.0, 100.0)) if start is None else who.choice((None, start + 60.0))
         times = {"not_before": start, "expires_at": end}
         return {name: self._clock.rfc3339(ahead) for name, ahead in times.items() if ahead is not None}
+
+    def _be_told(self) -> Receiver:
+        receiver = Receiver(dice(self._seed, "receiver"), self.history, self._clock)
+        for server in self._servers:
+            server.post = receiver.call
+        self._oracle.receiver = receiver
+        self._nursery.start_soon(Subscriber(dice(self._seed, "subscriber"), network=self._network).run)
+        return receiver
 
     async def _submit(self, submitter: Submitter, number: int, delay: float) -> None:
         self._submitting += 1
@@ -278,7 +307,9 @@ class Play:
         self.history.say("no more faults")
         self._set_right()
         self._oracle.invariants()
-        last = self._worker(LAST, ("pdf", "epub"))
+        if self._receiver is not None:
+            self._receiver.well = True
+        last = self._worker(LAST, ("pdf", "epub", PAGE, BOOK) if self._chained else ("pdf", "epub"))
         last.habits = Habits.good()
         for worker in workers:
             worker.habits = Habits.good()
@@ -295,6 +326,8 @@ class Play:
                         await people[1].resume(type_)
         self._oracle.invariants()
         self._watch.at_the_end()
+        if self._receiver is not None:
+            self._receiver.at_the_end()
 
     def _set_right(self) -> None:
         self._weather.clear()

@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 import msgspec
 import trio
 
+from actors.courier import Post
 from blobforge.config import Settings
 from blobforge.machinery.datadir import StartError
 from blobforge.objects import ObjectInfo
@@ -159,6 +160,7 @@ class Server:
         """`folder` is that of all of them."""
         self.process: ServerRun | None = None
         self.parts: Parts | None = None
+        self.post: Post | None = None
         self.starts = 0
         self.started_at = 0.0
         self.runs: list[ServerRun] = []
@@ -224,6 +226,8 @@ class Server:
                 given, hop=process.hop, now=self._clock, objects=self._store(hop), engine=engine
             ) as parts:
                 parts.url = "http://blobforge.test"
+                if self.post is not None:
+                    parts.courier.call = self.post
                 self._application.serves(parts.services)
                 self.parts = parts
                 self.started_at = trio.current_time()

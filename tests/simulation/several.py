@@ -41,6 +41,8 @@ TARDY, SLOW = "tardy", "slow"
 class SeveralPlay(Play):
     command, engine = "tests.simulation.several", "postgres"
     revoking = 0.8
+    chained = 0.5
+    subscribed = 0.5
     ageing = 0.3
     expected_errors = Play.expected_errors | {
         "cannot read",

@@ -130,6 +130,8 @@ class Watch:
                         self._broken("silence expires a lease", f"job {job.id}/{job.attempt}: {silent:.1f} s")
                     self._held_by_nobody(job.id, job.attempt)
                 case "uploading":
+                    if job.is_child and min(now - since, calm) > SOURCE_LOOK + CALM:
+                        self._broken("an output that is the source of a job is proven", f"job {job.id}")
                     there = now - self._history.uploaded.get(job.source, now)
                     kept = self._servers[0].bytes_of(f"sources/{job.source}") is not None
                     if kept and min(now - since, there, calm) > SOURCE_LOOK:
@@ -195,5 +197,7 @@ class Watch:
 
     def drained(self) -> bool:
         """Whether every job has ended, and is gone where it is not to be kept."""
-        kept = self._oracle.limits.kept
+        kept, receiver = self._oracle.limits.kept, self._oracle.receiver
+        if receiver is not None and receiver.waits:
+            return False
         return all(job.status in ENDED and job.status not in kept for job in self._oracle.now.jobs.values())

@@ -6,6 +6,7 @@ had passed.
 
 from __future__ import annotations
 
+import hashlib
 import random
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, replace
@@ -14,10 +15,10 @@ from typing import Any
 import trio
 
 from blobforge.objects import ObjectStoreError
-from blobforge.objects.keys import output_of
+from blobforge.objects.keys import named_output_key, output_of, prefix_of
 from blobforge.objects.local import LocalStore
 from tests.simulation.asgi import Answer
-from tests.simulation.history import BROKEN, FLAKY, POISON, History
+from tests.simulation.history import BROKEN, FLAKY, GOOD, POISON, History
 from tests.simulation.network import Network, Token
 
 BEAT = 9.0  # seconds; about a third of the worker timeout
@@ -25,6 +26,7 @@ IDLE = 0.7  # of the heartbeats without a job that are left out: they tell littl
 TRIES = 8  # of one request, before a worker gives it up
 # Of a worker, all of them in the last. What a job may require is in `people.py`.
 LABELS: tuple[Any, ...] = (None, ["gpu"], {"memory_gib": 64, "gpu": False}, {"memory_gib": 64, "gpu": True})
+OF_OUTPUTS = (GOOD, GOOD, GOOD, GOOD, FLAKY, BROKEN)  # natures, as the sources of others
 OLD = 8  # leases that it had, and may still speak of
 
 
@@ -239,12 +241,14 @@ class Worker:
         held = Held(grant["job"]["id"], output_of(key).attempt, grant["lease"], grant["job"]["source_hash"], key)
         if any(each.lease == held.lease for each in self._held):
             return None
+        if held.source not in self._history.contents:
+            self._history.children.add(held.job)
         self._held.append(held)
         self._heard_at = trio.current_time()
         return held
 
     async def _attempt(self, held: Held) -> None:
-        nature = self._history.documents[held.source]
+        nature = self._history.documents.get(held.source, GOOD)  # a manifest is
         await trio.sleep(self._dice.choice((0.1, self._dice.uniform(0.0, 10.0), self._dice.uniform(0.0, 60.0))))
         if self._chance(self.habits.tardy):
             await trio.sleep(self._dice.uniform(2.0, 4.0) * self._timeout)
@@ -290,10 +294,16 @@ class Worker:
         await self._end(held, "fail", said)
 
     async def _complete(self, held: Held) -> None:
-        if not await self._upload(held, held.key):
-            await self._end(held, "release", {"reason": "the object store does not take the output"})
-            return
+        names = [f"{page}.txt" for page in range(1, self._history.pages.get(held.source, 0) + 1)]
+        keys = [named_output_key(prefix_of(held.key), name) for name in names] or [held.key]
+        for key in keys:
+            if not await self._upload(held, key):
+                await self._end(held, "release", {"reason": "the object store does not take the output"})
+                return
         said: dict[str, Any] = {"output_key": held.key, "result": {"pages": held.number}}
+        if names:
+            said = {"outputs": [{"name": name} for name in names], "result": said["result"]}
+            self._history.names[held.job, held.number] = tuple(names)
         if self._chance(0.3):
             said["claim_next"] = True
         answer = await self._end(held, "complete", said)
@@ -303,7 +313,8 @@ class Worker:
                 await self._attempt(following)
 
     async def _upload(self, held: Held, key: str) -> bool:
-        content = f"{held.job}/{held.number} by {self.name}: {held.source}".encode()
+        content = f"{key} by {self.name}: {held.source}".encode()
+        self._history.documents.setdefault(hashlib.sha256(content).hexdigest(), self._dice.choice(OF_OUTPUTS))
         for _ in range(TRIES):
             await self._awake()
             with trio.move_on_after(20.0):
