@@ -13,6 +13,7 @@ import trio
 
 from blobforge.objects import ObjectStoreError
 from blobforge.objects.local import LocalStore
+from tests.simulation.answers import HEARD_WITHIN
 from tests.simulation.asgi import Answer
 from tests.simulation.history import BROKEN, FLAKY, GOOD, POISON, History
 from tests.simulation.network import Network, Token
@@ -391,6 +392,7 @@ class Revoker:
         while True:
             answer = await self._network.call(self._dice, "revoke", token.id, "DELETE", path)
             if answer is not None and (answer.ok or answer.status == 404):
-                history.revoked[token.id] = trio.current_time()
+                # Where it was done before, and the answer was lost, no other server is waited for now.
+                history.revoked[token.id] = trio.current_time() + (0.0 if answer.ok else HEARD_WITHIN)
                 return
             await trio.sleep(self._dice.uniform(0.5, 5.0))
