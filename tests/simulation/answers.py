@@ -68,7 +68,7 @@ class Answers:
         if answer.status == 401:
             if ask.token not in self._history.revoking:
                 self._broken("a credential is good until it is revoked", f"{ask.verb} by token {ask.token}")
-            elif since > (LOOK if ask.verb in LOOKS else SLACK) + self._heard_within and calm:
+            elif since > (_look(ask) if ask.verb in LOOKS else SLACK) + self._heard_within and calm:
                 self._broken("what waits by a credential ends when it is revoked", f"{ask.verb}, deleted at {at:.3f}")
             return True
         # A claim that ends without a job gives nothing, where that is not known yet, or its server stood still.
@@ -88,7 +88,7 @@ class Answers:
         took = trio.current_time() - ask.sent_at - self._heard_within
         if ask.verb in ("beat", "fail", "release", "register") and took > SLACK:
             self._broken("the object store is never on the path of a write", f"{ask.verb} took {took:.3f} s")
-        if ask.verb in LOOKS and took > LOOK:
+        if ask.verb in LOOKS and took > _look(ask):
             self._broken("the object store is never on the path of a write", f"{ask.verb} took {took:.3f} s")
         if ask.verb == "claim" and took > ask.body.get("wait", 0) + SLACK:
             self._broken("a long poll is answered in time", f"{took:.3f} s of {ask.body.get('wait', 0)}")
@@ -203,3 +203,8 @@ class Answers:
                     self._broken("a lease holds until it ends", f"{place} was to be abandoned, and it runs")
             elif runs and not self._oracle.was_renewed(place, ask.sent_at - SLACK):
                 self._broken("acknowledged means committed", f"the heartbeat of {place} was not")
+
+
+def _look(ask: Ask) -> float:
+    """For how long (s) the store may hold it up: of several outputs it is asked for a list, in pieces."""
+    return 2 * LOOK if "outputs" in ask.body else LOOK

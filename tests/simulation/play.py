@@ -212,8 +212,9 @@ class Play:
         await dispatcher.hurry(AGEING)
         while not any(job.type == AGEING and job.priority == URGENT for job in self._oracle.now.jobs.values()):
             await trio.sleep(3.0)
-            if any(job.type == AGEING and job.status in ENDED for job in self._oracle.now.jobs.values()):
-                break  # by hand
+            ended = any(job.type == AGEING and job.status in ENDED for job in self._oracle.now.jobs.values())
+            if ended or self._clock.was_set:  # by hand; or it may be hours until then
+                break
         if dice(self._seed, "retyped").random() < 0.5:
             await operator.retype([job.id for job in self._oracle.now.jobs.values() if job.type == AGEING], "pdf")
         late = self._worker(AGEING, (AGEING,))

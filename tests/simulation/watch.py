@@ -95,7 +95,8 @@ class Watch:
                     after = self._oracle.types.settings(look.types, job.type).urgent_after
                     if after is not None and job.ready and job.priority != URGENT:
                         ready = self._oracle.changed_at[job.id], self._oracle.types.urgent_since[job.type]
-                        if min(now - max(ready) - after / 1000, calm) > HURRY_LOOK + CALM:
+                        late = min(now - max(ready) - after / 1000, calm) > HURRY_LOOK + CALM
+                        if late and not self._clock.was_set:  # it goes by the wall clock
                             self._broken(
                                 "nothing waits longer than its type says before it is urgent", f"job {job.id}"
                             )
@@ -129,9 +130,10 @@ class Watch:
                     if min(silent, calm) > 2 * self._oracle.types.longest(job.type, limits.worker_timeout) + CALM:
                         self._broken("silence expires a lease", f"job {job.id}/{job.attempt}: {silent:.1f} s")
                     self._held_by_nobody(job.id, job.attempt)
-                case "uploading":
-                    if job.is_child and min(now - since, calm) > SOURCE_LOOK + CALM:
+                case "uploading" if job.is_child:
+                    if min(now - since, calm) > SOURCE_LOOK + CALM:
                         self._broken("an output that is the source of a job is proven", f"job {job.id}")
+                case "uploading":
                     there = now - self._history.uploaded.get(job.source, now)
                     kept = self._servers[0].bytes_of(f"sources/{job.source}") is not None
                     if kept and min(now - since, there, calm) > SOURCE_LOOK:
