@@ -209,7 +209,7 @@ def should_hold(world: World) -> dict[str, Any]:
             for number, each in world.batches.items()
         },
         "kin": {(*row, job_id, int(lent)) for row, (job_id, lent) in world.kin.items()},
-        "manifests": set[Row](),  # of stages that are joined: tests/store/test_chains.py has these
+        "manifests": set(world.manifests.items()),
         "families": set(world.families.items()),
         "batch jobs": {(number, job.id) for job in jobs for number in job.batches},
         "batch counts": {(*key, n) for key, n in _batch_counts(world).items()},
@@ -268,7 +268,7 @@ def _chain(job: Job) -> str | None:
         return None
     return repr((
         [_step(each) for each in chain.then], chain.parent, chain.family, chain.depth, chain.source, chain.proven,
-        chain.stopped, chain.adopted,
+        bool(chain.stopped), chain.adopted, chain.joined, chain.joins,
     ))  # fmt: skip
 
 
@@ -277,7 +277,9 @@ def written_steps(then: tuple[Step, ...] | None) -> str | None:
 
 
 def _step(step: Any) -> Any:
-    return (step.type, step.outputs, step.options, [_step(each) for each in step.then or ()])
+    join = step.join
+    joined = (join.type, join.options, [_step(each) for each in join.then or ()]) if join is not None else None
+    return (step.type, step.outputs, step.options, [_step(each) for each in step.then or ()], joined)
 
 
 def chain_read(text: str | None) -> str | None:
@@ -288,13 +290,15 @@ def chain_read(text: str | None) -> str | None:
 
     def step(each: Any) -> Any:
         following = [step(one) for one in each.get("then", [])]
-        return (each["type"], each.get("outputs", "*"), each.get("options"), following)
+        join = each.get("join")
+        joined = (join["type"], join.get("options"), [step(one) for one in join.get("then", [])]) if join else None
+        return (each["type"], each.get("outputs", "*"), each.get("options"), following, joined)
 
     then = [step(each) for each in said.get("then", [])]
     rest = (said.get(name) for name in ("parent", "family"))
     return repr((
         then, *rest, said.get("depth", 0), said.get("source"), said.get("proven", False), "stopped" in said,
-        said.get("adopted", False),
+        said.get("adopted", False), said.get("joined", False), said.get("joins", False),
     ))  # fmt: skip
 
 

@@ -78,11 +78,6 @@ class Attempts(Base):
 
         return Asked(message, expect)
 
-    def born(self) -> dict[tuple[int, int, int, str], int]:
-        """What has come of which output, as it is on record."""
-        found = self.database.probe.rows("kin", "parent", "attempt", "step", "name", "job_id")
-        return {(parent, attempt, step, name): job_id for parent, attempt, step, name, job_id in found}
-
     def outputs_of(
         self, what: str, job: str, names: tuple[str, ...], size: int | None, by: str, caller: str, lease: str
     ) -> Asked:

@@ -107,6 +107,9 @@ class Base(RuleBasedStateMachine):
             if isinstance(answer, Exception):
                 raise answer
             assert plain(answer) == self.expected(letter, answer)
+            self.world.join_stages(
+                self.born(), dict(self.database.probe.rows("manifests", "source_hash", "manifest"))
+            )
             ended += self.world.judge_batches(self.now)
             self.world.tell_webhooks(self.now)
         assert [(each.batch_id, each.ending) for each in done.events if isinstance(each, BatchEnded)] == ended
@@ -131,6 +134,11 @@ class Base(RuleBasedStateMachine):
         if repeat is not None:
             self.world.remember(repeat.subject, repeat.key, repeat.fingerprint, said, self.now)
         return said
+
+    def born(self) -> dict[tuple[int, int, int, str], int]:
+        """What has come of which output, and what joins it, as it is on record."""
+        found = self.database.probe.rows("kin", "parent", "attempt", "step", "name", "job_id", "lent")
+        return {tuple(row[:4]): row[4] for row in found if row[2] >= 0 or not row[5]}  # type: ignore[misc]
 
     def audit(self, message: Any) -> m.Audit | None:
         if not isinstance(message, ON_RECORD):

@@ -7,7 +7,7 @@ from hypothesis.stateful import precondition
 
 from actors import messages as m
 from actors.effects.transaction import Rules
-from blobforge.chain import Step
+from blobforge.chain import Join, Step
 from blobforge.job import RetryPolicy
 from tests.model.world import things as w
 from tests.model.world.labels import BOTH, GPU, LARGE, MEETS
@@ -56,7 +56,11 @@ ENDS = st.sampled_from([None, None, None, None, -1, 1, 2000, 200_000])  # ms unt
 OPTIONS = st.sampled_from([None, None, None, '{"dpi":1}'])
 ACCEPTS = st.sampled_from([("options",), (), ("options", "heartbeat_interval"), ("options", "comparisons-only")])
 LABELS = st.sampled_from(list(MEETS))
-THEN = st.sampled_from([None, None, (), (Step("ocr"),), (Step("ocr", "a*"), Step("tiff", "*", None, (Step("ocr"),)))])
+JOINED = Step("ocr", "*", None, (), Join("tiff", None, (Step("pdf", "*", '{"dpi":2}', ()),)))
+THEN = st.sampled_from([
+    None, None, (), (Step("ocr"),), (Step("ocr", "a*"), Step("tiff", "*", None, (Step("ocr"),))), (JOINED,),
+    (Step("ocr", "*", None, (), Join("tiff")),),
+])  # fmt: skip
 BATCHES = st.sampled_from([None, None, "first", "last", "last", "none"])
 GROUPS = st.sampled_from([None, None, "a", "a", "b"])
 REQUIRES = st.sampled_from([None, None, None, GPU, GPU, LARGE, BOTH])

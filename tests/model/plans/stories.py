@@ -9,10 +9,12 @@ from actors import messages as m
 from blobforge.chain import Step
 from tests.model.plans.asked import Asked
 from tests.model.plans.choices import (
+    BATCHES,
     CLAIMERS,
     GROUPS,
     HASHES,
     JOBS,
+    JOINED,
     SOURCE_IS_THERE,
     SOURCES,
     THEN,
@@ -64,6 +66,37 @@ class Stories(Many, Fleet, Disasters):
                 if job.type == waiting[0].type and not job.hash.startswith("unproven/")
             ]  # fmt: skip
             self.an_output_is_read(0, known[-1] if same and known else hash_of(waiting[0].hash), there)
+
+    @rule(
+        source_hash=HASHES, names=st.sampled_from([(), ("a",), ("a", "b")]), batch=BATCHES, put=st.booleans(),
+        pages=st.lists(st.sampled_from(["complete"] * 3 + ["fail", "delete"]), min_size=2, max_size=3),
+    )  # fmt: skip
+    def a_stage_is_joined(
+        self, source_hash: str, names: tuple[str, ...], batch: str | None, put: bool, pages: list[str]
+    ) -> None:
+        """As far as the other plans let it: a document is split, or split anew, and each of its pages is read."""
+        self.register("w1", "own", "pdf")
+        split = {"priority": 1, "options": '{"split":1}', "then": (JOINED,), "batch": batch}
+        document = self.do(self.submission(source_hash, "pdf", **split))
+        if isinstance(document, m.Submitted):
+            self.do(self.retrying(f"#{document.job_id}", reset=True))
+        job = f"#{self.claim('w1', 'own', self.allowed('w1', ('pdf',)), 1, None, accepts=('options',))}"
+        if names:
+            for what in ("tell", "choose", "complete"):
+                self.do(self.outputs_of(what, job, names, 1, "holder", "own", "right"))
+        else:
+            self.do(self.completion(job))
+        for page in pages:
+            if any(job.waits_for_proof for job in self.world.jobs.values()):
+                self.a_source_is_proven(False, True)
+            if page == "delete":
+                self.delete("last apt", True)
+                continue
+            job = f"#{self.claim('w1', 'own', self.allowed('w1', ('ocr',)), 1, None)}"
+            self.do(self.completion(job) if page == "complete" else self.failure(job, retryable=False))
+        joining = [job for job in self.world.jobs.values() if job.chain and job.chain.joins]
+        if put and joining:
+            self.do(self.arrival(joining[-1].hash, joining[-1].size or 0, True, 0))
 
     @rule(worker=CLAIMERS, ending=st.sampled_from(ENDINGS))
     def a_turn_of_work(self, worker: str, ending: str) -> None:

@@ -14,6 +14,7 @@ from typing import Any
 
 from tests.model.world.canaries import Canaries
 from tests.model.world.fleet import Fleet
+from tests.model.world.joins import Joins
 from tests.model.world.repeats import Repeats
 from tests.model.world.sources import Sources
 from tests.model.world.things import ended
@@ -22,13 +23,14 @@ from tests.model.world.webhooks import Webhooks
 __all__ = ["World"]
 
 
-class World(Fleet, Sources, Canaries, Repeats, Webhooks):
+class World(Fleet, Sources, Canaries, Repeats, Webhooks, Joins):
     """All of it."""
 
     def restore(self, backup: dict[str, Any], now: int) -> None:
         """The database is as it was; what was given away since stays given away. Nobody holds anything."""
         self.put_back(backup)
         self.happened.clear()
+        self.to_join.clear()
         ended.clear()
         self.restored = True
         for job in self.jobs.values():

@@ -20,7 +20,7 @@ class Chains(Decisions):
         chain = job.chain
         if chain is None or not chain.then:
             return
-        chain.stopped = False
+        chain.stopped = ""
         known = self.outputs.get((job.id, job.attempt), {})
         if message.several is not None:
             prefix = prefix_of(job.id, job.attempt)
@@ -30,12 +30,14 @@ class Chains(Decisions):
         else:
             named = []
         for step, following in enumerate(chain.then):
+            if following.join is not None and any(fnmatchcase(name, following.outputs) for name, *_ in named):
+                self.to_join.append((job.id, job.attempt, step))
             for name, size, key in named:
                 if not fnmatchcase(name, following.outputs) or chain.stopped:
                     continue
                 full = following.type not in self.types and len(self.types) >= self.rules.max_types
                 if full or self.take_set(following.type, set_called(None, job.group)) is not None:
-                    chain.stopped = True
+                    chain.stopped = "few"
                     continue
                 new_id = born[job.id, job.attempt, step, name]
                 assert new_id not in self.given_ids, "an id was given again"
@@ -47,7 +49,8 @@ class Chains(Decisions):
                 )  # fmt: skip
                 child.batches = job.batches
                 root = chain.family or job.id
-                child.chain = Chain(following.then or (), job.id, root, chain.depth + 1, key)
+                joined = following.join is not None
+                child.chain = Chain(following.then or (), job.id, root, chain.depth + 1, key, joined=joined)
                 self.enter(child)
                 self.jobs[new_id] = child
                 self.kin[job.id, job.attempt, step, name] = (new_id, True)
@@ -74,15 +77,19 @@ class Chains(Decisions):
         lent = same.status == "uploading"
         tags = tuple(dict.fromkeys((*same.tags, *job.tags)))
         batches = (*same.batches, *(each for each in job.batches if each not in same.batches))
-        if (tags, batches) != (same.tags, same.batches) or same.chain is None or lent:
+        more = job.chain.joined and (same.chain is None or not same.chain.joined)
+        if (tags, batches) != (same.tags, same.batches) or same.chain is None or lent or more:
             same.changed_at = now
         same.tags, same.batches = tags, batches
         same.chain = same.chain or Chain(adopted=True)
+        same.chain.joined = same.chain.joined or job.chain.joined
         if lent:
             same.chain.source, same.chain.proven = job.chain.source, True
             self.arrive(same, message.output.size, now)
         row = next(row for row, (of, _) in self.kin.items() if of == job.id)
         self.kin[row] = (same.id, lent)
+        if job.chain.joined:
+            self.to_join.append(row[:3])
         del self.jobs[job.id]
         for number in job.batches:
             gone = self.batches[number].gone
@@ -100,7 +107,7 @@ class Chains(Decisions):
         self.enter(job)
 
     def children_of(self, parent: int, attempt: int) -> list[Job]:
-        ids = [of for row, (of, _) in self.kin.items() if row[:2] == (parent, attempt)]
+        ids = [of for row, (of, _) in self.kin.items() if row[:2] == (parent, attempt) and row[2] >= 0]
         return [self.jobs[each] for each in ids if each in self.jobs]
 
     def output_is_copied(self, key: str, to: str) -> None:

@@ -21,7 +21,9 @@ class Comparisons(Breakers):
             return No("no-worker-of-version")
         known = [self.jobs[job_id] for job_id in jobs if job_id in self.jobs]
         originals = [job for job in known if job.status == "completed" and job.type in plan.types]
-        originals = [job for job in originals if self.ready(job.hash, job.size)]
+        originals = [
+            job for job in originals if not (job.chain and job.chain.joins) and self.ready(job.hash, job.size)
+        ]
         if not originals:
             return No("nothing-to-compare")
         assert new_id is not None, "it should have been begun"

@@ -81,7 +81,14 @@ class Kinds(State):
             below = self.whole_chain(step.type, step.options, step.then, following, above, to)
             if below is None:
                 return None
-            whole.append(replace(step, then=below) if below else step)
+            join = step.join
+            if join is not None:
+                there = (*above, (step.type, step.options))
+                behind = self.whole_chain(join.type, join.options, join.then, following, there, to)
+                if behind is None:
+                    return None
+                join = replace(join, then=behind) if behind else join
+            whole.append(replace(step, then=below if below else step.then, join=join))
         return tuple(whole)
 
     def weighed(self, before: str | None, wanted: dict[str, int] | None) -> str | None:

@@ -46,7 +46,12 @@ class Retention(Turns):
             gone[job.type] = gone.get(job.type, 0) + 1
         late = job.status == "dead" and job.lease is not None
         recent = late or job.completed_at is None or job.completed_at + URL_MS > now
-        self.kin = {row: came for row, came in self.kin.items() if came[0] != job.id}
+        came_of = [row for row, came in self.kin.items() if came[0] == job.id]
+        if job.chain is not None and job.chain.joined and job.status not in ("completed", "dead", "cancelled"):
+            self.to_join += [row[:3] for row in came_of if row[2] >= 0]
+        lent_to_it = [row[:2] for row in came_of if row[2] < 0 and self.kin[row][1]]
+        for row in came_of:
+            del self.kin[row]
         lent = [attempt for attempt in job.history if job.chain is not None and self.lends(job.id, attempt)]
         for attempt in lent:
             self.files.pop(output_of(job.id, attempt), None)
@@ -59,6 +64,10 @@ class Retention(Turns):
         if not objects:
             for attempt in several:  # their records go piece by piece
                 self.doom(FORGOTTEN + prefix_of(job.id, attempt), now)
+        for parent, attempt in lent_to_it:
+            self.give_back_joined(parent, attempt, objects, now)
+        if lent_to_it and not any(other.hash == job.hash for other in self.jobs.values()):
+            del self.manifests[job.hash]
         self.give_source_back(job, objects, now)
         known = not job.hash.startswith("unproven/")
         if known and not any(other.hash == job.hash for other in self.jobs.values()):
@@ -90,6 +99,23 @@ class Retention(Turns):
         self.doom(key, now)
         if file is not None and file.kept is not None:
             self.doom(file.kept, now)
+
+    def give_back_joined(self, parent: int, attempt: int, objects: bool, now: int) -> None:
+        """The outputs of this attempt are joined by one job less."""
+        there = self.jobs.get(parent)
+        if self.lends(parent, attempt):
+            return
+        if there is not None and (attempt in served(there) or (parent, attempt) in self.superseded(there)):
+            return
+        if (parent, attempt) in self.outputs:
+            prefix = prefix_of(parent, attempt)
+            self.doom(prefix if objects else FORGOTTEN + prefix, now)
+            return
+        key = output_of(parent, attempt)
+        file = self.files.pop(key, None)
+        for each in (key, file.kept if file is not None else None, copy_of(key) if there is None else None):
+            if each is not None and objects:
+                self.doom(each, now)
 
     def superseded(self, job: Job) -> set[tuple[int, int]]:
         """The former results that are kept until their time is over: all, for nothing prunes them here."""

@@ -33,7 +33,7 @@ DURABLE: Final = (
     "times_before",
     "tokens", "people", "sessions", "audits", "kept", "drills", "outputs", "set_for",
     "buckets", "rows", "searches", "sets", "required", "clocks", "turns",
-    "batches", "canaries", "hooks", "outbox", "kin", "families",
+    "batches", "canaries", "hooks", "outbox", "kin", "families", "manifests",
 )  # fmt: skip
 
 
@@ -72,6 +72,8 @@ class State:
         self.batches: dict[int, Batch] = {}
         # By parent, attempt, step and name of the output: the job that came of it, and whether that is its source.
         self.kin: dict[tuple[int, int, int, str], tuple[int, bool]] = {}
+        self.manifests: dict[str, str] = {}  # by its hash
+        self.to_join: list[tuple[int, int, int]] = []  # stages that have ended, or may have, by one message
         self.families: dict[int, int] = {}  # by the first job: how many have come of it
         self.drills: list[tuple[int, bool]] = []
         self.searches: dict[str, Search] = {}

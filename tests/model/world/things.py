@@ -81,8 +81,10 @@ class Chain:
     depth: int = 0
     source: str | None = None
     proven: bool = False
-    stopped: bool = False
+    stopped: str = ""  # of what it says why less has come of it
     adopted: bool = False
+    joined: bool = False  # a job waits for the end of this one
+    joins: bool = False  # it is such a job
 
 
 @dataclass
