@@ -122,13 +122,14 @@ NEEDED_LOADS: Final = _rows_of(
     " owed_at",
     "type_settings AS t WHERE type {is_one}",
 )
-# How many were completed by hour, since the first failure in a row, or, where there is none, in the latest hour.
+# How many were completed by hour, since the first failure in a row, or, where there is none, in the latest day: the
+# clock may have been set back since.
 _ROW: Final = """
     asked.value, (SELECT state FROM breakers WHERE type = asked.value),
     (SELECT '' || json_group_array(json_array(slot, n)) FROM happenings
       WHERE step = 3600 AND type = asked.value AND what = 'completed'
         AND slot >= coalesce((SELECT hour FROM breakers WHERE type = asked.value),
-                             (SELECT max(slot) FROM happenings WHERE step = 3600)))"""
+                             (SELECT max(slot) - 24 FROM happenings WHERE step = 3600)))"""
 NEEDED_ROWS: Final = LoadPart(
     f"SELECT {_ROW} FROM (SELECT ? AS value) AS asked",
     f"(SELECT json_group_array(json_array({_ROW})) FROM json_each(?) AS asked)",

@@ -67,6 +67,7 @@ class Stories(Many, Fleet, Disasters):
             ]  # fmt: skip
             self.an_output_is_read(0, known[-1] if same and known else hash_of(waiting[0].hash), there)
 
+    @precondition(lambda self: self.steps % 2 == 0)
     @rule(
         source_hash=HASHES, names=st.sampled_from([(), ("a",), ("a", "b")]), batch=BATCHES, put=st.booleans(),
         pages=st.lists(st.sampled_from(["complete"] * 3 + ["fail", "delete"]), min_size=2, max_size=3),
