@@ -231,7 +231,8 @@ def put_back(tx: Transaction, changed: KeptChange) -> bool:
         before = msgspec.json.decode(was, type=BeforeCancel) if was.startswith("{") else None
         return isinstance(again(tx, job, reset_attempts=False, priority=None, before=before), Job)
     if became in (JobStatus.PENDING, JobStatus.UPLOADING):
-        return _undo_retry(tx, job, msgspec.json.decode(was, type=BeforeRetry), at)
+        # Its source may have come in the very millisecond of the retry, by which `at` would tell.
+        return job.status == became and _undo_retry(tx, job, msgspec.json.decode(was, type=BeforeRetry), at)
     if became == RETAGGED:
         return _undo_tags(tx, job, msgspec.json.decode(was, type=TagsChanged))
     if became == RETYPED:

@@ -221,8 +221,7 @@ class Decisions(Turns):
                     changed += 1
             elif became in ("pending", "uploading"):
                 before = self.retried[token, job_id]
-                waits = job.status in ("pending", "uploading")
-                if waits and (job.attempt, job.changed_at) == (before["attempt"], at):
+                if job.status == became and (job.attempt, job.changed_at) == (before["attempt"], at):
                     self.leave(job)
                     vars(job).update(before)
                     self.enter(job)
