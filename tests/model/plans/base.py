@@ -65,7 +65,7 @@ class Base(RuleBasedStateMachine):
         self.database = self.database_at(self.folder / f"{self.opened_so_far}.db")
         self.start()
         self.world = World(LIMITS)
-        self.now = T0
+        self.now = self.latest = T0  # the time, and the latest that there has been: the clock may be set back
         self.steps = 0
         self.deleted = 0  # deletions of objects that have ended
         self.sent: list[Letter] = []  # with an idempotency key
@@ -100,6 +100,7 @@ class Base(RuleBasedStateMachine):
     def send(self, *letters: Letter) -> list[Any]:
         """Some messages in one transaction."""
         self.steps += 1
+        self.latest = max(self.latest, self.now)
         told = self.writer._store.turn  # there is one server
         done = self.writer._transact([letter.envelope() for letter in letters], self.now, told)  # the rest is trio
         ended: list[tuple[int, int]] = []

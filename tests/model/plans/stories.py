@@ -156,7 +156,7 @@ class Stories(Many, Fleet, Disasters):
     @rule(limit=st.integers(1, 3), type_=TYPES)
     def what_waits_is_urgent(self, limit: int, type_: str) -> None:
         self.a_type_is_set(type_, "urgent at once")
-        self.now += 1000
+        self.now = self.latest + 1000  # so that all that waits was changed before
         self.do(Asked(m.HurryJobs(limit), lambda _: self.world.hurry(limit, self.now)))
 
     @seldom
