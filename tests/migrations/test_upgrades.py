@@ -76,6 +76,8 @@ NUMBERS = {
     "<id:user_id>": "1",
     "<id:token_id>": "1",
 }
+# What cannot be asked for without saying of what.
+ASKED = {"/jobs/suggestions": "/jobs/suggestions?field=tag"}
 # What leads elsewhere, streams, or is about something that this database has not.
 OTHER = (
     "/preview", "job_id>/comparison", "/diff", "/result", "/source", "/output", "/url", "<any", "/events",
@@ -97,7 +99,7 @@ def addresses() -> list[str]:
         for name, value in NUMBERS.items():
             path = path.replace(name, value)
         if "<" not in path:
-            found.append(path)
+            found.append(ASKED.get(path, path))
     return found
 
 

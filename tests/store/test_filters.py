@@ -12,7 +12,7 @@ from tests.store.making import Book, submission
 from web.api import bulk, wire_bulk, wire_jobs
 
 NAMES = set(JobFilter.__struct_fields__)
-PLACES = {"cursor", "limit", "offset"}
+PLACES = {"cursor", "limit", "offset", "sort"}
 
 
 def test_what_can_be_asked_for_has_one_list() -> None:
