@@ -180,8 +180,7 @@ class Transaction(msgspec.Struct):
 
     def hide_comparisons(self) -> None:
         """Subscribers are told nothing of the jobs of canaries."""
-        if hidden := [event for event in self.events if MARK in getattr(event, "type", "")]:
-            self.events[:] = [event for event in self.events if event not in hidden]
+        self.events[:] = [event for event in self.events if MARK not in getattr(event, "type", "")]
 
     def retry_policy(self, type_: str) -> RetryPolicy:
         """Back-off and budgets of jobs of this type."""

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import sys
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from blobforge.cli import output
 from blobforge.cli.common import CliSession, pass_session, session_options
 from blobforge.cli.manifests import to_file
 from blobforge.cli.outage import Outages
@@ -55,6 +55,4 @@ async def _write(file: Path | None, wanted: dict[str, Any], client: AsyncClient)
     if file is not None:
         await client.save_export(file, **wanted)
         return
-    async for piece in client.export_jobs(**wanted):
-        sys.stdout.buffer.write(piece)
-    sys.stdout.buffer.flush()
+    await output.print_pieces(client.export_jobs(**wanted))

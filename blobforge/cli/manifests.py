@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import sys
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -63,9 +62,7 @@ async def write(client: AsyncClient, file: Path | None, **filters: Any) -> None:
     if file is not None:
         await client.save_manifest(file, **filters)
         return
-    async for chunk in client.manifest(**filters):
-        sys.stdout.buffer.write(chunk)
-    sys.stdout.buffer.flush()
+    await output.print_pieces(client.manifest(**filters))
 
 
 @click.command()

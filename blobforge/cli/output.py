@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Sequence
+from collections.abc import AsyncIterable, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -98,6 +98,13 @@ def _present(value: object) -> object:
 
 def print_json(value: object) -> None:
     click.echo(json_text(value))
+
+
+async def print_pieces(pieces: AsyncIterable[bytes]) -> None:
+    """Bytes to stdout as they come: for files that are read elsewhere."""
+    async for piece in pieces:
+        sys.stdout.buffer.write(piece)
+    sys.stdout.buffer.flush()
 
 
 def print_table(headers: Sequence[str], rows: Sequence[Sequence[object]]) -> None:

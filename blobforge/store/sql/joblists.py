@@ -319,18 +319,23 @@ class JobLists(Lookups):
                 return found, None
         return found, after
 
-    def _page_of(self, found: list[ListPlace], *, limit: int, cursor: Cursor, offset: int) -> Page:
-        """The jobs of one page of a complete, ordered list of places."""
-        rest = [place for place in found if place > (cursor.priority, -cursor.id)][offset:]
+    def _first_of(self, ids: Sequence[int]) -> list[Job]:
+        """The first of these jobs, as many as one page holds."""
         jobs: list[Job] = []
         size = 0
-        for _, id_ in rest[:limit]:
-            job = self.job(-id_)
+        for id_ in ids:
+            job = self.job(id_)
             assert job is not None, "all of a page is of one moment"
             size += written(job)
             if jobs and size > PAGE_BYTES:
                 break
             jobs.append(job)
+        return jobs
+
+    def _page_of(self, found: list[ListPlace], *, limit: int, cursor: Cursor, offset: int) -> Page:
+        """The jobs of one page of a complete, ordered list of places."""
+        rest = [place for place in found if place > (cursor.priority, -cursor.id)][offset:]
+        jobs = self._first_of([-id_ for _, id_ in rest[:limit]])
         more = len(rest) > len(jobs)
         return Page(jobs, len(found), True, Cursor(jobs[-1].priority, jobs[-1].id) if more and jobs else None)
 

@@ -15,10 +15,10 @@ from typing import Final
 from blobforge.job import Job
 from blobforge.store import lists
 from blobforge.store.filters import JobFilter
-from blobforge.store.lists import NEWEST, PAGE_BYTES, Cursor, Page
+from blobforge.store.lists import NEWEST, Cursor, Page
 from blobforge.store.sorting import WITH_END, JobSort
 from blobforge.store.sql import sql
-from blobforge.store.sql.joblists import JobLists, written
+from blobforge.store.sql.joblists import JobLists
 from blobforge.store.sql.running import Row
 
 BY_KEY: Final = {
@@ -86,15 +86,7 @@ class SortedLists(JobLists):
     def _page_of_sorted(self, places: list[SortPlace], sort: JobSort, *, limit: int, cursor: Cursor) -> Page:
         behind = _place_of(cursor)
         rest = [place for place in places if behind is None or place > behind]
-        jobs: list[Job] = []
-        size = 0
-        for place in rest[:limit]:
-            job = self.job(place[-1])
-            assert job is not None, "all of a page is of one moment"
-            size += written(job)
-            if jobs and size > PAGE_BYTES:
-                break
-            jobs.append(job)
+        jobs = self._first_of([place[-1] for place in rest[:limit]])
         more = len(rest) > len(jobs)
         return Page(jobs, len(places), True, _cursor(sort, jobs[-1]) if more and jobs else None)
 
