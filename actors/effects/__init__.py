@@ -152,6 +152,7 @@ def perform(tx: Transaction, message: Command, place: int = 0) -> Answer:
 def apply(tx: Transaction, message: Command) -> Answer:
     ended = len(tx.store.ended)
     tx.cut.clear()
+    tx.cancelling.clear()
     answer = _apply(tx, message)
     if not isinstance(answer, Refusal):
         if len(tx.store.ended) > ended:

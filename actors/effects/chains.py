@@ -14,7 +14,7 @@ from msgspec.structs import replace
 from actors.effects import wide
 from actors.effects.avoidance import kept_from
 from actors.effects.causes import UPLOAD_CAUSE, blamed
-from actors.effects.descent import descend
+from actors.effects.descent import cancelled_with, descend
 from actors.effects.joining import join_ended, stop
 from actors.effects.times import ready_or_waits
 from actors.effects.transaction import Transaction
@@ -69,6 +69,9 @@ def start(tx: Transaction, job: Job, message: Complete, *, settled: bool) -> Non
     planned = [(number, step, link) for number, step in enumerate(place.then) for link in matching(step, links)]
     if place.stopped is not None or place.rest is not None:  # of a former result
         job = wide.anew(tx, job)
+    if planned and (batch := cancelled_with(tx, job)) is not None:
+        stop(tx, job, too_many(len(planned), f"batch {batch} was cancelled"))
+        return
     if len(planned) > MOST_AT_ONCE:
         first = _start(tx, job, job.attempt, planned[:A_PIECE], wide.unjoined(planned), several=several)
         wide.begin(tx, job, planned, first)

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Sequence
 
 from msgspec.structs import replace
 
-from actors.effects.descent import descend
+from actors.effects.descent import cancelled_with, descend
 from actors.effects.transaction import Transaction
 from blobforge.batch import ENDED
 from blobforge.chain import MOST_IN_FAMILY, ChainPlace, Join, Kin, join_step, source_path
@@ -58,6 +58,9 @@ def join_ended(tx: Transaction, stages: Sequence[StageKey]) -> None:
 
 def _join(tx: Transaction, parent: Job, join: Join, stage: StageKey) -> None:
     nothing = nothing_joined(join)
+    if (batch := cancelled_with(tx, parent)) is not None:
+        stop(tx, parent, f"{nothing}batch {batch} was cancelled")
+        return
     stage_kin = tx.store.kin.of_stage(*stage, limit=MOST_INPUTS + 1)
     if len(stage_kin) > MOST_INPUTS:
         stop(tx, parent, nothing + TOO_WIDE)

@@ -15,6 +15,7 @@ from actors.effects import chains, families, fleet, retention, returns, wide
 from actors.effects import jobs as on_jobs
 from actors.effects.batches import close_for, leave
 from actors.effects.beginning import put_on_record, tell
+from actors.effects.descent import cancels
 from actors.effects.requiring import required
 from actors.effects.retyping import retyped
 from actors.effects.transaction import Transaction
@@ -68,6 +69,7 @@ def begin(tx: Transaction, message: BeginOperation) -> OperationBegun | Refusal:
     if message.closes is not None and (refusal := close_for(tx, message.closes, message.plan)) is not None:
         return refusal
     if message.closes is not None and isinstance(message.plan.work, CancelJobs):
+        tx.cancelling.add(message.closes)
         for operation_id in tx.store.operations.starting_for(message.closes):
             wide.cancel(tx, operation_id, f"batch {message.closes} was cancelled")
     return put_on_record(tx, message.plan, message.caller)
@@ -106,6 +108,8 @@ def advance(tx: Transaction, message: AdvanceOperation) -> OperationStands | Ref
         return _save(tx, operation, chains.go_on(tx, operation, plan.work))
     if isinstance(plan.work, CancelChildren):
         return _save(tx, operation, families.go_on(tx, operation, plan.work))
+    if (batch := cancels(plan)) is not None:
+        tx.cancelling.add(batch)
     ids, before = tx.store.operations.page(operation.undo_of or operation.id, operation.page)
     changes: list[KeptChange] = []
     refusals: list[Refusal] = []

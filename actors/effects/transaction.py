@@ -98,6 +98,7 @@ class Transaction(msgspec.Struct):
     settled: Mapping[EffectPlace, Refusal | Exception] = {}
     careful: bool = False
     cut: set[int] = msgspec.field(default_factory=set)  # of what came of these, no stage is joined in this message
+    cancelling: set[int] = msgspec.field(default_factory=set)  # batches that this message cancels jobs of, as a whole
     events: list[Event] = []
     facts: list[Fact] = []
     failed: dict[tuple[str, str], list[EndedAttempt]] = {}  # by worker and type, so far in it; undone ones, too

@@ -273,6 +273,9 @@ class Operations(Protocol):
     def starting_for(self, batch_id: int) -> list[int]:
         """Those that have not ended, and make what follows a job of this batch."""
 
+    def cancelling(self, batch_id: int) -> list[str]:
+        """The plans of those that have not ended, and cancel jobs by a filter that ends with this batch."""
+
     def count_open(self) -> int:
         """How many have not ended."""
 

@@ -20,6 +20,7 @@ from actors.messages import (
     Claim,
     CloseBatch,
     Complete,
+    DeleteBatch,
     DeleteJob,
     DeletionsTried,
     EndOperation,
@@ -36,6 +37,7 @@ from actors.messages import (
     Retry,
     Retype,
     Seen,
+    SelectJobs,
     Several,
     SourceArrived,
     SourceSettledFor,
@@ -43,6 +45,7 @@ from actors.messages import (
     TellOutputs,
 )
 from blobforge import stage
+from blobforge.access import Caller, Scope
 from blobforge.canary import CanaryPlan
 from blobforge.chain import Join, Step, whence
 from blobforge.events import BatchEnded, JobRemoved, ManifestMade, ProofAwaited
@@ -105,10 +108,16 @@ def complete(
     """The next job is done: its output has the bytes `out`, for which the store vouches if `proven`."""
     job: Job
     (job,) = book.do(Claim(ADMIN, "w", (type_,), write_once=write_once, accepts=("options",))).jobs
+    complete_of(book, job, out, name=name, proven=proven, seen=seen)
+    return job
+
+
+def complete_of(
+    book: Book, job: Job, out: object = "text", *, name: str = "a.md", proven: bool = True, seen: Seen = Seen.PRESENT
+) -> None:
     found = ObjectSeen(seen, 7 if seen is Seen.PRESENT else None, hash_of(out) if proven else None)
     result = f'{{"filename": "{name}"}}'
     book.do(Complete(ADMIN, "w", job.id, output_key=job.upload_key, output=found, result=result))
-    return job
 
 
 def complete_several(book: Book, *names: str) -> tuple[Job, list[str]]:
@@ -436,12 +445,42 @@ def test_a_batch_ends_where_what_was_still_to_be_made_comes_to_nothing(book: Tol
     complete_several(book, "1", "2", "3")
     book.do(*(Cancel(child.id) for child in book.children(parent)))
     assert not [each for each in book.events if isinstance(each, BatchEnded)]
-    cancel = OperationPlan(CancelJobs(), filter=JobFilter(batch=number))
+    assert book.database.broken() == []
+    of_batch = JobFilter(batch=number)
+    refused = book.do(BeginOperation(OperationPlan(DeleteBatch(number, True), filter=of_batch), ADMIN, closes=number))
+    assert refused.code is RefusalCode.BATCH_RUNNING
+    assert refused.detail == "Of batch 1 (scans) jobs are still to be started. Cancel it first."
+    cancel = OperationPlan(CancelJobs(), filter=of_batch)
     book.do(BeginOperation(cancel, ADMIN, closes=number))
     assert [each.batch_id for each in book.events if isinstance(each, BatchEnded)] == [number]
     chain = book.job(parent).chain
     assert chain is not None
     assert chain.stopped == f"1 output has started nothing: batch {number} was cancelled"
+
+
+def test_what_is_cancelled_with_its_batch_starts_nothing_and_is_not_joined(book: Told) -> None:
+    number = int(book.do(MakeBatch("scans")).batch_id)
+    scan = split(book, batch=number)
+    page(book)
+    parent = submitted(book, "other", batch=number)
+    (running,) = book.do(Claim(ADMIN, "w", ("pdf",), write_once=True, accepts=("options",))).jobs
+    plan = OperationPlan(CancelJobs(), filter=JobFilter(batch=number))
+    begun = book.do(BeginOperation(plan, Caller(frozenset({Scope.ADMIN})), closes=number))
+    waiting = next(child.id for child in book.children(scan) if child.status is JobStatus.PENDING)
+    book.do(SelectJobs(begun.operation_id, 0, ((waiting, parent),), 2))
+    complete_of(book, running)
+    while open_operations(book):
+        turn(book)
+    assert [each.batch_id for each in book.events if isinstance(each, BatchEnded)] == [number]
+    assert statuses(book) == {scan: "completed", 2: "completed", 3: "cancelled", parent: "completed"}
+    stopped = [chain and chain.stopped for chain in (book.job(scan).chain, book.job(parent).chain)]
+    assert stopped == [
+        "nothing was joined as 'book': batch 1 was cancelled",
+        "1 output has started nothing: batch 1 was cancelled",
+    ]
+    book.do(Retry(waiting))  # what is brought back is joined again
+    page(book)
+    assert [fact for fact in book.facts if isinstance(fact, ManifestMade)]
 
 
 @pytest.mark.usefixtures("few")

@@ -34,6 +34,9 @@ class Operations:
     def starting_for(self, batch_id: int) -> list[int]:
         return [row[0] for row in self._do.rows(sql.STARTING_FOR, (batch_id,))]
 
+    def cancelling(self, batch_id: int) -> list[str]:
+        return [row[0] for row in self._do.rows(sql.CANCELLING, (f'%"batch":{batch_id}}}}}',))]
+
     def count_open(self) -> int:
         return self._do.number(sql.COUNT_OPEN_OPERATIONS)
 

@@ -540,6 +540,7 @@ STARTING_FOR: Final = """
     SELECT o.id FROM operations AS o
       JOIN batch_jobs AS b ON b.job_id = CASE WHEN o.verb = 'start-children' THEN CAST(o.cursor AS BIGINT) END
      WHERE o.ended_at IS NULL AND o.verb = 'start-children' AND b.batch = ? ORDER BY o.id"""
+CANCELLING: Final = "SELECT work FROM operations WHERE ended_at IS NULL AND verb = 'cancel' AND work LIKE ?"
 # What the server does by itself, of results that start very many jobs, keeps nothing else from being begun or seen.
 COUNT_OPEN_OPERATIONS: Final = "SELECT count(*) FROM operations WHERE ended_at IS NULL AND verb <> 'start-children'"
 OPEN_OPERATIONS: Final = f"""
