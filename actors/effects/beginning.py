@@ -17,6 +17,17 @@ SERVER = Caller(frozenset(), name="the server")
 OF_SERVER = "server"
 
 
+def too_many_open(tx: Transaction) -> Refusal | None:
+    """Why no more is begun of what is asked for from outside."""
+    if tx.store.operations.count_open() < MOST_OPEN:
+        return None
+    return Refusal(
+        RefusalCode.SLOW_DOWN,
+        f"{MOST_OPEN} operations have not ended yet. Wait for one, or cancel one that is not needed.",
+        retry_after=60,
+    )
+
+
 def put_on_record(
     tx: Transaction,
     plan: OperationPlan,
@@ -28,12 +39,8 @@ def put_on_record(
 ) -> OperationBegun | Refusal:
     """An operation of this plan, or the one that takes another one back. Whatever many there are, the server's own is
     begun. With a `cursor` it selects nothing, and is for so many at least."""
-    if caller is not SERVER and tx.store.operations.count_open() >= MOST_OPEN:
-        return Refusal(
-            RefusalCode.SLOW_DOWN,
-            f"{MOST_OPEN} operations have not ended yet. Wait for one, or cancel one that is not needed.",
-            retry_after=60,
-        )
+    if caller is not SERVER and (refusal := too_many_open(tx)) is not None:
+        return refusal
     text = msgspec.json.encode(plan).decode()
     verb = str(msgspec.json.decode(msgspec.json.encode(plan.work))["verb"])
     subject = OF_SERVER if caller is SERVER else caller.subject

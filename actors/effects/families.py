@@ -12,7 +12,7 @@ import msgspec
 from msgspec.structs import replace
 
 from actors.effects import jobs, wide
-from actors.effects.beginning import SERVER, put_on_record
+from actors.effects.beginning import SERVER, put_on_record, too_many_open
 from actors.effects.transaction import Transaction
 from actors.messages import Cancel, CancelChildren, JobChanged, OperationBegun, OperationPlan
 from actors.works import A_TURN
@@ -50,6 +50,8 @@ def cancel(tx: Transaction, message: Cancel) -> JobChanged | Refusal:
     cancelled, _, left = _piece(tx, _top(job.id), message.reason)
     operation = None
     if left:
+        if (refusal := too_many_open(tx)) is not None:
+            return refusal  # and nothing is cancelled
         plan = OperationPlan(CancelChildren(job.id, message.reason))
         begun = put_on_record(tx, plan, SERVER, cursor=msgspec.json.encode(Walk(left)).decode())
         assert isinstance(begun, OperationBegun)

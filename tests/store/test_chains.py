@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from actors.effects import chains, families, wide
+from actors.effects import beginning, chains, families, wide
 from actors.messages import (
     AdvanceOperation,
     BeginCanary,
@@ -569,6 +569,11 @@ def test_what_came_of_a_job_is_cancelled_with_it(
     }  # fmt: skip
     alone = book.do(Cancel(parent))
     assert alone.code is RefusalCode.JOB_ENDED
+    if pieces:
+        with monkeypatch.context() as full:
+            full.setattr(beginning, "MOST_OPEN", 0)
+            assert book.do(Cancel(parent, children=True)).code is RefusalCode.SLOW_DOWN
+        assert "cancelled" not in statuses(book).values()
     done = book.do(Cancel(parent, reason="a mistake", children=True))
     assert (done.status, done.operation is not None) == (JobStatus.COMPLETED, pieces)
     while open_operations(book):

@@ -95,7 +95,10 @@ def options_text(said: dict[str, Any] | None) -> str | None:
 
 def steps_of(type_: str, options_: str | None, then: Sequence[wire_jobs.StepBody] | None) -> tuple[Step, ...] | None:
     """What is said to follow a job of this type with these options. Raises UnfitMember."""
-    steps = _steps(then)
+    try:
+        steps = _steps(then)
+    except UnfitMember as error:
+        raise UnfitMember("then", f"of a step, {error}") from error
     if steps and (wrong := wrong_steps(type_, options_, steps)) is not None:
         raise UnfitMember("then", wrong)
     return steps

@@ -63,7 +63,7 @@ async def change(call: Call, body: wire_types.TypeBody) -> wire_types.TypeWire |
     try:
         then = encode.steps_of(call.params["type"], None, body.then) if body.then is not UNSET else UNSET
     except UnfitMember as error:
-        return Refusal(RefusalCode.INVALID, f"then: {error}", field="then")
+        return Refusal(RefusalCode.INVALID, f"{error}.", field=error.field)
     changes = TypeChanges(
         paused=False if body.paused is None else body.paused,
         reason=body.reason,
