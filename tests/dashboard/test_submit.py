@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import FilePayload, Page, expect
+from playwright.sync_api import FilePayload, Page, Route, expect
 
 from tests.dashboard.conftest import Stage
 from tests.dashboard.looks import PHONE, WIDE, scrolls_sideways, violations
@@ -138,6 +138,36 @@ def test_a_file_that_fails_is_tried_again(stage: Stage, page: Page) -> None:
     page.get_by_role("button", name="Try those that failed again").click()
     page.wait_for_url("**/batches/*")
     assert stage.count("jobs", type="refused", status="pending") == 1
+
+
+def test_one_file_holds_up_no_other(stage: Stage, page: Page, tmp_path: Path) -> None:
+    """A URL that is no longer good is renewed; a name that is too long, or a file that was changed since it was chosen,
+    is told of that file alone."""
+    puts: list[str] = []
+
+    def put(route: Route) -> None:
+        puts.append(route.request.url)
+        if len(puts) == 1:
+            route.fulfill(status=403)
+        else:
+            route.continue_()
+
+    page.goto("/submit")
+    page.route("**/objects/**", put)
+    changed = tmp_path / "changed.pdf"
+    changed.write_bytes(b"as it was chosen")
+    page.locator("#files").set_input_files(changed)
+    page.evaluate(DROP, [["long" * 1200, "one.pdf", "two.pdf"], "beside "])
+    expect(page.get_by_text("4 files chosen")).to_be_visible()
+    changed.write_bytes(b"changed since")
+    fill(page, "beside")
+    page.get_by_role("button", name="Submit").click()
+    expect(page.get_by_text("2 files could not be submitted.")).to_be_visible()
+    expect(page.get_by_role("row", name="changed.pdf")).to_contain_text("Then choose it again.")
+    expect(page.get_by_role("row", name="long")).to_contain_text("source_path: Expected `str` of length <= 4096.")
+    assert (len(puts), stage.count("jobs", type="beside", status="pending")) == (3, 2)
+    page.unroute("**/objects/**")
+    stage.complaints.clear()  # Chromium tells of the refusals
 
 
 def test_who_may_not_submit_has_no_such_page(stage: Stage) -> None:

@@ -10,6 +10,7 @@ const AHEAD = 200; // that are hashed and wait to be sent: no more is begun mean
 const TRIES = 3;
 const WAIT_MS = 1000; // after a request that failed, and longer each time
 const LARGEST = 5 * 1024 ** 3; // bytes of one upload, as object stores have it
+const UNREADABLE = "It cannot be read. Was it changed, moved or removed since it was chosen? Then choose it again.";
 
 const byId = (id) => document.getElementById(id);
 const pause = (ms) => new Promise((resolve) => { setTimeout(resolve, ms); });
@@ -94,7 +95,7 @@ class Submission {
           try {
             item.hash = await this.hash(worker, item);
           } catch (error) {
-            if (!this.cancelled) this.failed(item, `It cannot be read: ${error.message}`);
+            if (!this.cancelled) this.failed(item, error.message);
             continue;
           }
         }
@@ -113,7 +114,7 @@ class Submission {
       worker.onmessage = ({ data }) => {
         if (data.id !== item.id) return;
         if (data.hash) resolve(data.hash);
-        else if (data.error) reject(new Error(data.error));
+        else if (data.error) reject(new Error(`${UNREADABLE} (${data.error})`));
         else this.shows(item, data.at, "is hashed");
       };
       this.stopped.signal.addEventListener("abort", () => reject(new Error("cancelled")), { once: true });
@@ -128,15 +129,23 @@ class Submission {
     due.close();
   }
 
-  async submit(items, due) {
+  async submitted(items) {
     const jobs = items.map((item) => ({
       ...this.settings, source_hash: item.hash, source_path: item.path, source_size: item.file.size, bind_checksum: true,
     }));
+    return (await this.ask("/api/jobs/batch", { jobs })).items;
+  }
+
+  async submit(items, due) {
     let answers;
     try {
-      answers = (await this.ask("/api/jobs/batch", { jobs })).items;
+      answers = await this.submitted(items);
     } catch (error) {
-      for (const item of items) this.failed(item, error.message);
+      if (error.status === 422 && items.length > 1) { // one of them may be wrong: each by itself
+        for (const item of items) if (!this.cancelled) await this.submit([item], due);
+        return;
+      }
+      for (const item of items) this.failed(item, error.message.replace(/^jobs\[\d+\]\./, ""));
       return;
     }
     for (const [at, item] of items.entries()) {
@@ -170,12 +179,11 @@ class Submission {
         await this.put(item);
         return;
       } catch (error) {
-        if (this.cancelled || tries >= TRIES || (error.status >= 400 && error.status < 500 && error.status !== 403)) throw error;
+        if (error.otherFile) item.hash = null;
+        if (this.cancelled || tries >= TRIES || error.otherFile) throw error;
         await pause(WAIT_MS * tries);
         // A URL that has waited for too long is no longer good.
-        const { items: [answer] } = await this.ask("/api/jobs/batch", { jobs: [{
-          ...this.settings, source_hash: item.hash, source_path: item.path, source_size: item.file.size, bind_checksum: true,
-        }] });
+        const [answer] = await this.submitted([item]);
         if (answer.error) throw new Error(answer.error);
         if (!answer.upload_url) return;
         Object.assign(item, { url: answer.upload_url, headers: answer.upload_headers || {} });
@@ -199,12 +207,15 @@ class Submission {
       request.upload.onprogress = (event) => this.shows(item, event.loaded, "is sent");
       request.onload = () => {
         if (request.status >= 200 && request.status < 300) { ended(); return; }
-        if (request.status >= 400 && request.status < 500) item.hash = null; // it may have changed since it was read
-        const error = new Error(`The object store refused it (${request.status}). Was the file changed meanwhile?`);
-        error.status = request.status;
-        ended(error);
+        // 403: its URL is no longer good. Else what is refused may be another file than the one that was hashed.
+        const otherFile = request.status >= 400 && request.status < 500 && request.status !== 403;
+        const refused = `The object store refused it (${request.status}).${otherFile ? " Was the file changed meanwhile?" : ""}`;
+        ended(Object.assign(new Error(refused), { otherFile }));
       };
-      request.onerror = () => ended(new Error(`The object store (${url.origin}) cannot be reached from this page, or it does not let this page send to it: blobforge doctor says what to set.`));
+      request.onerror = () => item.file.slice(0, 1).arrayBuffer().then(
+        () => ended(new Error(`The object store (${url.origin}) cannot be reached from this page, or it does not let this page send to it: blobforge doctor says what to set.`)),
+        () => ended(Object.assign(new Error(UNREADABLE), { otherFile: true })), // a browser tells both alike
+      );
       request.onabort = () => ended(new Error("cancelled"));
       this.stopped.signal.addEventListener("abort", stop, { once: true });
       request.send(item.file);
@@ -481,7 +492,11 @@ for (const id of ["files", "folder"]) {
 }
 for (const kind of ["dragover", "dragenter"]) form.addEventListener(kind, (event) => { event.preventDefault(); byId("drop").dataset.over = ""; });
 for (const kind of ["dragleave", "drop"]) form.addEventListener(kind, () => { delete byId("drop").dataset.over; });
-form.addEventListener("drop", async (event) => { event.preventDefault(); choose(await dropped(event.dataTransfer)); });
+form.addEventListener("drop", async (event) => {
+  event.preventDefault();
+  problem("");
+  try { choose(await dropped(event.dataTransfer)); } catch (error) { problem(`What was dropped cannot be read: ${error.message}`); }
+});
 byId("cancel").addEventListener("click", () => submission.stopped.abort());
 byId("again").addEventListener("click", () => {
   const files = submission.files.filter((each) => each.state === "failed");
