@@ -27,18 +27,19 @@ _HEAD = r"""#!/bin/sh
 set -u
 server=@QUOTED@
 to=${1:-results-of-batch-@BATCH@}
+case $to in /*) ;; *) to=./$to ;; esac # to cd, "-" and what CDPATH has are other folders
 
 stop() { printf '%s\n' "$*" >&2; exit 1; }
 if command -v sha256sum > /dev/null; then sum() { sha256sum < "$1" | cut -c1-64; }
 elif command -v shasum > /dev/null; then sum() { shasum -a 256 < "$1" | cut -c1-64; }
 else sum() { echo unknown; }; fi
 command -v curl > /dev/null || stop 'It needs curl.'
-mkdir -p -- "$to" && cd -- "$to" || exit 1
+mkdir -p "$to" && cd "$to" || exit 1
 parts=.blobforge-$$
 mkdir "$parts" || exit 1
 trap 'rm -rf "$parts"' EXIT
-trap 'exit 130' INT TERM
-begun=0 had=0 kind='Bearer'
+begun=0 had=0 lacking=0 kind='Bearer' fetching=
+trap 'kill $fetching 2> /dev/null; wait; exit 130' INT TERM HUP
 
 # Whether the file has the size and the SHA-256, as far as they are known.
 sound() {
@@ -49,10 +50,12 @@ sound() {
 there() { [ -f "$1" ] && [ "$3" != - ] && [ "$(($(wc -c < "$1")))" -eq "$2" ] && [ "$(sum "$1")" = "$3" ]; }
 # name, its name where another file has that, size, SHA-256, URL, where it is until it is whole
 fetch() {
-  if curl -fsSg --retry 3 --connect-timeout 30 -o "$6" -- "$5" && sound "$6" "$3" "$4" && mkdir -p -- "${1%/*}"; then
+  curl -fsSg --retry 3 --connect-timeout 30 -o "$6" -- "$5" &
+  trap "kill $!; exit" TERM # what is in the background hears no Ctrl-C
+  if wait "$!" && sound "$6" "$3" "$4" && mkdir -p -- "${1%/*}"; then
     if (set -C; : > "$1") 2> /dev/null; then mv -f -- "$6" "$1" && printf '%s\n' "$1" && return
-    elif cmp -s "$6" "$1"; then return
-    elif mv -f -- "$6" "$2"; then printf '%s\n' "$2"; return; fi
+    elif [ -f "$1" ] && cmp -s "$6" "$1"; then return
+    elif [ ! -d "$2" ] && mv -f -- "$6" "$2"; then printf '%s\n' "$2"; return; fi
   fi
   printf 'not fetched: %s\n' "$1" >&2
   echo >> "$parts/failed"
@@ -61,9 +64,10 @@ get() {
   if [ "$3" != - ] && { there "$1" "$3" "$4" || there "$2" "$3" "$4"; }; then had=$((had + 1)); return; fi
   begun=$((begun + 1))
   fetch "$@" "$parts/$begun" &
-  [ $((begun % @SIDE@)) -ne 0 ] || wait
+  fetching="$fetching $!"
+  [ $((begun % @SIDE@)) -ne 0 ] || { wait; fetching=; }
 }
-missing() { printf 'job %s: the server has no result to fetch now\n' "$1" >&2; echo >> "$parts/failed"; }
+missing() { printf 'job %s: the server has no result to fetch now\n' "$1" >&2; lacking=$((lacking + 1)); }
 more() {
   [ -n "${BLOBFORGE_API_TOKEN:-}" ] || stop "$1 Set BLOBFORGE_API_TOKEN, to ask the server for further URLs."
   while [ -n "$next" ]; do
@@ -73,6 +77,7 @@ more() {
     next=cut
     eval "$lines"
     wait
+    fetching=
     [ "$next" != cut ] || stop 'The answer of the server was cut off. Run this again.'
   done
 }
@@ -90,8 +95,8 @@ fi
 wait
 failed=0
 [ ! -f "$parts/failed" ] || failed=$(($(wc -l < "$parts/failed")))
-printf '%s fetched, %s were there, %s failed\n' $((begun - failed)) "$had" "$failed" >&2
-[ "$failed" -eq 0 ]
+printf '%s fetched, %s were there, %s failed\n' $((begun - failed)) "$had" $((failed + lacking)) >&2
+[ $((failed + lacking)) -eq 0 ]
 """
 _MORE = """
 # For the rest of the batch, and afterwards, it asks the server for others: set BLOBFORGE_API_TOKEN, to a token that
