@@ -141,8 +141,8 @@ def test_a_file_that_fails_is_tried_again(stage: Stage, page: Page) -> None:
 
 
 def test_one_file_holds_up_no_other(stage: Stage, page: Page, tmp_path: Path) -> None:
-    """A URL that is no longer good is renewed; a name that is too long, or a file that was changed since it was chosen,
-    is told of that file alone."""
+    """A URL that is no longer good is renewed. A name that is too long is told of its file alone, and so is a file
+    that was changed since it was chosen."""
     puts: list[str] = []
 
     def put(route: Route) -> None:

@@ -1,4 +1,4 @@
-"""The shell script that fetches a batch's results, run by `sh`: where it puts them, what it counts, how it is stopped."""
+"""The shell script of a batch's results, run by `sh`: where it puts them, what it counts, how it is stopped."""
 
 from __future__ import annotations
 
@@ -31,6 +31,12 @@ def begun(folder: Path, to: str, *results: BatchResult, **variables: str) -> sub
         ["sh", script, *([to] if to else [])], cwd=folder / "in", text=True, stdout=subprocess.PIPE,
         stderr=subprocess.PIPE, env={"PATH": os.environ["PATH"], **variables}, start_new_session=True,
     )  # fmt: skip
+
+
+def write_on(pipe: int) -> None:
+    for _ in range(1000):
+        os.write(pipe, b"more")
+        time.sleep(0.02)
 
 
 @pytest.mark.parametrize("to", ["", "-", "--", "out"])
@@ -71,8 +77,6 @@ def test_who_stops_it_stops_what_is_on_its_way(tmp_path: Path) -> None:
     assert ran.communicate(timeout=60) == ("", "")
     assert ran.returncode == 130
     with pytest.raises(BrokenPipeError):
-        for _ in range(1000):
-            os.write(writing, b"more")
-            time.sleep(0.02)
+        write_on(writing)
     os.close(writing)
     assert list((tmp_path / "in/results-of-batch-7").iterdir()) == []
