@@ -21,7 +21,10 @@ if TYPE_CHECKING:
 @click.command("export")
 @job_filters
 @click.option(
-    "--columns", metavar="NAMES", default="", help="Which, with commas between them; the id is always the first."
+    "--columns",
+    metavar="NAMES",
+    default="",
+    help="Some of its columns, with commas between them, after the id. Without this it has all, by its first line.",
 )
 @click.option(
     "--format",

@@ -289,7 +289,7 @@ class AsyncClient(Endpoints):
             async for chunk in pieces:
                 tail = (tail + chunk)[-_LAST_LINE:]
                 yield chunk
-        if _last_line(tail).startswith((b"CUT OFF: ", b'{"cut_off":')):
+        if _ended_early(_last_line(tail)):
             raise ServerUnreachable(f"{self.base_url}{path}", "the server ended the table early")
 
     async def _pieces(self, path: str, kind: str, params: dict[str, Any]) -> AsyncGenerator[bytes, None]:
@@ -415,6 +415,11 @@ async def _save_pieces(pieces: AsyncIterator[bytes], to: str | os.PathLike[str])
         with trio.move_on_after(1, shield=True):
             await trio.Path(part).unlink(missing_ok=True)
     return path
+
+
+def _ended_early(line: bytes) -> bool:
+    """Whether a table's last line says so. A text of several lines that ends alike has the quote that ends it."""
+    return line.startswith(b'{"cut_off":') or (line.startswith(b"CUT OFF: ") and b'"' not in line)
 
 
 def _last_line(tail: bytes) -> bytes:

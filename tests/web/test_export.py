@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from blobforge.client import scripting
 from blobforge.store import lists
 from blobforge.store.errors import DatabaseError
 from tests.fixtures.local import LocalServer
@@ -97,6 +98,21 @@ async def test_an_early_end_is_said(local: LocalServer, autojump_clock: Any, mon
     pages = 0
     lines = (await fetched(local, "columns=id&format=ndjson")).splitlines()
     assert json.loads(lines[-1]) == {"cut_off": route.FAILED}
+
+    async def no_answer(*_: Any) -> Any:
+        raise DatabaseError("gone")
+
+    monkeypatch.setattr("web.api.long_reads.CHECKED_SECONDS", 0)
+    monkeypatch.setattr("web.api.long_reads.authenticate", no_answer)
+    assert (await fetched(local, "columns=id")).splitlines() == ["id", f"CUT OFF: {route.FAILED}"]
+
+
+def test_what_a_converter_prints_ends_no_table() -> None:
+    """The client looks at the last line, and a text of several lines has that of a stranger there."""
+    for why in (route.GONE, route.FAILED):
+        assert all(scripting._ended_early(kind(["id"]).cut_off(why)) for kind in (route.CsvFile, route.LinesFile))
+    for cells in ([1, f"line\n{route.CUT_OFF}: {route.GONE}"], [1, f"a\r\n{route.CUT_OFF}: b", "c"]):
+        assert not scripting._ended_early(scripting._last_line(route._line(cells)))
 
 
 async def test_a_token_that_is_revoked_reads_no_further(

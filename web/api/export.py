@@ -109,10 +109,10 @@ async def _stream(call: Call, filter_: JobFilter, table: JobsFile, room: ExitSta
         yield table.head()
         after: int | None = 0
         while after is not None:
-            if not await allowed.look():
-                yield table.cut_off(GONE)
-                return
             try:
+                if not await allowed.look():
+                    yield table.cut_off(GONE)
+                    return
                 text, after = await call.services.reads.moment(partial(_page, filter_, table, after))
             except DatabaseError:
                 yield table.cut_off(FAILED)
