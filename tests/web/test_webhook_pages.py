@@ -37,15 +37,15 @@ async def test_a_webhook_is_made_and_changed_by_its_forms(local: LocalServer, au
     assert (await send(local, "", [("url", "https://127.0.0.1/"), ("events", "job.dead")]))[0] == 303
     assert (await local.call("GET", "/api/admin/webhooks"))[1] == []
     fields = [("url", "https://a.example/"), ("events", "job.dead"), ("events", "batch.ended"), ("batch", "7"),
-              ("types", "pdf, scan,"), ("tags", "night"), ("results", "true")]  # fmt: skip
+              ("types", "pdf\r\n scan\r\n"), ("tags", "night, late"), ("results", "true")]  # fmt: skip
     status, page = await send(local, "", fields)
     assert status == 200
     assert "whsec_" in page
     made = await known(local)
-    assert (made["types"], made["tags"], made["batch"], made["results"]) == (["pdf", "scan"], ["night"], 7, True)
+    assert (made["types"], made["tags"], made["batch"], made["results"]) == (["pdf", "scan"], ["night, late"], 7, True)
     assert "whsec_" not in await seen(local) + await seen(local, "/1")
     # All of it stands in the form; what is empty there is taken away, and what is not ticked is no.
-    for each in ("https://a.example/", 'value="pdf, scan"', 'value="night"', 'value="7"'):
+    for each in ("https://a.example/", ">pdf\nscan</textarea>", ">night, late</textarea>", 'value="7"'):
         assert each in await seen(local, "/1")
     assert (await send(local, "/1", [("whole", "true"), ("url", "https://b.example/"), ("events", "job.dead")]))[
         0

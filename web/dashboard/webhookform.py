@@ -11,7 +11,7 @@ import msgspec
 from web.api import wire_webhooks
 
 LOCAL = len("2026-11-23T10:00")  # what a browser's field for a time sends: no zone
-LISTS = ("types", "tags")  # with commas between several
+LISTS = ("types", "tags")  # one in each line: a comma may be in any
 
 
 def webhook_fields(form: Mapping[str, list[str]], body: type[msgspec.Struct], *, now: int) -> dict[str, Any]:
@@ -25,16 +25,16 @@ def webhook_fields(form: Mapping[str, list[str]], body: type[msgspec.Struct], *,
         return fields | times
     if issubclass(body, wire_webhooks.WebhookPatch) and "whole" not in form:
         return fields
-    fields |= {name: listed(form, name) for name in LISTS}
+    fields |= {name: listed(form, name, between="\n") for name in LISTS}
     if issubclass(body, wire_webhooks.WebhookPatch):
         fields |= {"events": form.get("events", []), "results": form.get("results", ["false"])}
         fields |= {name: form.get(name, [None]) for name in ("group", "batch")}  # type: ignore[list-item]
     return fields
 
 
-def listed(form: Mapping[str, list[str]], name: str) -> list[str]:
-    """What a person wrote into a field, with commas between several."""
-    said = [each.strip() for text in form.get(name, []) for each in text.split(",")]
+def listed(form: Mapping[str, list[str]], name: str, *, between: str = ",") -> list[str]:
+    """What a person wrote into a field, with commas between several, or one in each line."""
+    said = [each.strip() for text in form.get(name, []) for each in text.split(between)]
     return [each for each in said if each]
 
 
