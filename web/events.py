@@ -14,12 +14,11 @@ from msgspec import Meta
 from quart import Response
 
 from actors.broadcaster import Subscription
-from blobforge.access import Scope
 from blobforge.events import EVENT_NAMES
 from blobforge.refusals import Refusal, RefusalCode
 from blobforge.store.errors import DatabaseError
-from web.auth.credentials import authenticate
 from web.decode import query
+from web.long_answers import long_answer, may_still_read
 from web.routing import Access, Call, Route
 
 # Proxies close what is silent for a minute; a comment costs nothing and also finds clients that are gone.
@@ -32,12 +31,6 @@ PING = b"event: ping\ndata: keepalive\n\n"
 
 CONTENT_TYPE = "text/event-stream; charset=utf-8"
 HEADERS = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
-
-TOO_MANY = Refusal(
-    RefusalCode.SLOW_DOWN,
-    "Too many event streams are open, in total or from your address (BLOBFORGE_MAX_STREAMS).",
-    retry_after=10,
-)
 
 
 class EventsQuery(msgspec.Struct, frozen=True):
@@ -66,11 +59,6 @@ async def events(call: Call) -> Response | Refusal:
     jobs = frozenset(map(int, wanted.jobs.split(","))) if wanted.jobs else frozenset()
     if len(jobs) > MOST_JOBS:
         return Refusal(RefusalCode.INVALID, f"A stream can name {MOST_JOBS} jobs at most.", field="jobs")
-    if call.request.method == "HEAD":  # asks about the stream, and will read nothing of it
-        return Response(b"", headers=HEADERS, content_type=CONTENT_TYPE)
-    room = ExitStack()
-    if not room.enter_context(call.services.streams.room(call.services.site.address(call.request))):
-        return TOO_MANY
     last = call.request.headers.get("Last-Event-ID") or wanted.last_event_id
     subscribe = partial(
         call.services.broadcaster.subscribe,
@@ -80,18 +68,14 @@ async def events(call: Call) -> Response | Refusal:
         jobs=jobs,
         secret_hash=call.caller.secret_hash,
     )
-    frames = _stream(call, subscribe, room, bool(last))
-    response = Response(frames, headers=HEADERS, content_type=CONTENT_TYPE)
-    response.timeout = None  # Quart would end it after a minute
-    return response
+    return long_answer(
+        call, lambda room: _stream(call, subscribe, room, bool(last)), headers=HEADERS, type_=CONTENT_TYPE
+    )
 
 
 async def _stream(
     call: Call, subscribe: Callable[[], Subscription], room: ExitStack, comes_back: bool
 ) -> AsyncIterator[bytes]:
-    # A client that goes away ends this by Cancelled or by GeneratorExit: `with` hears of both. One that goes
-    # before the first byte ends it before it has begun, and no `with` hears of that: hence there is no subscription
-    # outside of it, and the room goes with the last reference to its ExitStack.
     with room:
         subscription = subscribe()
         room.callback(call.services.broadcaster.unsubscribe, subscription)
@@ -102,13 +86,13 @@ async def _stream(
             if trio.current_time() - checked >= KEEPALIVE_SECONDS or call.good_for() <= 0:
                 # A stream lives for days; its caller may have been shut out since, by the provider, too.
                 try:
-                    caller = await authenticate(call.request, call.services.keyring, call.services.sessions)
+                    allowed = await may_still_read(call)
                 except DatabaseError:
                     # While the database is away nothing is told that a revocation could be behind.
                     if checked == -math.inf or call.good_for() <= 0:
                         return
                 else:
-                    if isinstance(caller, Refusal) or not caller.may(Scope.READ):
+                    if not allowed:
                         return
                     checked = trio.current_time()
             yield frame

@@ -102,8 +102,8 @@ async def test_an_early_end_is_said(local: LocalServer, autojump_clock: Any, mon
     async def no_answer(*_: Any) -> Any:
         raise DatabaseError("gone")
 
-    monkeypatch.setattr("web.api.long_reads.CHECKED_SECONDS", 0)
-    monkeypatch.setattr("web.api.long_reads.authenticate", no_answer)
+    monkeypatch.setattr("web.long_answers.CHECKED_SECONDS", 0)
+    monkeypatch.setattr("web.long_answers.authenticate", no_answer)
     assert (await fetched(local, "columns=id")).splitlines() == ["id", f"CUT OFF: {route.FAILED}"]
 
 
@@ -128,7 +128,7 @@ async def test_a_token_that_is_revoked_reads_no_further(
         await local.call("DELETE", f"/api/admin/tokens/{made['id']}")
         return await moment(read)
 
-    monkeypatch.setattr("web.api.long_reads.CHECKED_SECONDS", 0)
+    monkeypatch.setattr("web.long_answers.CHECKED_SECONDS", 0)
     monkeypatch.setattr(local.parts.services.reads, "moment", revoking)
     answer = await raw(local, "GET", "/api/jobs/export?columns=id", Authorization=f"Bearer {made['token']}")
     assert (await answer.get_data()).decode().splitlines() == ["id", "1", f"CUT OFF: {route.GONE}"]

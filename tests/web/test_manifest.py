@@ -169,7 +169,7 @@ async def test_of_two_servers_that_make_a_key_at_once_the_first_ones_is_it(
 async def test_a_manifest_whose_reader_was_shut_out_has_no_last_line(
     local: LocalServer, autojump_clock: object, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("web.api.long_reads.CHECKED_SECONDS", 0)
+    monkeypatch.setattr("web.long_answers.CHECKED_SECONDS", 0)
     monkeypatch.setattr(route, "PAGE", 1)
     for n in range(4):
         await local.submit(f"{n}".encode())

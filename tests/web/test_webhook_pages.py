@@ -42,7 +42,12 @@ async def test_a_webhook_is_made_and_changed_by_its_forms(local: LocalServer, au
     assert status == 200
     assert "whsec_" in page
     made = await known(local)
-    assert (made["types"], made["tags"], made["batch"], made["results"]) == (["pdf", "scan"], ["night, late"], 7, True)
+    assert (made["types"], made["tags"], made["batch"], made["results"]) == (
+        ["pdf", "scan"],
+        ["night, late"],
+        7,
+        True,
+    )
     assert "whsec_" not in await seen(local) + await seen(local, "/1")
     # All of it stands in the form; what is empty there is taken away, and what is not ticked is no.
     for each in ("https://a.example/", ">pdf\nscan</textarea>", ">night, late</textarea>", 'value="7"'):

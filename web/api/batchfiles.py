@@ -25,9 +25,9 @@ from blobforge.refusals import Refusal
 from blobforge.store.filters import JobFilter
 from blobforge.store.reading import Reader
 from web.api import encode, fetchscript, files, wire_batches, wire_files
-from web.api.long_reads import TOO_MANY, StillAllowed
 from web.decode import query
 from web.limits import SMALL
+from web.long_answers import StillAllowed, long_answer
 from web.routing import Access, Call, Route
 
 SCRIPT_TYPE: Final = "application/x-sh"
@@ -78,18 +78,11 @@ async def _streamed(
         return no_such_batch(batch_id)
     name = f"results-of-batch-{batch_id}.{suffix}"
     headers = {"Cache-Control": "no-store", "Content-Disposition": f'attachment; filename="{name}"'}
-    if call.request.method == "HEAD":
-        return Response(b"", headers=headers, content_type=type_)
-    room = ExitStack()
-    if not room.enter_context(call.services.streams.room(call.services.site.address(call.request))):
-        return TOO_MANY
-    response = Response(_held(room, lines(batch_id)), headers=headers, content_type=type_)
-    response.timeout = None  # it takes as long as it takes
-    return response
+    return long_answer(call, lambda room: _held(room, lines(batch_id)), headers=headers, type_=type_)
 
 
 async def _held(room: ExitStack, lines: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
-    """The lines, in pieces that no reader is held to be slow for; what is held, is held within."""
+    """The lines, in pieces that no reader is held to be slow for."""
     with room:
         waiting = bytearray()
         async for each in lines:

@@ -26,9 +26,9 @@ from blobforge.store.filters import JobFilter
 from blobforge.store.reading import Reader
 from blobforge.store.sorting import took
 from web.api import encode, wire_jobs
-from web.api.long_reads import TOO_MANY, StillAllowed
 from web.decode import query
 from web.limits import SMALL
+from web.long_answers import StillAllowed, long_answer
 from web.routing import Access, Call, Route
 
 PAGE: Final = 500  # jobs
@@ -78,17 +78,10 @@ async def export(call: Call) -> Response | Refusal:
         "Cache-Control": "no-store",
         "Content-Disposition": f'attachment; filename="jobs.{wanted.format}"',
     }
-    content_type = f"{TYPES[wanted.format]}; charset=utf-8"
-    if call.request.method == "HEAD":
-        return Response(b"", headers=headers, content_type=content_type)
-    room = ExitStack()
-    if not room.enter_context(call.services.streams.room(call.services.site.address(call.request))):
-        return TOO_MANY
     filter_ = encode.job_filter(wanted, priority=wanted.priority)
     table: JobsFile = CsvFile(columns) if wanted.format == "csv" else LinesFile(columns)
-    response = Response(_stream(call, filter_, table, room), headers=headers, content_type=content_type)
-    response.timeout = None  # it takes as long as it takes
-    return response
+    type_ = f"{TYPES[wanted.format]}; charset=utf-8"
+    return long_answer(call, lambda room: _stream(call, filter_, table, room), headers=headers, type_=type_)
 
 
 def chosen(said: str | None) -> list[str] | Refusal:
@@ -103,7 +96,6 @@ def chosen(said: str | None) -> list[str] | Refusal:
 
 
 async def _stream(call: Call, filter_: JobFilter, table: JobsFile, room: ExitStack) -> AsyncIterator[bytes]:
-    # As in `web/events.py`: what is held, is held within.
     with room:
         allowed = StillAllowed(call)
         yield table.head()

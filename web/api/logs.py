@@ -10,7 +10,6 @@ import msgspec
 import trio
 from quart import Response
 
-from blobforge.access import Scope
 from blobforge.job import Attempt, Job, JobStatus, no_such_job
 from blobforge.life import holds, lease_lost
 from blobforge.livelog import harmless
@@ -19,9 +18,9 @@ from blobforge.store.errors import DatabaseError
 from blobforge.worker import may_act
 from web.api import wire_logs
 from web.api.held import worker_of
-from web.auth.credentials import authenticate
 from web.decode import query
-from web.events import CONTENT_TYPE, HEADERS, KEEPALIVE_SECONDS, STILL_HERE, TOO_MANY
+from web.events import CONTENT_TYPE, HEADERS, KEEPALIVE_SECONDS, STILL_HERE
+from web.long_answers import long_answer, may_still_read
 from web.routing import Access, Call, Route
 
 PIECE_SECONDS = 0.25  # from one piece of a stream to the next: what comes meanwhile is in it
@@ -95,14 +94,8 @@ async def follow(call: Call) -> Response | Refusal:
     if found is None:
         return no_such_job(job_id)
     first = shown(call, *found, _from_last(call, wanted))
-    if call.request.method == "HEAD":
-        return Response(b"", headers=HEADERS, content_type=CONTENT_TYPE)
-    room = ExitStack()
-    if not room.enter_context(call.services.streams.room(call.services.site.address(call.request))):
-        return TOO_MANY
-    response = Response(_stream(call, first, found[0].lease, room), headers=HEADERS, content_type=CONTENT_TYPE)
-    response.timeout = None  # Quart would end it after a minute
-    return response
+    lease = found[0].lease
+    return long_answer(call, lambda room: _stream(call, first, lease, room), headers=HEADERS, type_=CONTENT_TYPE)
 
 
 def _from_last(call: Call, wanted: wire_logs.LogQuery) -> wire_logs.LogQuery:
@@ -114,7 +107,6 @@ def _from_last(call: Call, wanted: wire_logs.LogQuery) -> wire_logs.LogQuery:
 
 
 async def _stream(call: Call, first: wire_logs.LogWire, lease: str | None, room: ExitStack) -> AsyncIterator[bytes]:
-    # As in `web/events.py`: what the stream holds is taken within `with`, and goes with the room.
     with room, call.services.live_logs.watched(call.params["job_id"], lease) as log:
         frame, at, now = _frame(first), first.end, first
         checked, revocations = -math.inf, -1
@@ -164,10 +156,9 @@ def _frame(log: wire_logs.LogWire) -> bytes:
 
 async def _may_still_read(call: Call) -> bool:
     try:
-        caller = await authenticate(call.request, call.services.keyring, call.services.sessions)
+        return await may_still_read(call)
     except DatabaseError:
         return call.good_for() > 0
-    return not isinstance(caller, Refusal) and caller.may(Scope.READ)
 
 
 ROUTES = [

@@ -26,9 +26,9 @@ from blobforge.store.filters import JobFilter
 from blobforge.store.reading import Reader
 from web.api import encode, wire_jobs, wire_status
 from web.api.grants import output_name, result_members
-from web.api.long_reads import TOO_MANY, StillAllowed
 from web.decode import query
 from web.limits import SMALL
+from web.long_answers import StillAllowed, long_answer
 from web.routing import Access, Call, Route
 from web.signing import signing
 
@@ -64,29 +64,23 @@ async def manifest(call: Call) -> Response | Refusal:
 
 async def signed(call: Call, wanted: wire_jobs.ManifestQuery) -> Response | Refusal:
     """The same of these jobs."""
-    if call.request.method == "HEAD":
+    if call.request.method == "HEAD":  # also where the key cannot be had
         return Response(b"", headers=HEADERS, content_type=MANIFEST_TYPE)
     found = await signing(call.services)
     if isinstance(found, Refusal):
         return found
-    room = ExitStack()
-    if not room.enter_context(call.services.streams.room(call.services.site.address(call.request))):
-        return TOO_MANY
     writer = ManifestWriter(
         found.private.key(),
         installation=call.services.installation,
         began=encode.rfc3339(call.services.now()),
         filter_={name: value for name, value in msgspec.to_builtins(wanted).items() if value is not None},
     )
-    response = Response(_stream(call, wanted, writer, room), headers=HEADERS, content_type=MANIFEST_TYPE)
-    response.timeout = None  # it takes as long as it takes
-    return response
+    return long_answer(call, lambda room: _stream(call, wanted, writer, room), headers=HEADERS, type_=MANIFEST_TYPE)
 
 
 async def _stream(
     call: Call, wanted: wire_jobs.ManifestQuery, writer: ManifestWriter, room: ExitStack
 ) -> AsyncIterator[bytes]:
-    # As in `web/events.py`: what is held, is held within.
     with room:
         filter_ = encode.job_filter(wanted, priority=wanted.priority)
         since = encode.ms_or_none(wanted.completed_since)
