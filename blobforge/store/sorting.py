@@ -16,6 +16,7 @@ from blobforge.job import Job, JobStatus
 from blobforge.store.filters import JobFilter
 
 HIGHEST: Final = 2**63 - 1  # beyond every key
+UNKNOWN: Final = -1  # the size of a source of which none was said: by size, each job has a key where all are sorted
 LARGE: Final = 8 << 20  # bytes: sources of that size, and larger ones, are in the index by size
 MOST_TRIES: Final = 2**31 - 1  # the same of the key that a database keeps in 32 bits
 
@@ -69,7 +70,7 @@ class JobSort(StrEnum):
             case "duration":
                 return took(job)
             case "size":
-                return job.source_size
+                return job.source_size if job.source_size is not None else UNKNOWN
             case _:
                 return job.attempts if job.attempts > 1 else None
 

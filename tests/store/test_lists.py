@@ -178,6 +178,25 @@ def test_other_orders_are_what_sorting_gives(jobs: list[Job], reader: Reader, so
         assert found == expected, (wanted, limit)
 
 
+@pytest.mark.parametrize("sort", JobSort)
+def test_no_job_is_left_out_where_few_become_many_or_many_few(
+    jobs: list[Job], reader: Reader, sort: JobSort, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Jobs come and go between two pages, and so both ways of an order go on from each other's pages."""
+    wanted = JobFilter(tag="half")
+    for turns in ((0, JOBS), (JOBS, 0)):
+        for before in (1, 4):
+            found, cursor = [], Cursor()
+            for number in range(2000):
+                monkeypatch.setattr(lists, "SORTED_AT_ONCE", turns[number >= before])
+                page = reader.sorted_jobs(wanted, sort, limit=30, cursor=cursor)
+                found += [job.id for job in page.jobs]
+                if page.next is None:
+                    break
+                cursor = page.next
+            assert set(found) == {job.id for job in matching(jobs, wanted)}, (turns, before)
+
+
 @pytest.mark.parametrize("limit", [7, 500])
 def test_jobs_by_id_are_what_sorting_gives(
     jobs: list[Job], reader: Reader, limit: int, monkeypatch: pytest.MonkeyPatch

@@ -46,9 +46,12 @@ class SortedLists(JobLists):
 
     def sorted_jobs(self, filter_: JobFilter, sort: JobSort, *, limit: int, cursor: Cursor) -> Page:
         with self._ask.moment():
-            few = self._sorted_whole(filter_, sort)
-            if few is not None:
-                return self._page_of_sorted(few, sort, limit=limit, cursor=cursor)
+            # By size a place without a key is one among those that the index has not: it goes on there, however many
+            # match by now.
+            if sort is not JobSort.LARGEST or cursor == Cursor() or cursor.key is not None:
+                few = self._sorted_whole(filter_, sort)
+                if few is not None:
+                    return self._page_of_sorted(few, sort, limit=limit, cursor=cursor)
             return self._page_on_the_way(filter_, sort, limit=limit, cursor=cursor)
 
     # ------------------------------------------------------------------ few
