@@ -17,7 +17,7 @@ from blobforge.cli.operations import begun, completed, ended
 from blobforge.cli.selection import Filters, bulk_filters, chosen, ids_or_filter, some_ids
 
 if TYPE_CHECKING:
-    from blobforge.client import AsyncClient, BulkDone, Cancelled
+    from blobforge.client import AsyncClient, BulkDone, Cancelled, StatusAnswer
 
 Decorated = TypeVar("Decorated", bound=Callable[..., Any])
 
@@ -113,7 +113,7 @@ def cancel_jobs(
 ) -> None:
     """Cancel jobs at once, running ones too.
 
-    With --children, JOB may have ended: what came of it, and of that in turn, is cancelled.
+    With --children, a job may have ended itself: what came of it, and of that in turn, is cancelled.
 
     \b
       blobforge jobs cancel 17
@@ -152,7 +152,7 @@ def _say_below(session: CliSession, job_id: int, found: Cancelled) -> None:
 
 
 def _count(found: Cancelled) -> str:
-    return f"{'more than ' if found.more else ''}{output.count(found.children or 0, 'job')}"
+    return f"{'at least ' if found.more else ''}{output.count(found.children or 0, 'job')}"
 
 
 def _asked(session: CliSession, job_id: int) -> bool:
@@ -486,7 +486,7 @@ def _each(session: CliSession, job_ids: Sequence[int], act: Callable[[AsyncClien
         code = common.OK
         for job_id in job_ids:
             try:
-                status = (await act(client, job_id)).status
+                done = await act(client, job_id)
             except ApiError as error:
                 cli_error = common.as_cli_error(error)
                 if cli_error is None or cli_error.exit_code == common.UNAUTHORISED:
@@ -497,13 +497,26 @@ def _each(session: CliSession, job_ids: Sequence[int], act: Callable[[AsyncClien
                     click.echo(output.json_line({"job_id": job_id, "error": cli_error.message}))
                 continue
             if session.json:
-                click.echo(output.json_line({"job_id": job_id, "status": status}))
+                click.echo(output.json_line({"job_id": job_id, "status": done.status} | _with_children(done)))
             elif session.quiet:
                 click.echo(str(job_id))
             else:
-                click.echo(f"{job_id}\t{status}")
+                click.echo(f"{job_id}\t{done.status}{_children_in_words(**_with_children(done))}")
         return code
 
     code = session.run(all_of_them)
     if code:
         common.fail(code)
+
+
+def _with_children(done: StatusAnswer) -> dict[str, int]:
+    """What has become of what came of a job, where that was cancelled, too."""
+    said = {name: getattr(done, name, None) for name in ("children", "operation")}
+    return {name: value for name, value in said.items() if value is not None}
+
+
+def _children_in_words(children: int | None = None, operation: int | None = None) -> str:
+    if children is None:
+        return ""
+    goes_on = f"; operation {operation} goes on with the others" if operation is not None else ""
+    return f"\t{output.count(children, 'job')} that came of it cancelled{goes_on}"

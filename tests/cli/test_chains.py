@@ -30,7 +30,7 @@ def test_a_chain_is_submitted_and_its_family_shown(running: Running) -> None:
     running.ok(*COPY, "--type", "ocr")
     proven(running, 3)
     assert running.ok("jobs", "cancel", "1", "--children", "--dry-run") == "1\tcompleted\t1 job that came of it\n"
-    assert running.ok("jobs", "cancel", "1", "--children") == "1\tcompleted\n"
+    assert running.ok("jobs", "cancel", "1", "--children") == "1\tcompleted\t1 job that came of it cancelled\n"
     refused = running.blobforge("jobs", "cancel", "--status", "pending", "--children")
     assert "--children goes with the numbers of jobs" in refused.stderr
     first, second, third = running.ok("jobs", "family", "3").splitlines()
