@@ -1423,6 +1423,10 @@ Command = (
     | TakeDeliveries
 )  # fmt: skip
 
+# These take rights from others than those that ask. They are answered, also that it was done before, once it is so at
+# every server.
+TAKES_RIGHTS = (DeleteToken, DisableWorker, EndSessions, RemoveWorker, ReplaceSecret)
+
 # What an idempotency record may hold.
 Answer = (
     BatchOpened | BatchStands
@@ -1433,8 +1437,6 @@ Answer = (
     | CountsCorrected
     | Hurried | TimesHeeded | Undone | Purged | Sampled | OperationBegun | OperationStands
     | CanaryBegun | CanaryEnded
-    | SignedIn | SessionRenewed | SessionsEnded | Refusal
-    | TimesHeeded | Undone | Purged | Sampled | OperationBegun | OperationStands
     | SignedIn | SessionRenewed | SessionsEnded
     | WebhookStands | DeliveryWaits | DeliveriesAgain | DeliveriesTaken | Refusal
 )  # fmt: skip

@@ -116,7 +116,7 @@ class Endpoint:
             tracer.answered(span, answer.status_code)
             return answer
 
-    async def _answer(  # noqa: PLR0912, PLR0915 - one way for all that a request can meet
+    async def _answer(
         self, asked: Request, body: Body, params: dict[str, Any], request_id: str, trace_id: str = ""
     ) -> PlainAnswer | Response:
         route, metrics = self.route, self._services.metrics.requests
@@ -132,14 +132,11 @@ class Endpoint:
                 caller = found
                 large = route.large and (body.length is None or body.length > self._services.settings.max_body)
                 handle = self._handle_large if large else self._handle
-                revocations = self._services.keyring.revocations
                 outcome = await handle(asked, body, caller, request_id, params)
                 if asked.method == "GET" and caller.as_of != self._services.keyring.revocations:
                     # A credential was revoked while this was read. A change is judged where it is made.
                     still = await _authorize(route, self._services, asked, params)
                     outcome = still if isinstance(still, Refusal) else outcome
-                elif revocations != self._services.keyring.revocations:
-                    await _known_everywhere(self._services, caller)
                 if isinstance(outcome, Refusal):
                     metrics.refused(outcome.code)
                     answer = await _refuse(outcome, route, self._services, asked, request_id)
@@ -211,7 +208,11 @@ class Endpoint:
             kept = await call.ask(Ping())
             if not isinstance(kept, Done):
                 return kept
-        return await route.handler(call, *arguments)
+        revocations = services.keyring.revocations
+        outcome = await route.handler(call, *arguments)
+        if route.method != "GET" and (call.takes_rights or revocations != services.keyring.revocations):
+            await _known_everywhere(services, caller)
+        return outcome
 
 
 def http_problem(error: HTTPException, asked: Request, request_id: str) -> PlainAnswer:
@@ -239,7 +240,8 @@ def refusal_of(error: HTTPException, asked: Request) -> Refusal:
 
 
 async def _known_everywhere(services: Services, caller: Caller) -> None:
-    """Something was revoked, and perhaps by this caller: that is answered once it is so at every server."""
+    """Something was revoked, perhaps by this caller, or before, when the answer was lost: that is answered once it is
+    so at every server."""
     if caller.worker_id is None and not services.presence.alone:
         await services.presence.all_have_read(services.place())
 

@@ -18,7 +18,7 @@ from quart import Response
 
 from actors import repeats
 from actors.mailbox import Envelope, Mailbox, Reply, ask
-from actors.messages import Audit, Message, Repeatable
+from actors.messages import TAKES_RIGHTS, Audit, Message, Repeatable
 from blobforge.access import Caller
 from blobforge.machinery.tracing import Trace
 from blobforge.refusals import Refusal
@@ -56,6 +56,7 @@ class Call:
     audit: Audit | None
     raw: bytes
     peer: Peer  # tells when the client goes
+    takes_rights: bool = False  # whether it was asked to
 
     @property
     def base_url(self) -> str:
@@ -71,6 +72,8 @@ class Call:
         self, message: Message[O], repeat: Repeatable | None = None, audit: Audit | None = None
     ) -> Awaitable[O | Refusal]:
         """Ask the writer for one part of what the caller wants, with the records that belong to that part."""
+        if isinstance(message, TAKES_RIGHTS):
+            self.takes_rights = True
         return ask(self.services.writer, message, repeat, audit, self._trace(), self.caller)
 
     def ask(self, message: Message[O], *, about: str | None = None) -> Awaitable[O | Refusal]:

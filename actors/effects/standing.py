@@ -11,16 +11,12 @@ from typing import Any, assert_never
 
 from actors.effects.transaction import Transaction
 from actors.messages import (
+    TAKES_RIGHTS,
     AdvanceOperation,
     Batch,
-    DeleteToken,
-    DisableWorker,
     EndSession,
-    EndSessions,
     Message,
-    RemoveWorker,
     RenewSession,
-    ReplaceSecret,
     SignIn,
 )
 from blobforge.access import (
@@ -36,9 +32,7 @@ from blobforge.people import User
 from blobforge.refusals import Refusal
 from blobforge.worker import disabled
 
-_REVOKING = (
-    DeleteToken, DisableWorker, EndSession, EndSessions, RemoveWorker, RenewSession, ReplaceSecret, SignIn,
-)  # fmt: skip
+_REVOKING = (*TAKES_RIGHTS, EndSession, RenewSession, SignIn)
 
 
 def may_revoke(message: Message[Any]) -> bool:

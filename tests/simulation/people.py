@@ -13,7 +13,6 @@ import trio
 
 from blobforge.objects import ObjectStoreError
 from blobforge.objects.local import LocalStore
-from tests.simulation.answers import HEARD_WITHIN
 from tests.simulation.asgi import Answer
 from tests.simulation.history import BROKEN, FLAKY, GOOD, POISON, History
 from tests.simulation.network import Network, Token
@@ -392,7 +391,6 @@ class Revoker:
         while True:
             answer = await self._network.call(self._dice, "revoke", token.id, "DELETE", path)
             if answer is not None and (answer.ok or answer.status == 404):
-                # Where it was done before, and the answer was lost, no other server is waited for now.
-                history.revoked[token.id] = trio.current_time() + (0.0 if answer.ok else HEARD_WITHIN)
+                history.revoked[token.id] = trio.current_time()
                 return
             await trio.sleep(self._dice.uniform(0.5, 5.0))
