@@ -69,8 +69,8 @@ class Scene:
     def worker(self, name: str, type_: str = "pdf", **fields: Any) -> None:
         self.call("POST", "/api/workers/register", {"id": name, "type": type_} | fields)
 
-    def claim(self, worker: str, type_: str = "pdf") -> Any:
-        grant = self.call("POST", "/api/jobs/claim", {"worker_id": worker, "job_type": type_})
+    def claim(self, worker: str, type_: str = "pdf", wait: float = 0) -> Any:
+        grant = self.call("POST", "/api/jobs/claim", {"worker_id": worker, "job_type": type_, "wait": wait})
         assert grant["job"] is not None
         return grant
 
@@ -83,6 +83,15 @@ class Scene:
         body = {"worker_id": worker, "lease": grant["lease"], "output_key": grant["output_key"],
                 "result": {"filename": filename, "pages": 12}}  # fmt: skip
         self.call("POST", f"/api/jobs/{grant['job']['id']}/complete", body)
+
+    def complete_all(self, worker: str, grant: Any, outputs: dict[str, bytes]) -> None:
+        """With several outputs, by their names."""
+        job, lease = grant["job"]["id"], grant["lease"]
+        body = {"job_id": job, "lease": lease, "worker_id": worker, "names": list(outputs)}
+        for each in self.call("POST", "/api/files/upload-url", body)["urls"]:
+            httpx.put(each["url"], content=outputs[each["name"]], trust_env=False).raise_for_status()
+        body = {"worker_id": worker, "lease": lease, "outputs": "all"}
+        self.call("POST", f"/api/jobs/{job}/complete", body)
 
     def fail(self, worker: str, grant: Any, error: str = "bad JPEG marker at 0x1f3a", **fields: Any) -> None:
         body = {"worker_id": worker, "lease": grant["lease"], "error": error, "kind": "DecodeError",
@@ -117,6 +126,7 @@ def furnish(scene: Scene) -> dict[str, int]:
     ids["uploading"] = scene.submit("huge/library.pdf", content=b"not sent yet", upload=False)
     ids["cancelled"] = scene.submit("letters/draft.pdf")
     scene.call("POST", f"/api/jobs/{ids['cancelled']}/cancel")
+    ids["family"] = chained(scene)
     scene.call("POST", "/api/workers/dogmatix/drain")
     scene.call("POST", "/api/admin/workers", {"id": "getafix", "type": "pdf", "name": "The druid"})
     scene.call("POST", "/api/admin/workers/getafix/disable")
@@ -127,6 +137,22 @@ def furnish(scene: Scene) -> dict[str, int]:
     scene.call("POST", "/api/admin/webhooks", hook)
     scene.call("POST", "/api/admin/webhooks/1/test")
     return ids
+
+
+def chained(scene: Scene) -> int:
+    """A document whose pages are read one by one and joined to a book: more of them than are drawn one by one, in
+    several states. Returns the job of one page."""
+    then = [{"type": "ocr", "outputs": "pages/*", "join": {"type": "book", "then": [{"type": "index"}]}}]
+    pages = {f"pages/{n:02}.txt": f"page {n}".encode() for n in range(12)}
+    scene.worker("vitalstatistix", "scroll")
+    scene.worker("geriatrix", "ocr")
+    scene.submit("scrolls/gallic-war.pdf", type="scroll", then=then)
+    scene.complete_all("vitalstatistix", scene.claim("vitalstatistix", "scroll"), pages)
+    for _ in range(5):
+        scene.complete("geriatrix", scene.claim("geriatrix", "ocr", wait=20))
+    scene.fail("geriatrix", grant := scene.claim("geriatrix", "ocr", wait=20))
+    scene.claim("geriatrix", "ocr", wait=20)
+    return int(grant["job"]["id"])
 
 
 def furnish_hostile(scene: Scene) -> tuple[list[int], list[str]]:

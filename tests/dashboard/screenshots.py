@@ -33,6 +33,7 @@ def pages(ids: dict[str, int]) -> dict[str, str]:
         "job-dead": f"/jobs/{ids['dead0']}",
         "job-completed": f"/jobs/{ids['completed']}",
         "job-waiting": f"/jobs/{ids['waiting']}",
+        "job-family": f"/jobs/{ids['family']}/family",
         "failures": "/failures",
         "types": "/types",
         "type": "/types/pdf",

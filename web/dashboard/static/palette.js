@@ -39,13 +39,13 @@ const palette = {
   // What the rows of a table have is not among them: "Cancel" would be there a hundred times.
   showActs() {
     const text = this.field.value.trim().toLowerCase();
-    const all = text ? [...document.querySelectorAll("#content button[type=submit], #content button:not([type])")] : [];
+    const all = text ? [...document.querySelectorAll("#content button[type=submit], #content button:not([type]), #content a[data-act]")] : [];
     const meant = all.filter((each) => !each.disabled && !each.closest("[data-row]") && each.checkVisibility()
       && each.textContent.toLowerCase().includes(text)).slice(0, MOST_ACTS);
     this.acts.replaceChildren(...meant.map((button) => {
       const item = document.createElement("li"), act = document.createElement("button"), kind = document.createElement("span");
       kind.className = "muted kind";
-      kind.textContent = "Action";
+      kind.textContent = button.matches("a") ? "Page" : "Action";
       act.type = "button";
       act.className = "plain";
       act.append(kind, " ", button.textContent.trim());
