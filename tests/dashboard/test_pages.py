@@ -26,7 +26,7 @@ HEADINGS = {
     "overview": "Overview", "jobs": "Jobs", "jobs-dead": "Jobs", "jobs-sorted": "Jobs", "jobs-none": "Jobs",
     "job-running": "running books/",
     "job-dead": "dead scans/broken-0.pdf", "job-completed": "completed books/",
-    "job-waiting": "pending maps/gaul.svg", "failures": "Failures by their cause",
+    "job-waiting": "pending maps/gaul.svg", "job-family": "Family of job", "failures": "Failures by their cause",
     "types": "Types", "type": "Type pdf",
     "canaries": "Canaries", "canary": "Canary 1", "batches": "Batches", "batch": "Batch 1: letters of November",
     "submit": "Submit files", "operations": "Operations", "operation": "Operation 1: priority", "workers": "Workers",
