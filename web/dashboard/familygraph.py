@@ -159,7 +159,7 @@ def _children(reader: Reader, members: dict[int, FamilyMember], parent: Job, kin
 
 def _onto(reader: Reader, members: dict[int, FamilyMember], job: Job) -> None:
     """Where the job that was asked for is behind what was read, add the way to it."""
-    way = []
+    way: list[Job] = []
     while job.id not in members and len(way) < MOST_ABOVE:
         way.append(job)
         parent = reader.job_in_short(job.chain.parent) if job.chain is not None and job.chain.parent else None
