@@ -23,6 +23,7 @@ from web.backups import Backups
 from web.checkup import Checkup
 from web.connection.places import KnownAddresses
 from web.limits import Bounded, Limit, Unread
+from web.liveloads import LiveLoads
 from web.livelogs import LiveLogs
 from web.metrics.exposition import Metrics
 from web.presence import Presence
@@ -44,6 +45,7 @@ class Services:
     source_awaited_for: Callable[[int], float | None]  # seconds; see the reaper
     backups: Backups
     broadcaster: Broadcaster
+    live_loads: LiveLoads
     live_logs: LiveLogs
     reads: ReadPool
     previews: Previews

@@ -166,6 +166,7 @@ def _memory(value: str) -> int:
     help="Takes secrets out of what is sent of its output, besides those known by their form; may be repeated.",
 )
 @click.option("--no-live-log", is_flag=True, help="Do not send what the command prints while it runs.")
+@click.option("--no-load", is_flag=True, help="Do not send how busy this machine is: CPU, memory, GPUs.")
 @click.option("--min-free", type=size, default="256M", metavar="SIZE", help="Leave so much of that disk free [256M].")
 @session_options
 @pass_session
@@ -205,6 +206,7 @@ def work(
     hide_command: bool,
     redact: tuple[str, ...],
     no_live_log: bool,
+    no_load: bool,
     made_with: str | None,
 ) -> None:
     """Run a command for each job, until SIGTERM or Ctrl-C.
@@ -244,6 +246,9 @@ def work(
     What the command prints is sent while it runs, for whoever looks at the job (`blobforge jobs logs --follow`, the
     job's page), without secrets: values of this worker's own environment whose names say so, tokens, keys and
     passwords by their forms, and what --redact matches in a line.
+
+    With each heartbeat goes how busy the machine is, for the pages of the workers: CPU and memory, of what a
+    container or a service may use where that has limits, and NVIDIA's GPUs. --no-load sends none of it.
 
     The credential is an API token with the scope `work`, or a worker's own: --worker-id with its secret in
     BLOBFORGE_WORKER_SECRET.
@@ -313,6 +318,7 @@ def work(
                     converter=made_with,
                     comparisons_only=comparisons_only,
                     live_log=not no_live_log,
+                    load=not no_load,
                     redact=redact,
                 )
             worker.add(dict.fromkeys(types), converter, limits, recipe, validation)

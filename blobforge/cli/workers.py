@@ -15,8 +15,9 @@ from blobforge.cli.operations import begun
 from blobforge.cli.selection import chosen, ids_or_filter
 
 if TYPE_CHECKING:
-    from blobforge.client import AsyncClient, BulkDone, WorkerInfo, WorkerSecret
+    from blobforge.client import AsyncClient, BulkDone, WorkerInfo, WorkerLoad, WorkerSecret
 
+_GIB = 1 << 30
 STATUSES = ("online", "draining", "offline")
 _WORKER_ID = click.argument("worker_id", metavar="ID", shell_complete=suggest.workers)
 
@@ -48,11 +49,12 @@ def list_workers(session: CliSession, /, *, type_: str | None, **filters: Any) -
                 _state(worker),
                 worker.type,
                 worker.current_job_id,
+                _busy(worker.load),
                 worker.last_heartbeat,
             )
             for worker in found
         ]
-        output.print_table(("ID", "STATUS", "TYPE", "JOB", "LAST HEARD"), rows)
+        output.print_table(("ID", "STATUS", "TYPE", "JOB", "LOAD", "LAST HEARD"), rows)
         if not found and type_ is None and not chosen(filters):
             session.note("No worker has registered. `blobforge work --help` says how to start one.")
 
@@ -80,6 +82,7 @@ def show_worker(session: CliSession, worker_id: str) -> None:
             ("by", worker.quarantined_by),
             ("next trial", worker.trial_at),
             ("job", worker.current_job_id),
+            ("load", _busy(worker.load)),
             ("version", worker.version),
             ("labels", worker.labels),
             ("metadata", worker.metadata),
@@ -257,6 +260,17 @@ def _state(worker: WorkerInfo) -> str:
     if not worker.enabled:
         return "disabled"
     return f"{worker.status}, quarantined" if worker.quarantined else worker.status
+
+
+def _busy(load: WorkerLoad | None) -> str | None:
+    """`cpu 42 %, memory 3.0 of 8.0 GiB, gpu 97 %`; of several GPUs, each."""
+    if load is None:
+        return None
+    parts = [f"cpu {load.cpu:.0%}"] if load.cpu is not None else []
+    if load.memory is not None and load.memory_total is not None:
+        parts.append(f"memory {load.memory / _GIB:.1f} of {load.memory_total / _GIB:.1f} GiB")
+    parts += [f"gpu {gpu.utilization:.0%}" for gpu in load.gpus if gpu.utilization is not None]
+    return ", ".join(parts).replace("%", " %") or None
 
 
 def _act(session: CliSession, worker_id: str, act: Callable[[AsyncClient], Awaitable[Any]]) -> None:

@@ -57,6 +57,7 @@ from blobforge.client.types import (
     FailAnswer,
     FileLink,
     FormerOutput,
+    GpuLoad,
     Health,
     HeartbeatAnswer,
     Installation,
@@ -93,6 +94,7 @@ from blobforge.client.types import (
     WaitingFor,
     WhoAmI,
     WorkerInfo,
+    WorkerLoad,
     WorkerSecret,
 )
 from blobforge.login.credentials import DEFAULT_URL
@@ -142,6 +144,7 @@ __all__ = [
     "FileLink",
     "FormerOutput",
     "Glance",
+    "GpuLoad",
     "Health",
     "HeartbeatAnswer",
     "Installation",
@@ -188,6 +191,7 @@ __all__ = [
     "WaitingFor",
     "WhoAmI",
     "WorkerInfo",
+    "WorkerLoad",
     "WorkerSecret",
     "hash_file",
     "is_credential",

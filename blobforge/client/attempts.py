@@ -59,9 +59,12 @@ class AttemptEndpoints(ClientConnection):
         body = without_none(instance=self._instance)
         return await self._post(f"/api/workers/{path_part(worker_id)}/unregister", StatusAnswer, body)
 
-    async def heartbeat(self, worker_id: str, jobs: Sequence[Mapping[str, Any]] = ()) -> HeartbeatAnswer:
-        """Sign of life; renews the leases of `jobs`, each `{"job_id", "lease", "progress"}`."""
-        body = without_none(jobs=list(jobs) or None, instance=self._instance)
+    async def heartbeat(
+        self, worker_id: str, jobs: Sequence[Mapping[str, Any]] = (), *, load: Mapping[str, Any] | None = None
+    ) -> HeartbeatAnswer:
+        """Sign of life; renews the leases of `jobs`, each `{"job_id", "lease", "progress"}`. `load` says how busy the
+        machine is: the members of WorkerLoad, but for `at`."""
+        body = without_none(jobs=list(jobs) or None, instance=self._instance, load=load or None)
         return await self._post(f"/api/workers/{path_part(worker_id)}/heartbeat", HeartbeatAnswer, body)
 
     async def claim(

@@ -647,9 +647,28 @@ class WorkerAttempts(msgspec.Struct, frozen=True, kw_only=True):
     next_cursor: str | None = None
 
 
+class GpuLoad(msgspec.Struct, frozen=True, kw_only=True):
+    """How busy a GPU is, as a share, and its memory in bytes."""
+
+    utilization: float | None = None
+    memory: int | None = None
+    memory_total: int | None = None
+
+
+class WorkerLoad(msgspec.Struct, frozen=True, kw_only=True):
+    """How busy a worker's machine was `at` this time: `cpu` is a share of its `cpus`, memory is in bytes."""
+
+    at: datetime | None = None
+    cpu: float | None = None
+    cpus: float | None = None
+    memory: int | None = None
+    memory_total: int | None = None
+    gpus: list[GpuLoad] = []
+
+
 class WorkerInfo(msgspec.Struct, frozen=True, kw_only=True):
     """A worker as the server lists it. One that is `quarantined` gets no jobs but trials, from `trial_at` on;
-    `evidence` says why in words."""
+    `evidence` says why in words. `load` is there while it tells how busy its machine is."""
 
     id: str
     type: str
@@ -670,6 +689,7 @@ class WorkerInfo(msgspec.Struct, frozen=True, kw_only=True):
     quarantined_at: datetime | None = None
     quarantined_by: str | None = None
     trial_at: datetime | None = None
+    load: WorkerLoad | None = None
 
 
 class BulkDone(msgspec.Struct, frozen=True, kw_only=True):

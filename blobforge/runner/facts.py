@@ -7,6 +7,7 @@ import platform
 import shutil
 import socket
 import subprocess
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ import trio
 
 GPU_DEADLINE = 5.0  # seconds for nvidia-smi, which hangs with a broken driver
 _GPU_FIELDS = ("name", "memory.total", "driver_version")
-_MOST_GPUS = 64
+MOST_GPUS = 64
 
 
 async def host_facts(scratch: Path) -> dict[str, Any]:
@@ -50,21 +51,23 @@ async def _gpus() -> list[dict[str, Any]]:
     program = shutil.which("nvidia-smi")
     if program is None:
         return []
-    command = [program, f"--query-gpu={','.join(_GPU_FIELDS)}", "--format=csv,noheader,nounits"]
-    listed = b""
+    lines: list[str] = []
     with trio.move_on_after(GPU_DEADLINE + 1):
         # In a thread that can be left behind: a process stuck in the driver does not die of a kill, either.
-        listed = await trio.to_thread.run_sync(_run, command, abandon_on_cancel=True)
-    return [gpu for line in listed.decode("utf-8", "replace").splitlines() if (gpu := _gpu(line))][:_MOST_GPUS]
+        lines = await trio.to_thread.run_sync(ask_nvidia, program, _GPU_FIELDS, abandon_on_cancel=True)
+    return [gpu for line in lines if (gpu := _gpu(line))][:MOST_GPUS]
 
 
-def _run(command: list[str]) -> bytes:
+def ask_nvidia(program: str, fields: Sequence[str]) -> list[str]:
+    """A line for each GPU, with these fields between commas. None where nvidia-smi fails or hangs."""
+    command = [program, f"--query-gpu={','.join(fields)}", "--format=csv,noheader,nounits"]
     try:
-        return subprocess.run(  # noqa: S603 - found on the PATH, arguments of ours
+        done = subprocess.run(  # noqa: S603 - found on the PATH, arguments of ours
             command, stdin=subprocess.DEVNULL, capture_output=True, timeout=GPU_DEADLINE, check=True
-        ).stdout
+        )
     except (OSError, subprocess.SubprocessError):
-        return b""
+        return []
+    return done.stdout.decode("utf-8", "replace").splitlines()
 
 
 def _gpu(line: str) -> dict[str, Any] | None:

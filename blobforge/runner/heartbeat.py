@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any
 
 import trio
 
@@ -29,6 +30,7 @@ class HeartbeatLoop:
         interval: float,
         register: Callable[[], Awaitable[object]],
         replaced: Callable[[], object],
+        load: Callable[[], Mapping[str, Any]] | None = None,
     ) -> None:
         self._client = client.with_patience(0)  # the next beat is the repeat
         self._worker_id = worker_id
@@ -36,6 +38,7 @@ class HeartbeatLoop:
         self._interval = max(interval, _SHORTEST)
         self._register = register
         self._replaced = replaced
+        self._load = load
         self._heard = True
         self.draining = False
         self.beaten = trio.Event()  # a new one for each beat that was answered
@@ -85,7 +88,8 @@ class HeartbeatLoop:
 
     async def _beat(self) -> None:
         asked_about = self._holdings.snapshot()
-        answer = await self._client.heartbeat(self._worker_id, [held.beat() for held in asked_about])
+        load = self._load() if self._load is not None else None
+        answer = await self._client.heartbeat(self._worker_id, [held.beat() for held in asked_about], load=load)
         if answer.drain != self.draining:
             text = "draining: no more jobs are taken" if answer.drain else "no longer draining"
             say("draining" if answer.drain else "drain-ended", text)

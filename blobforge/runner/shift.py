@@ -31,6 +31,7 @@ from blobforge.runner.instance import InstanceFile
 from blobforge.runner.job import WorkerReplaced, WorkerTrouble
 from blobforge.runner.limits import Limits
 from blobforge.runner.livelog import LogSender
+from blobforge.runner.load import LoadMeter
 from blobforge.runner.recipe import IN_METADATA, Recipe
 from blobforge.runner.redacting import Redactor
 from blobforge.runner.scratch import MIN_FREE, Scratch
@@ -63,8 +64,8 @@ class ShiftOptions:
     `min_free` bytes are left alone. `output_suffix` names the outputs (`.txt`). `zip_outputs` packs several as one.
     `named`: the worker's id was chosen, and outlives the process. `made_with` is what makes the results: a name and a
     version ("marker 1.3.2"). `comparisons_only`: it takes the jobs of canaries, and no others. With `live_log` what
-    handlers print is sent while they run; `redactor` takes the secrets out of it, and out of what is told of
-    failures.
+    handlers print is sent while they run, and with `load` how busy the machine is, with heartbeats; `redactor` takes
+    the secrets out of what is printed, and out of what is told of failures.
     """
 
     concurrency: int = 1
@@ -85,6 +86,7 @@ class ShiftOptions:
     made_with: str | None = None
     comparisons_only: bool = False
     live_log: bool = True
+    load: bool = True
     redactor: Redactor = field(default_factory=Redactor)
 
 
@@ -118,6 +120,7 @@ class Shift:
         self._guard = Guard()
         self._holdings = Holdings()
         self._logs = LogSender(options.redactor) if options.live_log else None
+        self._meter = LoadMeter() if options.load else None
         self._claiming = trio.CancelScope()
         self._slots = trio.Semaphore(1 if options.once else options.concurrency)
         self._left = 1 if options.once else options.max_jobs if options.max_jobs is not None else math.inf
@@ -230,12 +233,15 @@ class Shift:
             interval=registration.heartbeat_interval,
             register=lambda: self._register(self._client),
             replaced=self._end_replaced,
+            load=self._meter.read if self._meter is not None else None,
         )
         try:
             async with trio.open_nursery() as beating:
                 beating.start_soon(heartbeat.run)
                 if self._logs is not None:
                     beating.start_soon(self._logs.run)
+                if self._meter is not None:
+                    beating.start_soon(self._meter.watch_gpus)
                 if self._options.preemption_notice is not None:
                     beating.start_soon(self._watch_notice)
                 async with trio.open_nursery() as attempts:

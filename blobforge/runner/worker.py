@@ -96,6 +96,7 @@ class Worker:
         converter: str | None = None,
         comparisons_only: bool = False,
         live_log: bool = True,
+        load: bool = True,
         redact: Iterable[str] = (),
     ) -> None:
         if concurrency < 1:
@@ -128,6 +129,7 @@ class Worker:
             made_with=_known(converter),
             comparisons_only=comparisons_only,
             live_log=live_log,
+            load=load,
             redactor=Redactor.of(os.environ, [redact] if isinstance(redact, str) else redact),
         )
         self.worker_id = self._named or default_worker_id()

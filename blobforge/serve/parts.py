@@ -53,6 +53,7 @@ from web.checkup import Checkup
 from web.connection.places import KnownAddresses
 from web.letters import Letters
 from web.limits import LARGE_BODIES, Bounded, Limit, Unread, Watch
+from web.liveloads import LiveLoads
 from web.livelogs import LiveLogs
 from web.metrics.counting import Counting
 from web.metrics.exposition import Metrics
@@ -269,6 +270,7 @@ class Parts:
             source_awaited_for=self.reaper.source_awaited_for,
             backups=Backups(lambda: self.replicator),
             broadcaster=self.broadcaster,
+            live_loads=LiveLoads(),
             live_logs=self.live_logs,
             reads=reads,
             previews=Previews(hop=hop),

@@ -127,6 +127,10 @@ def furnish(scene: Scene) -> dict[str, int]:
     ids["cancelled"] = scene.submit("letters/draft.pdf")
     scene.call("POST", f"/api/jobs/{ids['cancelled']}/cancel")
     ids["family"] = chained(scene)
+    for cpu in (0.2, 0.85, 0.6):
+        gpu = {"utilization": cpu, "memory": 19 << 30, "memory_total": 20 << 30}
+        load = {"cpu": cpu, "cpus": 8, "memory": 5 << 30, "memory_total": 16 << 30, "gpus": [gpu]}
+        scene.call("POST", "/api/workers/obelix/heartbeat", {"load": load})
     scene.call("POST", "/api/workers/dogmatix/drain")
     scene.call("POST", "/api/admin/workers", {"id": "getafix", "type": "pdf", "name": "The druid"})
     scene.call("POST", "/api/admin/workers/getafix/disable")

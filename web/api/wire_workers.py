@@ -11,6 +11,7 @@ import msgspec
 from msgspec import Meta
 
 from blobforge.job import Outcome
+from blobforge.load import Load
 from web.api.wire_common import ConverterText, Instance, JobId, JobType, Json, Lease, ShortText, Tag, WorkerId
 from web.decode import LENIENT
 
@@ -43,6 +44,19 @@ class HeartbeatJob(msgspec.Struct, frozen=True):
     progress: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
 
 
+class LoadSeen(Load, frozen=True, omit_defaults=True, kw_only=True):
+    """As the heartbeat `at` this time had it."""
+
+    at: str
+
+
+_LOAD_SAID = {
+    "description": "How busy the machine is, in the form of `Load`. Kept in memory for a while; costs no heartbeat: "
+    "what is of another form is left out.",
+    "examples": [{"cpu": 0.42, "cpus": 8, "memory": 3221225472, "memory_total": 8589934592}],
+}
+
+
 class HeartbeatBody(msgspec.Struct, frozen=True):
     """`progress` is an object with `stage`, `percent`, `done`, `total`, `message`; any other value is kept, too."""
 
@@ -51,6 +65,7 @@ class HeartbeatBody(msgspec.Struct, frozen=True):
     progress: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
     jobs: Annotated[list[HeartbeatJob], Meta(max_length=1000)] = []
     instance: Instance | None = None
+    load: Annotated[msgspec.Raw | msgspec.UnsetType, Meta(extra_json_schema=_LOAD_SAID)] = msgspec.UNSET
 
 
 class UnregisterBody(msgspec.Struct, frozen=True):
@@ -78,7 +93,8 @@ class WorkerWire(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     credential was made for one; `accepts` what its latest claim said that it heeds.
 
     A worker that is `quarantined` gets no jobs but trials, the next one from `trial_at` on (absent: none before it is
-    readmitted), since `quarantined_at`; `evidence` says in words why."""
+    readmitted), since `quarantined_at`; `evidence` says in words why. `load` is there while it tells how busy its
+    machine is, at the server that it speaks to."""
 
     id: str
     type: str
@@ -104,6 +120,7 @@ class WorkerWire(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     quarantined_at: str | None = None
     quarantined_by: str | None = None
     trial_at: str | None = None
+    load: LoadSeen | None = None
 
 
 class WorkerRatesWire(msgspec.Struct, frozen=True):

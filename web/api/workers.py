@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+import msgspec
 from msgspec import UNSET
 from msgspec.structs import replace
 from quart import Response
@@ -30,8 +31,10 @@ from blobforge.store.figures import HOUR_MS, RATE_HOURS, WorkerRates
 from blobforge.worker import Worker, WorkerFilter
 from web.api import arrays, encode, secrets, wire_common, wire_workers
 from web.decode import query
+from web.liveloads import LiveLoads, WorkerLoad
 from web.routing import Access, Call, Route
 
+NULL = msgspec.Raw(b"null")
 LONGEST_HOST = 255
 SHORTEST_LIFE_MS = 300_000  # of a worker, for its rate: one that came a moment ago has none yet
 
@@ -70,6 +73,8 @@ async def heartbeat(call: Call, body: wire_workers.HeartbeatBody) -> wire_worker
     outcome = await call.ask(Heartbeat(call.caller, call.params["worker_id"], encode.beats(body), body.instance))
     if isinstance(outcome, Refusal):
         return outcome
+    if body.load is not UNSET and body.load != NULL:
+        call.services.live_loads.add(call.params["worker_id"], body.load, at=call.services.now())
     timeout = encode.lease_ms(call.services.settings, outcome.patience)
     expires = outcome.renewed + timeout if outcome.renewed is not None else None
     late = list(outcome.late) or UNSET
@@ -134,7 +139,8 @@ async def listed(call: Call) -> Response | Refusal:
         )
     )
     none = WorkerRates()
-    shown = [_wire(worker, jobs, rates.get(worker.id, none), now=now) for worker, jobs in found]
+    loads = call.services.live_loads
+    shown = [_wire(worker, jobs, rates.get(worker.id, none), loads, now=now) for worker, jobs in found]
     return arrays.one_page(call, shown, following=shown[-1].id if more else None)
 
 
@@ -146,7 +152,7 @@ async def shown(call: Call) -> wire_workers.WorkerWire | Refusal:
     )
     if found is None:
         return Refusal(RefusalCode.NO_SUCH_WORKER, f"There is no worker {worker_id!r}.")
-    return _wire(*found, rates, now=now)
+    return _wire(*found, rates, call.services.live_loads, now=now)
 
 
 async def create(call: Call, body: wire_workers.WorkerBody) -> wire_workers.WorkerMade | Refusal:
@@ -185,8 +191,10 @@ def rates_wire(worker: Worker, rates: WorkerRates, *, now: int) -> wire_workers.
     )
 
 
-def _wire(worker: Worker, jobs: list[int], rates: WorkerRates, *, now: int) -> wire_workers.WorkerWire:
-    held = worker.quarantine
+def _wire(
+    worker: Worker, jobs: list[int], rates: WorkerRates, loads: LiveLoads, *, now: int
+) -> wire_workers.WorkerWire:
+    held, load = worker.quarantine, loads.of(worker, now=now)
     return wire_workers.WorkerWire(
         id=worker.id,
         type=worker.type,
@@ -212,7 +220,16 @@ def _wire(worker: Worker, jobs: list[int], rates: WorkerRates, *, now: int) -> w
         quarantined_at=encode.time_or_none(held.since) if held is not None else None,
         quarantined_by=held.by if held is not None else None,
         trial_at=encode.time_or_none(held.trial_at) if held is not None else None,
+        load=_load_wire(load) if load is not None else None,
     )
+
+
+def _load_wire(load: WorkerLoad) -> wire_workers.LoadSeen:
+    last = load.last
+    return wire_workers.LoadSeen(
+        at=encode.rfc3339(load.at), cpu=last.cpu, cpus=last.cpus, memory=last.memory, memory_total=last.memory_total,
+        gpus=last.gpus,
+    )  # fmt: skip
 
 
 ROUTES = [

@@ -9,6 +9,7 @@ from msgspec.structs import replace
 from quart import Response
 
 from blobforge.job import Job, Outcome
+from blobforge.load import Point
 from blobforge.refusals import Refusal, RefusalCode
 from blobforge.store.figures import WorkerRates
 from blobforge.store.lists import MOST_IDS, AttemptPlace, ListedWorker, RosterPage, WorkerAttempt
@@ -16,6 +17,7 @@ from blobforge.store.reading import Reader
 from blobforge.worker import Worker, WorkerFilter
 from web.api import arrays
 from web.api.workers import rates_wire
+from web.dashboard.loads import load_lines
 from web.dashboard.page import framed, page
 from web.dashboard.words import facts
 from web.routing import Access, Call, Route
@@ -30,18 +32,24 @@ ORDERS: dict[str, Callable[[WorkerRates], float]] = {
     "completed": lambda rates: rates.n(Outcome.COMPLETED),
     "failed": lambda rates: rates.failure_rate or 0,
 }
+LOADS: dict[str, Callable[[Point], float | None]] = {
+    "cpu": lambda load: load.cpu,
+    "memory": lambda load: load.memory,
+    "gpu": lambda load: load.gpu,
+}
 
 
 async def listed(call: Call) -> Response | Refusal:
     wanted = {name: call.request.args.get(name, "") for name in ("status", "type", "q")}
     sort = call.request.args.get("sort", "")
-    if sort not in ("", *ORDERS):
-        return Refusal(RefusalCode.INVALID, f"sort: {' or '.join(ORDERS)}.", field="sort")
+    if sort not in ("", *ORDERS, *LOADS):
+        return Refusal(RefusalCode.INVALID, f"sort: {' or '.join((*ORDERS, *LOADS))}.", field="sort")
     after = _place(call.request.args.get("cursor", ""))
     if isinstance(after, Refusal):
         return after
 
-    now = call.services.now()
+    now, live = call.services.now(), call.services.live_loads
+    latest = live.points(now=now)
 
     def read(
         reader: Reader,
@@ -49,18 +57,21 @@ async def listed(call: Call) -> Response | Refusal:
         all_rates = reader.insights.worker_rates(now=now)
         found = reader.roster.by_rank(_filter(wanted), after=after, limit=PAGE)
         if sort:
-            found = replace(found, workers=_first(reader, _filter(wanted), all_rates, ORDERS[sort]), next=None)
+            first = _first(reader, _filter(wanted), _ranked(sort, all_rates, latest))
+            found = replace(found, workers=first, next=None)
         workers = [(worker, _jobs(reader, jobs[:MOST_JOBS])) for worker, jobs in found.workers]
         return workers, found, all_rates, reader.insights.fleet_rates(now=now)
 
     stats, (workers, found, all_rates, fleet) = await framed(call, read)
     rates = {worker.id: rates_wire(worker, all_rates.get(worker.id, WorkerRates()), now=now) for worker, _ in workers}
+    loads = {worker.id: load for worker, _ in workers if (load := live.of(worker, now=now)) is not None}
     given = {name: value for name, value in wanted.items() if value}
     following = urlencode(given | {"cursor": f"{found.next[0]}:{found.next[1]}"}) if found.next is not None else None
     return await page(
         call, "workers.html", title="Workers", place="/workers", stats=stats, workers=workers, total=found.total,
         wanted=wanted, sort=sort, given=given, most=PAGE, rates=rates, fleet=fleet.failure_rate,
-        above={id_ for id_ in rates if all_rates.get(id_, NONE).is_above(fleet)}, facts=facts,
+        above={id_ for id_ in rates if all_rates.get(id_, NONE).is_above(fleet)}, facts=facts, loads=loads,
+        gpus=any(load.now.gpu is not None for load in loads.values()), by_load=sort in LOADS, load_lines=load_lines,
         first=f"/workers?{urlencode(given)}" if after != BEGIN else None,
         following=f"/workers?{following}" if following is not None else None,
     )  # fmt: skip
@@ -97,14 +108,21 @@ async def shown(call: Call) -> Response | Refusal:
         first=base if cursor is not None else None,
         following=f"{base}?attempts={last.cursor}#recent-title" if last is not None else None,
         rate=rates_wire(worker, rates, now=now), fleet=fleet.failure_rate, above=rates.is_above(fleet), facts=facts,
+        load=call.services.live_loads.of(worker, now=now), load_lines=load_lines, alone=call.services.presence.alone,
     )  # fmt: skip
 
 
-def _first(
-    reader: Reader, wanted: WorkerFilter, rates: dict[str, WorkerRates], order: Callable[[WorkerRates], float]
-) -> list[ListedWorker]:
-    """A page of the workers that match, the highest rate first: of those that have ended an attempt."""
-    ids = sorted((id_ for id_, each in rates.items() if each.ended), key=lambda id_: (-order(rates[id_]), id_))
+def _ranked(sort: str, rates: dict[str, WorkerRates], loads: dict[str, Point]) -> list[str]:
+    """The ids of the workers for this order, the highest first: of those that have ended an attempt, or tell it."""
+    if sort in LOADS:
+        shares = {id_: share for id_, load in loads.items() if (share := LOADS[sort](load)) is not None}
+    else:
+        shares = {id_: ORDERS[sort](each) for id_, each in rates.items() if each.ended}
+    return sorted(shares, key=lambda id_: (-shares[id_], id_))
+
+
+def _first(reader: Reader, wanted: WorkerFilter, ids: list[str]) -> list[ListedWorker]:
+    """A page of the workers that match, in the order of their ids in `ids`."""
     found: list[ListedWorker] = []
     for start in range(0, len(ids), PAGE):
         found += reader.roster.among(wanted, ids[start : start + PAGE])

@@ -3,7 +3,7 @@
 
 const main = () => document.querySelector("main");
 const REFRESH_MS = 1500; // between two refreshes of a page that somebody looks at
-const SOON_MS = 2000; // until a page looks again that shows what will be over in a moment, of which no event tells
+const SOON_MS = 2000; // until a page looks again that shows what changes without an event, where it does not say how many seconds
 const RELOAD_MS = 5000; // a page that has just loaded is not loaded anew
 const BUSY_MS = 15000; // since the last touch: an open list of choices is not redrawn under somebody's hand
 
@@ -11,13 +11,20 @@ const BUSY_MS = 15000; // since the last touch: an open list of choices is not r
 
 const refresher = {
   timer: 0,
+  due: 0, // when it is over
   last: 0,
   running: null,
   again: false, // something happened while a refresh was under way, which may have been too early to see it
 
   soon(least = 0) {
-    if (this.timer) return;
     const wait = Math.max(least, this.last + REFRESH_MS - Date.now());
+    if (this.timer && this.due <= Date.now() + wait) return;
+    this.in(wait);
+  },
+
+  in(wait) {
+    clearTimeout(this.timer);
+    this.due = Date.now() + wait;
     this.timer = setTimeout(() => this.now(), wait);
   },
 
@@ -26,7 +33,7 @@ const refresher = {
     this.timer = 0;
     if (!main()?.dataset.live) return;
     if (this.running) { this.again = true; return; }
-    if (choosing()) { this.timer = setTimeout(() => this.now(), REFRESH_MS); return; }
+    if (choosing()) { this.in(REFRESH_MS); return; }
     const address = location.href;
     const running = new AbortController();
     this.running = running;
@@ -518,7 +525,8 @@ const settle = () => {
   countChosen();
   drawCharts();
   liveLog.settle();
-  if (!document.hidden && document.querySelector("[data-soon]")) refresher.soon(SOON_MS);
+  const soon = document.querySelector("[data-soon]");
+  if (soon && !document.hidden) refresher.soon(1000 * soon.dataset.soon || SOON_MS);
 };
 
 const arrive = () => {
