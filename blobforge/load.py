@@ -13,7 +13,7 @@ Share = Annotated[float, Meta(ge=0, le=1)]
 Octets = Annotated[int, Meta(ge=0, le=2**63 - 1)]
 
 
-class GpuLoad(msgspec.Struct, frozen=True, omit_defaults=True):
+class MachineGpu(msgspec.Struct, frozen=True, omit_defaults=True):
     """Memory is in bytes."""
 
     utilization: Share | None = None
@@ -21,7 +21,7 @@ class GpuLoad(msgspec.Struct, frozen=True, omit_defaults=True):
     memory_total: Octets | None = None
 
 
-class Load(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
+class MachineLoad(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     """How busy a machine is: `cpu` is the share of the `cpus` that its worker may use, since the heartbeat before;
     `memory` is used, of `memory_total`, in bytes."""
 
@@ -29,7 +29,7 @@ class Load(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     cpus: Annotated[float, Meta(gt=0, le=1_000_000)] | None = None
     memory: Octets | None = None
     memory_total: Octets | None = None
-    gpus: Annotated[list[GpuLoad], Meta(max_length=64)] | None = None
+    gpus: Annotated[list[MachineGpu], Meta(max_length=64)] | None = None
 
 
 class Point(msgspec.Struct, frozen=True, gc=False):
@@ -47,7 +47,7 @@ class Point(msgspec.Struct, frozen=True, gc=False):
         return max(self.memory or 0, self.gpu_memory or 0) >= NEAR
 
 
-def point_of(load: Load, *, at: int) -> Point:
+def point_of(load: MachineLoad, *, at: int) -> Point:
     gpus = load.gpus or ()
     busy = [gpu.utilization for gpu in gpus if gpu.utilization is not None]
     full = [share for gpu in gpus if (share := _part(gpu.memory, gpu.memory_total)) is not None]

@@ -2,7 +2,7 @@
 
 Nothing of it is written: it is at the server that the worker speaks to, and gone with that. What a worker tells
 within POINT_MS is one point of its line, and of these the latest MOST_POINTS are kept. Of workers that have told
-nothing for KEPT_MS nothing is left; no more than MOST_WORKERS are known, and who was heard longest ago goes first.
+nothing for KEPT_MS nothing is left; no more than MOST_WORKERS are known: the one that was heard longest ago goes first.
 """
 
 from __future__ import annotations
@@ -11,25 +11,25 @@ from collections import OrderedDict, deque
 
 import msgspec
 
-from blobforge.load import Load, Point, point_of
+from blobforge.load import MachineLoad, Point, point_of
 from blobforge.worker import Worker, WorkerStatus
 
 MOST_POINTS = 40
 POINT_MS = 15_000
 KEPT_MS = 900_000
 MOST_WORKERS = 10_000
-_decoder = msgspec.json.Decoder(Load)
+_decoder = msgspec.json.Decoder(MachineLoad)
 
 
 class WorkerLoad:
     """`last` is what was told `at` this time, in ms since the epoch; `points` is never empty."""
 
-    def __init__(self, load: Load, at: int) -> None:
+    def __init__(self, load: MachineLoad, at: int) -> None:
         self.last = load
         self.at = at
         self.points = deque([point_of(load, at=at)], MOST_POINTS)
 
-    def add(self, load: Load, *, at: int) -> None:
+    def add(self, load: MachineLoad, *, at: int) -> None:
         self.last, self.at = load, at
         if len(self.points) > 1 and 0 <= at - self.points[-2].at < POINT_MS:
             self.points.pop()
@@ -42,7 +42,7 @@ class WorkerLoad:
 
 class LiveLoads:
     def __init__(self) -> None:
-        self._loads: OrderedDict[str, WorkerLoad] = OrderedDict()  # who was heard last is at the end
+        self._loads: OrderedDict[str, WorkerLoad] = OrderedDict()  # the one that was heard last is at the end
 
     def __len__(self) -> int:
         return len(self._loads)

@@ -15,7 +15,7 @@ from blobforge.cli.operations import begun
 from blobforge.cli.selection import chosen, ids_or_filter
 
 if TYPE_CHECKING:
-    from blobforge.client import AsyncClient, BulkDone, WorkerInfo, WorkerLoad, WorkerSecret
+    from blobforge.client import AsyncClient, BulkDone, LoadSeen, WorkerInfo, WorkerSecret
 
 _GIB = 1 << 30
 STATUSES = ("online", "draining", "offline")
@@ -262,7 +262,7 @@ def _state(worker: WorkerInfo) -> str:
     return f"{worker.status}, quarantined" if worker.quarantined else worker.status
 
 
-def _busy(load: WorkerLoad | None) -> str | None:
+def _busy(load: LoadSeen | None) -> str | None:
     """`cpu 42 %, memory 3.0 of 8.0 GiB, gpu 97 %`; of several GPUs, each."""
     if load is None:
         return None

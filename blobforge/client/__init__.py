@@ -66,6 +66,7 @@ from blobforge.client.types import (
     JobLog,
     JobPage,
     JobWaiting,
+    LoadSeen,
     NamedUploadUrl,
     NewToken,
     Operation,
@@ -94,7 +95,6 @@ from blobforge.client.types import (
     WaitingFor,
     WhoAmI,
     WorkerInfo,
-    WorkerLoad,
     WorkerSecret,
 )
 from blobforge.login.credentials import DEFAULT_URL
@@ -154,6 +154,7 @@ __all__ = [
     "JobPage",
     "JobResult",
     "JobWaiting",
+    "LoadSeen",
     "NamedUploadUrl",
     "NewToken",
     "OnRetry",
@@ -191,7 +192,6 @@ __all__ = [
     "WaitingFor",
     "WhoAmI",
     "WorkerInfo",
-    "WorkerLoad",
     "WorkerSecret",
     "hash_file",
     "is_credential",

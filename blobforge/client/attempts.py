@@ -63,7 +63,7 @@ class AttemptEndpoints(ClientConnection):
         self, worker_id: str, jobs: Sequence[Mapping[str, Any]] = (), *, load: Mapping[str, Any] | None = None
     ) -> HeartbeatAnswer:
         """Sign of life; renews the leases of `jobs`, each `{"job_id", "lease", "progress"}`. `load` says how busy the
-        machine is: the members of WorkerLoad, but for `at`."""
+        machine is: the members of LoadSeen, but for `at`."""
         body = without_none(jobs=list(jobs) or None, instance=self._instance, load=load or None)
         return await self._post(f"/api/workers/{path_part(worker_id)}/heartbeat", HeartbeatAnswer, body)
 

@@ -655,7 +655,7 @@ class GpuLoad(msgspec.Struct, frozen=True, kw_only=True):
     memory_total: int | None = None
 
 
-class WorkerLoad(msgspec.Struct, frozen=True, kw_only=True):
+class LoadSeen(msgspec.Struct, frozen=True, kw_only=True):
     """How busy a worker's machine was `at` this time: `cpu` is a share of its `cpus`, memory is in bytes."""
 
     at: datetime | None = None
@@ -689,7 +689,7 @@ class WorkerInfo(msgspec.Struct, frozen=True, kw_only=True):
     quarantined_at: datetime | None = None
     quarantined_by: str | None = None
     trial_at: datetime | None = None
-    load: WorkerLoad | None = None
+    load: LoadSeen | None = None
 
 
 class BulkDone(msgspec.Struct, frozen=True, kw_only=True):

@@ -11,7 +11,7 @@ import msgspec
 from msgspec import Meta
 
 from blobforge.job import Outcome
-from blobforge.load import Load
+from blobforge.load import MachineGpu, MachineLoad
 from web.api.wire_common import ConverterText, Instance, JobId, JobType, Json, Lease, ShortText, Tag, WorkerId
 from web.decode import LENIENT
 
@@ -44,15 +44,17 @@ class HeartbeatJob(msgspec.Struct, frozen=True):
     progress: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
 
 
-class LoadSeen(Load, frozen=True, omit_defaults=True, kw_only=True):
-    """As the heartbeat `at` this time had it."""
+class LoadSeen(MachineLoad, frozen=True, omit_defaults=True, kw_only=True):
+    """How busy a worker's machine is, as the heartbeat `at` this time had it: `cpu` is the share of the `cpus` that the
+    worker may use, since the heartbeat before; `memory` is in use, of `memory_total`, in bytes."""
 
     at: str
+    gpus: list[MachineGpu] = []
 
 
 _LOAD_SAID = {
-    "description": "How busy the machine is, in the form of `Load`. Kept in memory for a while; costs no heartbeat: "
-    "what is of another form is left out.",
+    "description": "How busy the machine is, in the form of `LoadSeen`, without `at`. Kept in memory for a while; "
+    "costs no heartbeat: what is of another form is left out.",
     "examples": [{"cpu": 0.42, "cpus": 8, "memory": 3221225472, "memory_total": 8589934592}],
 }
 

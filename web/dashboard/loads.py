@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from markupsafe import Markup
 
-from blobforge.load import NEAR, Load, Point
+from blobforge.load import NEAR, MachineLoad, Point
 from web.dashboard.words import duration, size
 from web.liveloads import WorkerLoad
 
@@ -37,7 +37,7 @@ def load_lines(load: WorkerLoad) -> list[LoadLine]:
     return lines
 
 
-def _of(field: str, load: Load) -> str:
+def _of(field: str, load: MachineLoad) -> str:
     gpus = load.gpus or ()
     if field == "cpu":
         return f"of {load.cpus:g} CPU{'' if load.cpus == 1 else 's'}" if load.cpus is not None else ""
