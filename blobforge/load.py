@@ -29,7 +29,7 @@ class MachineLoad(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True)
     cpus: Annotated[float, Meta(gt=0, le=1_000_000)] | None = None
     memory: Octets | None = None
     memory_total: Octets | None = None
-    gpus: Annotated[list[MachineGpu], Meta(max_length=64)] | None = None
+    gpus: Annotated[tuple[MachineGpu, ...], Meta(max_length=64)] | None = None
 
 
 class Point(msgspec.Struct, frozen=True, gc=False):

@@ -2,7 +2,7 @@
 
 Nothing of it is written: it is at the server that the worker speaks to, and gone with that. What a worker tells
 within POINT_MS is one point of its line, and of these the latest MOST_POINTS are kept. Of workers that have told
-nothing for KEPT_MS nothing is left; no more than MOST_WORKERS are known: the one that was heard longest ago goes first.
+nothing for KEPT_MS nothing is left. No more than MOST_WORKERS are known: the one that was heard longest ago goes.
 """
 
 from __future__ import annotations

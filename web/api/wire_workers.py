@@ -45,11 +45,11 @@ class HeartbeatJob(msgspec.Struct, frozen=True):
 
 
 class LoadSeen(MachineLoad, frozen=True, omit_defaults=True, kw_only=True):
-    """How busy a worker's machine is, as the heartbeat `at` this time had it: `cpu` is the share of the `cpus` that the
-    worker may use, since the heartbeat before; `memory` is in use, of `memory_total`, in bytes."""
+    """How busy a worker's machine is, as the heartbeat `at` this time had it: `cpu` is the share of the `cpus` that
+    the worker may use, since the heartbeat before; `memory` is in use, of `memory_total`, in bytes."""
 
     at: str
-    gpus: list[MachineGpu] = []
+    gpus: tuple[MachineGpu, ...] = ()
 
 
 _LOAD_SAID = {

@@ -228,7 +228,7 @@ def _load_wire(load: WorkerLoad) -> wire_workers.LoadSeen:
     last = load.last
     return wire_workers.LoadSeen(
         at=encode.rfc3339(load.at), cpu=last.cpu, cpus=last.cpus, memory=last.memory, memory_total=last.memory_total,
-        gpus=last.gpus or [],
+        gpus=last.gpus or (),
     )  # fmt: skip
 
 
