@@ -61,6 +61,6 @@ def _line(name: str, field: str, points: Iterable[Point]) -> Markup:
         highest = f"{max(share for _, share in told):.0%}".replace("%", " %")
         said += f", at most {highest} within {duration((end - begin) / 1000)}"
     return Markup(
-        '<svg class="spark load" viewBox="0 0 {} {}" preserveAspectRatio="none" role="img" aria-label="{}"><title>{}</title>'
-        '<polyline points="{}"/></svg>'
+        '<svg class="spark load" viewBox="0 0 {} {}" preserveAspectRatio="none" role="img" aria-label="{}">'
+        '<title>{}</title><polyline points="{}"/></svg>'
     ).format(WIDTH, HEIGHT, said, said, " ".join(f"{x},{y}" for x, y in places))
