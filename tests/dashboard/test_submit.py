@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import hashlib
+import random
+import re
 from collections.abc import Iterator
 from pathlib import Path
+from urllib.parse import parse_qs, urlsplit
 
 import pytest
 from playwright.sync_api import FilePayload, Page, Route, expect
@@ -200,7 +203,9 @@ def with_s3(seaweed: Seaweed, tmp_path: Path) -> Iterator[ServerProcess]:
         yield made
 
 
-def test_files_go_to_s3_if_its_bucket_lets_them(stage: Stage, with_s3: ServerProcess, seaweed: Seaweed) -> None:
+def test_files_go_to_s3_if_its_bucket_lets_them(
+    stage: Stage, with_s3: ServerProcess, seaweed: Seaweed, tmp_path: Path
+) -> None:
     """The policy names the store's origin, on this page alone; and a bucket that lets no page in is told of."""
     context = stage.browser.new_context(base_url=with_s3.url)
     complaints: list[str] = []
@@ -219,6 +224,34 @@ def test_files_go_to_s3_if_its_bucket_lets_them(stage: Stage, with_s3: ServerPro
     with looked_into(with_s3.database) as found:
         assert found.probe.count("jobs", type="to-s3", status="pending") == 2
     assert complaints == []
+
+    # A large file goes in parts, and goes on where it broke off, also after the page was left.
+    large = random.Random(20).randbytes(33 << 20)
+    chosen = tmp_path / "large.pdf"
+    chosen.write_bytes(large)
+    puts: list[str] = []
+
+    def put(route: Route) -> None:
+        query = parse_qs(urlsplit(route.request.url).query)
+        puts.append(query["partNumber"][0])
+        if puts[-1] == "3" and len(puts) < 6:
+            route.fulfill(status=500)
+        else:
+            route.continue_()
+
+    context.route(re.compile("[?&]partNumber="), put)
+    for again in (False, True):
+        page.goto("/submit")
+        page.locator("#submit").evaluate("form => { form.dataset.partsAbove = 1 << 20 }")
+        page.locator("#files").set_input_files(chosen)
+        fill(page, "in-parts")
+        page.get_by_role("button", name="Submit").click()
+        expect(page.get_by_text("All is submitted" if again else "The object store refused it (500)")).to_be_visible()
+    assert puts == ["1", "2", "3", "3", "3", "3"]
+    stored = f"submit/{tmp_path.name}/sources/{hashlib.sha256(large).hexdigest()}"
+    assert seaweed.client().get_object(Bucket=seaweed.bucket, Key=stored)["Body"].read() == large
+    context.unroute_all()  # else no bucket is asked whether it lets a page in
+    complaints.clear()  # Chromium tells of the refusals
     policies = {each: page.goto(each).headers["content-security-policy"] for each in ("/submit", "/batches")}  # type: ignore[union-attr]
     assert f"connect-src 'self' {seaweed.endpoint};" in policies["/submit"]
     assert seaweed.endpoint not in policies["/batches"]

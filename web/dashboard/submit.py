@@ -11,6 +11,7 @@ from web.dashboard.page import framed, page
 from web.routing import Access, Call, Route
 
 NOTHING = "0" * 64  # of which a URL is signed to see where the store is; it is given to no caller
+PARTS_ABOVE = 100 << 20  # bytes: a connection that breaks then costs a part, and not the whole
 MOST_TYPES = 200  # that are offered; any other can be written
 
 
@@ -24,6 +25,7 @@ async def shown(call: Call) -> Response:
     response = await page(
         call, "submit.html", title="Submit", place="/submit", stats=stats, local=store.startswith("/"),
         types=sorted(stats.by_type)[:MOST_TYPES] if stats is not None else [], default=DEFAULT_PRIORITY,
+        parts_above=PARTS_ABOVE,
     )  # fmt: skip
     response.headers["Content-Security-Policy"] = policy.with_store(store)
     return response

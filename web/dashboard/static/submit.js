@@ -1,6 +1,6 @@
 // Submitting from a browser: files are hashed in a worker, submitted some at a time, and those that the server does not
 // have are sent straight to the object store. What was begun goes on when the same files are chosen again: all that is
-// there by then is known by its hash.
+// there by then is known by its hash, and of a large file the parts.
 "use strict";
 
 const AT_ONCE = 4; // uploads side by side
@@ -9,7 +9,8 @@ const MOST_ROWS = 200; // of what is done, or failed; all are counted
 const AHEAD = 200; // that are hashed and wait to be sent: no more is begun meanwhile
 const TRIES = 3;
 const WAIT_MS = 1000; // after a request that failed, and longer each time
-const LARGEST = 5 * 1024 ** 3; // bytes of one upload, as object stores have it
+const LARGEST = 5 * 1024 ** 3; // bytes of one PUT, as object stores have it
+const ROUNDS = 3; // through the parts of a file: the store may lose what it has of them
 const UNREADABLE = "It cannot be read. Was it changed, moved or removed since it was chosen? Then choose it again.";
 
 const byId = (id) => document.getElementById(id);
@@ -89,7 +90,6 @@ class Submission {
       for (const item of files) {
         while (!this.cancelled && hashed.items.length + due.items.length >= AHEAD) await pause(100);
         if (this.cancelled) break;
-        if (item.file.size > LARGEST) { this.failed(item, "It is larger than 5 GiB: blobforge submit sends it in parts."); continue; }
         if (!item.hash) {
           this.says(item, "is hashed");
           try {
@@ -108,17 +108,17 @@ class Submission {
     }
   }
 
-  hash(worker, item) {
+  hash(worker, item, file = item.file, by = "SHA256") {
     return new Promise((resolve, reject) => {
       worker.onerror = (event) => { event.preventDefault(); reject(new Error(event.message || "the script that hashes did not start")); };
       worker.onmessage = ({ data }) => {
         if (data.id !== item.id) return;
         if (data.hash) resolve(data.hash);
         else if (data.error) reject(new Error(`${UNREADABLE} (${data.error})`));
-        else this.shows(item, data.at, "is hashed");
+        else if (file === item.file) this.shows(item, data.at, "is hashed");
       };
       this.stopped.signal.addEventListener("abort", () => reject(new Error("cancelled")), { once: true });
-      worker.postMessage({ id: item.id, file: item.file });
+      worker.postMessage({ id: item.id, file, by });
     });
   }
 
@@ -173,10 +173,14 @@ class Submission {
     }
   }
 
+  get isLocal() { return "local" in this.form.dataset; }
+
   async upload(item) {
+    if (!this.isLocal && item.file.size > Number(this.form.dataset.partsAbove) && await this.inParts(item)) return;
+    if (!this.isLocal && item.file.size > LARGEST) throw new Error("It is larger than 5 GiB, and this object store takes no parts.");
     for (let tries = 1; ; tries += 1) {
       try {
-        await this.put(item);
+        await this.put(item, item, item.file);
         return;
       } catch (error) {
         if (error.otherFile) item.hash = null;
@@ -191,10 +195,64 @@ class Submission {
     }
   }
 
-  put(item) {
+  // A large file goes in parts. What the store has of it already, from a run that broke off, is read and not sent
+  // again. False: this store takes no parts.
+  async inParts(item) {
+    const to = { source_hash: item.hash };
+    const known = new Set(); // parts of this file, in the store
+    const worker = new Worker(this.form.dataset.hasher);
+    try {
+      for (let round = 0; round < ROUNDS; round += 1) {
+        const upload = await this.ask("/api/files/multipart", { ...to, size: item.file.size });
+        if (upload.stored) return true;
+        let sent = 0;
+        for (let number = 1; (number - 1) * upload.part_size < item.file.size; number += 1) {
+          const at = (number - 1) * upload.part_size;
+          const part = item.file.slice(at, at + upload.part_size);
+          const there = upload.parts.find((each) => each.number === number && each.size === part.size);
+          if (there && (known.has(number) || there.etag === await this.hash(worker, item, part, "MD5"))) {
+            this.shows(item, at + part.size, "is sent");
+          } else {
+            await this.putPart(item, { ...to, upload_id: upload.upload_id, number }, part, at);
+            sent += 1;
+          }
+          known.add(number);
+        }
+        if (sent) continue; // and ask what the store has now: a page may not read what it answers
+        const parts = upload.parts.map(({ number, etag }) => ({ number, etag }));
+        try {
+          await this.ask("/api/files/multipart/complete", { ...to, upload_id: upload.upload_id, parts });
+          return true;
+        } catch (error) {
+          if (!error.type?.endsWith("upload-gone")) throw error;
+        }
+      }
+      throw new Error("The object store has not kept all parts of it.");
+    } catch (error) {
+      if (error.type?.endsWith("wrong-store")) return false;
+      throw error;
+    } finally {
+      worker.terminate();
+    }
+  }
+
+  async putPart(item, place, part, at) {
+    for (let tries = 1; ; tries += 1) {
+      const to = await this.ask("/api/files/multipart/part", place);
+      try {
+        await this.put(item, to, part, at);
+        return;
+      } catch (error) {
+        if (this.cancelled || tries >= TRIES || error.message === UNREADABLE) throw error;
+        await pause(WAIT_MS * tries);
+      }
+    }
+  }
+
+  put(item, to, body, from = 0) {
     // A store of this server has its origin, by whichever name a browser reached it.
-    const url = new URL(item.url, location.href);
-    const address = "local" in this.form.dataset ? url.pathname + url.search : url.href;
+    const url = new URL(to.url, location.href);
+    const address = this.isLocal ? url.pathname + url.search : url.href;
     return new Promise((resolve, reject) => {
       const request = new XMLHttpRequest();
       const stop = () => request.abort();
@@ -203,12 +261,12 @@ class Submission {
         if (fail) reject(fail); else resolve();
       };
       request.open("PUT", address);
-      for (const [name, value] of Object.entries(item.headers)) request.setRequestHeader(name, value);
-      request.upload.onprogress = (event) => this.shows(item, event.loaded, "is sent");
+      for (const [name, value] of Object.entries(to.headers)) request.setRequestHeader(name, value);
+      request.upload.onprogress = (event) => this.shows(item, from + event.loaded, "is sent");
       request.onload = () => {
         if (request.status >= 200 && request.status < 300) { ended(); return; }
         // 403: its URL is no longer good. Else what is refused may be another file than the one that was hashed.
-        const otherFile = request.status >= 400 && request.status < 500 && request.status !== 403;
+        const otherFile = body === item.file && request.status >= 400 && request.status < 500 && request.status !== 403;
         const refused = `The object store refused it (${request.status}).${otherFile ? " Was the file changed meanwhile?" : ""}`;
         ended(Object.assign(new Error(refused), { otherFile }));
       };
@@ -218,7 +276,7 @@ class Submission {
       );
       request.onabort = () => ended(new Error("cancelled"));
       this.stopped.signal.addEventListener("abort", stop, { once: true });
-      request.send(item.file);
+      request.send(body);
     });
   }
 
