@@ -124,7 +124,7 @@ class Writer:
         self.sequencer = Sequencer(sink, store.server)
         self.sequencer.listeners.append(self)
         self._hop = hop or in_thread_at_once
-        self._dice = dice or random.Random()
+        self.dice = dice or random.Random()  # others in plays
         self._tracer = tracer
         self._outage = outage or Outage()
         self.commits = 0
@@ -267,7 +267,7 @@ class Writer:
     def _transact(self, batch: list[Envelope[Any]], now: int, last: int, *, careful: bool = False) -> Committed:
         """Runs in the thread. `last` is the place up to which all has been told."""
         done, again = transact(
-            partial(Transaction, self._store, self._rules, now, self._dice, self._revocations),
+            partial(Transaction, self._store, self._rules, now, self.dice, self._revocations),
             partial(self._together, batch, last),
             careful=careful,
         )

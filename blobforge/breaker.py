@@ -13,6 +13,7 @@ from msgspec.structs import replace
 
 from blobforge.job import Job
 from blobforge.jobtype import TypeSettings
+from blobforge.spans import due_in
 
 SERVER = "server"  # the name by which a breaker pauses its type
 HIGHEST = 100  # failures in a row that may be asked for: all of them are given back in one transaction
@@ -123,6 +124,11 @@ def let_through(row: RowOfFailures, job: Job, *, now: int) -> RowOfFailures:
 def after_probe(row: RowOfFailures, *, now: int) -> RowOfFailures:
     """The job that was let through has failed: the next one is after a longer pause."""
     return replace(row, failed=row.failed + 1, probe_at=now + _pause(row.failed + 1))
+
+
+def probe_in(row: RowOfFailures, *, now: int) -> int | None:
+    """In how long (ms) the next job may be let through, once the row has paused the type; None: it has not."""
+    return due_in(row.probe_at, now=now, longest=_pause(row.failed)) if row.probe_at is not None else None
 
 
 def _pause(failed: int) -> int:

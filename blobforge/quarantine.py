@@ -14,6 +14,8 @@ from math import comb, sqrt
 import msgspec
 from msgspec.structs import replace
 
+from blobforge.spans import due_in
+
 LOOKED_AT = 50  # of the worker's latest attempts of the type
 LOOKED_AT_OF_OTHERS = 20  # of each other one's
 FEWEST_FAILED = 4  # documents that a worker must have failed to be judged
@@ -225,19 +227,33 @@ def after_trial(quarantine: Quarantine, *, passed: bool, now: int) -> Quarantine
         if quarantine.passed + 1 >= TRIALS_TO_RETURN:
             return None
         return replace(quarantine, passed=quarantine.passed + 1, trial_at=now)
-    failed = quarantine.failed + 1
-    pause = min(LONGEST_PAUSE_MS, FIRST_PAUSE_MS * 2 ** min(failed, 16))
-    return replace(quarantine, passed=0, failed=failed, trial_at=now + pause)
+    after = replace(quarantine, passed=0, failed=quarantine.failed + 1)
+    return replace(after, trial_at=now + _pause(after))
+
+
+def _pause(quarantine: Quarantine) -> int:
+    """Between two trials (ms)."""
+    if quarantine.passed:
+        return 0
+    return min(LONGEST_PAUSE_MS, FIRST_PAUSE_MS << min(quarantine.failed, 16))
 
 
 def may_try(quarantine: Quarantine, *, running: int, now: int) -> bool:
     """Whether the worker, which runs so many jobs, may have one as a trial."""
-    return quarantine.trial_at is not None and running == 0 and now >= quarantine.trial_at
+    return quarantine.trial_at is not None and running == 0 and trial_in(quarantine, now=now) == 0
 
 
-def is_trial(quarantine: Quarantine, *, started_at: int) -> bool:
-    """Whether an attempt that its worker began then is a trial: what it had before the quarantine is none."""
-    return quarantine.by is None and started_at > quarantine.since
+def trial_in(quarantine: Quarantine, *, now: int) -> int:
+    """How long (ms) the worker waits for a trial. 0: it may have one, or there is none before it is readmitted."""
+    if quarantine.trial_at is None:
+        return 0
+    return due_in(quarantine.trial_at, now=now, longest=_pause(quarantine))
+
+
+def is_trial(quarantine: Quarantine, *, started_at: int, now: int) -> bool:
+    """Whether an attempt that its worker began then is a trial: what it had before the quarantine is none. Where the
+    clock has been set back since, that is not known."""
+    return quarantine.by is None and (started_at > quarantine.since or quarantine.since > now)
 
 
 def trial_types(quarantine: Quarantine, asked: tuple[str, ...]) -> tuple[str, ...]:

@@ -1,4 +1,4 @@
-"""Spans of time as people write them: `90s`, `10m`, `2h`, `1d`."""
+"""Spans of time: as people write them (`90s`, `10m`, `2h`, `1d`), and until something is due."""
 
 from __future__ import annotations
 
@@ -20,3 +20,10 @@ def written(seconds: float) -> str:
         if seconds and seconds % _UNITS[unit] == 0:
             return f"{int(seconds) // _UNITS[unit]}{unit}"
     return f"{seconds:.12g}s"
+
+
+def due_in(at: int, *, now: int, longest: int) -> int:
+    """How long (ms) until what is due at `at` is; 0: it is. `longest` is how far ahead that time was set at most:
+    what is further ahead was set by a clock that has been set back since, by years perhaps, and is not waited for."""
+    wait = at - now
+    return wait if 0 < wait <= longest else 0

@@ -23,6 +23,7 @@ from blobforge.batch import JobBatch
 from blobforge.chain import known_hash
 from blobforge.job import Job, JobStatus
 from blobforge.refusals import Refusal, RefusalCode
+from blobforge.spans import due_in
 
 # After each failure it waits longer: three days of tries in all, then the delivery is given up.
 BACKOFF: Final = (5, 30, 120, 600, 1800, 3600, 7200, 14_400, 28_800, 43_200, 86_400, 86_400)  # seconds
@@ -153,6 +154,15 @@ class Delivery(msgspec.Struct, frozen=True):
     answer: str | None = None
     ended_at: int | None = None
     sealed: str | None = None
+
+    def is_due(self, *, now: int) -> bool:
+        """Whether one that waits is to be delivered now. What waits by a clock that has been set back since, by years
+        perhaps, is not waited for."""
+        if self.courier is not None:
+            longest = TAKEN_FOR
+        else:
+            longest = self.due_at - self.tried_at if self.tries and self.tried_at is not None else 0
+        return due_in(self.due_at, now=now, longest=longest) == 0
 
 
 class CallbackAddress(msgspec.Struct, frozen=True):

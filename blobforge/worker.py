@@ -104,7 +104,9 @@ def succession(
     """
     if instance is None or worker.instance is None or instance == worker.instance:
         return Succession.SAME
-    alive = worker.registered and now - (worker.last_heartbeat or 0) < patience_ms
+    # Silence is measured by a clock that no jump changes, and it is the end of what the wall clock says.
+    heard = worker.status is not WorkerStatus.OFFLINE and now - (worker.last_heartbeat or 0) < patience_ms
+    alive = worker.registered and heard
     return Succession.RIVAL if alive and replaces != worker.instance else Succession.SUCCESSOR
 
 

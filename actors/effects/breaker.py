@@ -100,10 +100,11 @@ def room(tx: Transaction, type_: str) -> TypeRoom:
     """How many jobs may be given now of a type that its breaker has paused: one, once its time has come and the last
     one that was has ended."""
     row, _ = tx.store.in_a_row(type_)
-    if row is None or row.probe_at is None:
+    wait = breaker.probe_in(row, now=tx.now) if row is not None else None
+    if row is None or wait is None:
         return TypeRoom(type_, 0)
-    if tx.now < row.probe_at:
-        return TypeRoom(type_, 0, (row.probe_at - tx.now) / 1000)
+    if wait:
+        return TypeRoom(type_, 0, wait / 1000)
     if row.probe is not None:
         job = tx.store.job(row.probe[0])
         if job is not None and job.worker_id is not None and job.attempt == row.probe[1]:

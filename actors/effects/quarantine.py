@@ -90,7 +90,9 @@ def has_completed(tx: Transaction, worker_id: str, job: Job) -> None:
 def tried(tx: Transaction, worker: Worker, job: Job, *, passed: bool) -> None:
     """A worker in quarantine has done with a job, which may be a trial."""
     held = worker.quarantine
-    if held is None or job.started_at is None or not quarantine.is_trial(held, started_at=job.started_at):
+    if held is None or job.started_at is None:
+        return
+    if not quarantine.is_trial(held, started_at=job.started_at, now=tx.now):
         return
     after = quarantine.after_trial(held, passed=passed, now=tx.now)
     if after is None:
@@ -200,10 +202,8 @@ def trial(tx: Transaction, worker: Worker, message: Claim) -> Claim | None:
 
 def trial_in(tx: Transaction, worker: Worker) -> float | None:
     """In how many seconds the worker may have a trial; None: not before something else happens."""
-    held = worker.quarantine
-    if held is None or held.trial_at is None or held.trial_at <= tx.now:
-        return None
-    return (held.trial_at - tx.now) / 1000
+    wait = quarantine.trial_in(worker.quarantine, now=tx.now) if worker.quarantine is not None else 0
+    return wait / 1000 if wait else None
 
 
 # --- by hand

@@ -196,7 +196,8 @@ def take(tx: Transaction, message: TakeDeliveries) -> DeliveriesTaken:
         return DeliveriesTaken()
     taken = [
         replace(each, courier=message.courier, due_at=tx.now + TAKEN_FOR)
-        for each in tx.store.webhooks.due(webhook.id, now=tx.now, limit=message.limit)
+        for each in tx.store.webhooks.waiting(webhook.id, limit=message.limit)
+        if each.is_due(now=tx.now)
     ]
     for delivery in taken:
         tx.store.webhooks.save_delivery(delivery)

@@ -417,8 +417,8 @@ class Webhooks(Protocol):
     def save_delivery(self, delivery: Delivery) -> None:
         """Change what has become of it."""
 
-    def due(self, webhook_id: int, *, now: int, limit: int) -> list[Delivery]:
-        """Those that are to be sent, the earliest first."""
+    def waiting(self, webhook_id: int, *, limit: int) -> list[Delivery]:
+        """What waits to be delivered, the first that are due first."""
 
     def next_due(self, webhook_id: int) -> int | None:
         """When (ms) the next one is; None: all have ended."""

@@ -124,6 +124,7 @@ class Machine:
             objects, engine = self._store(hop), self._database.engine
             async with running(given, hop=process.hop, now=self._clock, objects=objects, engine=engine) as parts:
                 parts.url = "http://blobforge.test"
+                parts.writer.dice = random.Random(self.starts)
                 if self.post is not None:
                     parts.courier.call = self.post
                 self._application.serves(parts.services)

@@ -226,6 +226,7 @@ class Server:
                 given, hop=process.hop, now=self._clock, objects=self._store(hop), engine=engine
             ) as parts:
                 parts.url = "http://blobforge.test"
+                parts.writer.dice = random.Random(self.starts)
                 if self.post is not None:
                     parts.courier.call = self.post
                 self._application.serves(parts.services)

@@ -845,9 +845,9 @@ DELIVERY_COLUMNS: Final = f"id, webhook, event, at, data, {_TRIED}, sealed"
 INSERT_DELIVERY: Final = "INSERT INTO deliveries (webhook, event, at, data, due_at) VALUES (?, ?, ?, ?, ?)"
 DELIVERY: Final = f"SELECT {DELIVERY_COLUMNS} FROM deliveries WHERE id = ?"
 SAVE_DELIVERY: Final = f"UPDATE deliveries SET {', '.join(f'{each} = ?' for each in _TRIED.split(', '))} WHERE id = ?"
-DUE_DELIVERIES: Final = f"""
+FIRST_DELIVERIES: Final = f"""
     SELECT {DELIVERY_COLUMNS} FROM deliveries INDEXED BY deliveries_due
-     WHERE webhook = ? AND state = 'waiting' AND due_at <= ? ORDER BY due_at, id LIMIT ?"""
+     WHERE webhook = ? AND state = 'waiting' ORDER BY due_at, id LIMIT ?"""
 NEXT_DELIVERY: Final = """
     SELECT due_at FROM deliveries INDEXED BY deliveries_due
      WHERE webhook = ? AND state = 'waiting' ORDER BY due_at, id LIMIT 1"""

@@ -77,9 +77,9 @@ class Webhooks:
         id_, _, _, _, _, *changing, _ = astuple(delivery)
         self._do.rows(sql.SAVE_DELIVERY, (*changing, id_))
 
-    def due(self, webhook_id: int, *, now: int, limit: int) -> list[Delivery]:
+    def waiting(self, webhook_id: int, *, limit: int) -> list[Delivery]:
         self._working.settle()
-        return [delivery(row) for row in self._do.rows(sql.DUE_DELIVERIES, (webhook_id, now, limit))]
+        return [delivery(row) for row in self._do.rows(sql.FIRST_DELIVERIES, (webhook_id, limit))]
 
     def next_due(self, webhook_id: int) -> int | None:
         self._working.settle()

@@ -42,7 +42,8 @@ class Fleet(Attempts):
             worker.token, worker.instance = who.token, None
         if who.instance is not None and worker.instance not in (None, who.instance):
             heard = now - (worker.seen or 0)
-            if worker.registered and heard < 2 * self.rules.beat_ms and replaces != worker.instance:
+            alive = worker.registered and worker.status != "offline" and heard < 2 * self.rules.beat_ms
+            if alive and replaces != worker.instance:
                 worker.contested_at = now
                 return ("WorkerRegistered", worker_id, max(1.0, (2 * self.rules.beat_ms - heard) / 1000))
             self.take_back(worker_id, now, died=True)

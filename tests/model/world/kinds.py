@@ -118,7 +118,7 @@ class Kinds(State):
 
     def let_through_now(self, type_: str, now: int) -> int:
         row = self.rows.get(type_)
-        if row is None or row.probe_at is None or now < row.probe_at:
+        if row is None or row.probe_at is None or 0 < row.probe_at - now <= min(3_600_000, 60_000 * 2**row.failed):
             return 0
         job = self.jobs.get(row.probe[0]) if row.probe is not None else None
         return int(job is None or job.status != "running" or (job.id, job.attempt) != row.probe)

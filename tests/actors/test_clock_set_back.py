@@ -1,0 +1,74 @@
+"""A wall clock that was far ahead, by a battery that had run out, and is set right while the server runs: nothing
+waits for the time that it had said."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import trio
+
+from actors import courier
+from actors.messages import Claim, Register
+from blobforge import breaker
+from blobforge.breaker import RowOfFailures, probe_in
+from blobforge.outward.calling import CallAnswer
+from blobforge.quarantine import TRIALS_TO_RETURN
+from tests.actors.test_courier import completed, listen, webhook
+from tests.actors.test_quarantine import end, quarantined
+from tests.fixtures.local import EPOCH_MS, LocalServer
+from tests.store.making import ADMIN, submission
+
+YEARS = 10 * 365 * 86_400_000  # ms
+
+
+@pytest.fixture
+def set_right(monkeypatch: pytest.MonkeyPatch) -> Any:
+    return lambda: monkeypatch.setattr("tests.fixtures.local.EPOCH_MS", EPOCH_MS - YEARS)
+
+
+async def test_what_waited_to_be_sent_again_is_sent(
+    local: LocalServer, autojump_clock: Any, set_right: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answers = iter([CallAnswer(500, "out of order")])
+    receiver = listen(local, answer=lambda: next(answers, CallAnswer(204, "")))
+    await webhook(local, "job.completed")
+    await local.register()
+    job = await completed(local)
+    await trio.sleep(1)
+    assert receiver.got == []
+    set_right()
+    await trio.sleep(courier.LONGEST_SLEEP)
+    assert [(event, data["job_id"]) for event, data in receiver.got] == [("job.completed", job)]
+
+
+async def test_a_new_process_takes_over_once_the_former_is_silent(
+    local: LocalServer, autojump_clock: Any, set_right: Any
+) -> None:
+    await local.ask(Register(ADMIN, "w", "pdf", instance="one"))
+    set_right()
+    assert (await local.ask(Register(ADMIN, "w", "pdf", instance="two"))).alive is not None
+    await trio.sleep(local.parts.rules.worker_timeout + 60)
+    assert (await local.ask(Register(ADMIN, "w", "pdf", instance="two"))).alive is None
+
+
+async def test_a_worker_in_quarantine_has_its_trials_and_returns(
+    local: LocalServer, autojump_clock: Any, set_right: Any
+) -> None:
+    await quarantined(local)
+    await local.ask(submission("waits"))
+    assert (await local.ask(Claim(ADMIN, "x", ("pdf",)))).jobs == ()
+    set_right()
+    for number in range(TRIALS_TO_RETURN):
+        await local.ask(submission(f"trial {number}"))
+        (job,) = (await local.ask(Claim(ADMIN, "x", ("pdf",)))).jobs
+        await end(local, "x", job)
+    await local.ask(submission("one more"))
+    assert len((await local.ask(Claim(ADMIN, "x", ("pdf",), 5))).jobs) == 2
+
+
+def test_a_type_that_its_breaker_has_paused_lets_one_through() -> None:
+    row = RowOfFailures("boom", EPOCH_MS, 0, probe_at=EPOCH_MS + breaker.FIRST_PAUSE_MS)
+    assert probe_in(row, now=EPOCH_MS) == breaker.FIRST_PAUSE_MS
+    assert probe_in(row, now=EPOCH_MS + breaker.FIRST_PAUSE_MS) == 0
+    assert probe_in(row, now=EPOCH_MS - YEARS) == 0
