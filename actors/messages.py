@@ -1306,8 +1306,16 @@ class CancelChildren(msgspec.Struct, frozen=True, tag="cancel-children", tag_fie
     reason: str | None = None
 
 
+class JoinStages(msgspec.Struct, frozen=True, tag="join-stages", tag_field="verb", omit_defaults=True):
+    """Those of the stages in the pages of the operation that have ended; but for what was cancelled since, with one
+    of these batches, or as what came of these parents."""
+
+    cancelled: tuple[int, ...] = ()
+    cut: tuple[int, ...] = ()
+
+
 ChangeJobs = RetryJobs | CancelJobs | PrioritiseJobs | RetypeJobs | RequireJobs | TagJobs
-Work = ChangeJobs | DeleteJobs | DeleteBatch | UndoJobs | TakeBackJobs | StartChildren | CancelChildren
+Work = ChangeJobs | DeleteJobs | DeleteBatch | UndoJobs | TakeBackJobs | StartChildren | CancelChildren | JoinStages
 
 
 class RemoveWorkers(msgspec.Struct, frozen=True, tag="remove-workers", tag_field="verb", omit_defaults=True):

@@ -21,6 +21,7 @@ from actors.messages import (
     AdvanceOperation,
     CancelChildren,
     EndOperation,
+    JoinStages,
     Message,
     OperationPlan,
     OperationStands,
@@ -35,7 +36,7 @@ from actors.rests import rested
 from actors.works import a_turn, chosen_workers, pages_of_workers, ran_then, touches
 from blobforge.events import Fact, OperationsBegun
 from blobforge.job import Job, JobStatus
-from blobforge.operation import START_CHILDREN, TAKE_BACK, Operation, OperationState
+from blobforge.operation import OF_RESULTS, TAKE_BACK, Operation, OperationState
 from blobforge.refusals import Refusal, RefusalCode
 from blobforge.store.errors import DatabaseError
 from blobforge.store.filters import JobFilter
@@ -46,7 +47,7 @@ log = structlog.get_logger("blobforge.operator")
 
 MAILBOX = 8  # it is only nudged
 SIDE_BY_SIDE = 4
-STARTING = 2  # beside these, that make what very large results start: they take minutes
+STARTING = 2  # beside these, that make what comes of results: very many of these take minutes
 LISTED = 1000  # jobs that are looked at in one read
 WORKERS_LOOKED_AT = 50  # for what they run, in one turn
 LOOK_EACH = 10.0  # seconds until it is looked again whether there is something to carry out, and by which server
@@ -84,7 +85,7 @@ class Operator:
         self._reads = reads
         self._leads = leads
         self.running: set[int] = set()
-        self._starting: set[int] = set()  # those of them that make what a result starts
+        self._starting: set[int] = set()  # those of them that make what comes of results
         self._unknown: set[int] = set()  # operations that are left to servers of a newer release
         self.turns = 0
         self.treated = 0  # jobs
@@ -115,13 +116,13 @@ class Operator:
             plan = self._understood(operation)
             if plan is not None:
                 self.running.add(operation.id)
-                if operation.verb == START_CHILDREN:
+                if operation.verb in OF_RESULTS:
                     self._starting.add(operation.id)
                 nursery.start_soon(self._carry_out, operation, plan)
 
     def _is_full(self, verb: str) -> bool:
         """Whether an operation of this kind has to wait. What workers that left have run waits for nothing else."""
-        if verb == START_CHILDREN:
+        if verb in OF_RESULTS:
             return len(self._starting) >= STARTING
         return verb != TAKE_BACK and len(self.running) - len(self._starting) >= SIDE_BY_SIDE
 
@@ -185,7 +186,7 @@ class Operator:
             return await self._turn_of_workers(operation, plan.work)
         if isinstance(plan.work, StartChildren):
             return await self._ask(AdvanceOperation(operation.id, operation.page, jobs=(plan.work.parent,)))
-        if isinstance(plan.work, CancelChildren):
+        if isinstance(plan.work, CancelChildren | JoinStages):
             return await self._ask(AdvanceOperation(operation.id, operation.page))
         if operation.state is OperationState.SELECTING:
             return await self._ask(await self._select(operation, plan, plan.work))

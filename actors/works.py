@@ -15,6 +15,7 @@ from actors.messages import (
     DeleteBatch,
     DeleteJob,
     DeleteJobs,
+    JoinStages,
     PrioritiseJobs,
     RemoveWorkers,
     RequireJobs,
@@ -87,7 +88,7 @@ def touches(work: Work, job: Job) -> bool:
             return job.status is not JobStatus.RUNNING
         case DeleteBatch():
             return work.batch_id in job.batches
-        case UndoJobs() | StartChildren() | CancelChildren():
+        case UndoJobs() | StartChildren() | CancelChildren() | JoinStages():
             return True
         case TakeBackJobs():
             return job.status is JobStatus.RUNNING and job.worker_id in work.workers
@@ -122,7 +123,7 @@ def item(work: Work, job_id: int, undo: str = "") -> JobItem:
             return ChangeTags(job_id, work.add, work.remove, undo)
         case DeleteJobs():
             return DeleteJob(job_id, work.objects)
-        case UndoJobs() | TakeBackJobs() | DeleteBatch() | StartChildren() | CancelChildren():
+        case UndoJobs() | TakeBackJobs() | DeleteBatch() | StartChildren() | CancelChildren() | JoinStages():
             raise ValueError(f"{type(work).__name__} is no message about a job")
         case _:
             assert_never(work)

@@ -37,6 +37,10 @@ TAKE_BACK = "take-back"
 DELETE_BATCH = "delete-batch"
 START_CHILDREN = "start-children"
 """The verb of what the server does by itself when a result starts very many jobs."""
+JOIN_STAGES = "join-stages"
+"""The verb of what the server does by itself when very many stages may have ended at once."""
+OF_RESULTS = frozenset({START_CHILDREN, JOIN_STAGES})
+"""What comes of results, and keeps nothing else from being begun, seen or carried out."""
 CANCEL_CHILDREN = "cancel-children"
 """The verb of what the server goes on with when very many jobs are cancelled with the one that they came of."""
 IRREVERSIBLE = {
@@ -45,6 +49,7 @@ IRREVERSIBLE = {
     TAKE_BACK: "What went back to the queue is claimed anew.",
     CANCEL_CHILDREN: "Retry what was cancelled.",
     START_CHILDREN: "Jobs that were started are cancelled by themselves.",
+    JOIN_STAGES: "Jobs that join stages are cancelled by themselves.",
     REMOVE_WORKERS: "A worker that was removed registers anew, or is given a new credential.",
     "undo": "An undo cannot be undone: ask for the same change once more.",
 }
@@ -57,7 +62,7 @@ class Operation(msgspec.Struct, frozen=True):
     `matched` jobs were found, `total` of them are those that it would change, and stand in `pages` pages; it has
     treated the first `page` of these: `done` jobs, of which `changed` were. `cursor` is how far it has selected. One
     that starts children has no pages and counts outputs; its `cursor` is the number of the job that they come of. One
-    that cancels children has none, either.
+    that cancels children has none, either. Of one that joins stages these stand in its pages.
     `undo_of` is the operation that it takes back, `undone_by` the one that takes it back; what it has changed is
     remembered until `undo_until`. `told_at` is when its progress was told.
     """

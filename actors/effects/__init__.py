@@ -26,6 +26,7 @@ from actors.effects import (
     jobs,
     jobtypes,
     joining,
+    manystages,
     operations,
     outputs,
     people,
@@ -151,12 +152,15 @@ def perform(tx: Transaction, message: Command, place: int = 0) -> Answer:
 
 def apply(tx: Transaction, message: Command) -> Answer:
     ended = len(tx.store.ended)
+    tx.stage_work = 0
     tx.cut.clear()
     tx.cancelling.clear()
     answer = _apply(tx, message)
     if not isinstance(answer, Refusal):
         if len(tx.store.ended) > ended:
             joining.settle(tx, ended)
+        if tx.put_off:
+            manystages.put_on_record(tx)
         if tx.store.has_batches_changed:
             batches.settle(tx)
     return answer

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import msgspec
 from msgspec.structs import replace
 
@@ -36,9 +38,10 @@ def put_on_record(
     *,
     cursor: str | None = None,
     total: int = 0,
+    pages: Sequence[Sequence[tuple[int, int, int]]] = (),
 ) -> OperationBegun | Refusal:
     """An operation of this plan, or the one that takes another one back. Whatever many there are, the server's own is
-    begun. With a `cursor` it selects nothing, and is for so many at least."""
+    begun. With a `cursor` it selects nothing, and is for so many at least, of which those in `pages` are known."""
     if caller is not SERVER and (refusal := too_many_open(tx)) is not None:
         return refusal
     text = msgspec.json.encode(plan).decode()
@@ -54,7 +57,9 @@ def put_on_record(
         )
     if cursor is not None:
         begun = replace(begun, state=OperationState.RUNNING, cursor=cursor, matched=total, total=total)
+        begun = replace(begun, pages=len(pages))
     begun = replace(begun, id=tx.store.operations.add(begun))
+    tx.store.operations.add_pages(begun.id, 0, pages)
     if of is not None:
         # What it needs is kept as long as an undo may take.
         kept = replace(of, undone_by=begun.id, undo_until=tx.now + UNDO_MS)

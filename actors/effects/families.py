@@ -11,7 +11,7 @@ from collections.abc import Sequence
 import msgspec
 from msgspec.structs import replace
 
-from actors.effects import jobs, wide
+from actors.effects import jobs, manystages, wide
 from actors.effects.beginning import SERVER, put_on_record, too_many_open
 from actors.effects.transaction import Transaction
 from actors.messages import Cancel, CancelChildren, JobChanged, OperationBegun, OperationPlan
@@ -100,6 +100,7 @@ def _piece(tx: Transaction, at: Sequence[FamilyPlace], reason: str | None) -> tu
                 path += _top(job.id)
                 tx.cut.add(job.id)
                 break
+    manystages.cut(tx, tx.cut)
     return cancelled, looked_at, path
 
 

@@ -24,13 +24,19 @@ from blobforge.stage import FORMAT, MOST_INPUTS, Input, Missing, StageManifest, 
 TOO_WIDE = f"the stage has more than {MOST_INPUTS:,} jobs"
 StageKey = tuple[int, int, int]
 """Parent, attempt and step."""
+# What one message does about stages, and what is beyond is put off.
+MOST_WORK = 2_000
+TO_ASK = 20  # whether a stage has ended
+TO_JOIN = 100  # and one for each job of it
 
 
 def stages_of(tx: Transaction, jobs: Iterable[Job]) -> list[StageKey]:
     """The stages of those of these jobs that are marked as joined."""
-    asked = [job for job in jobs if job.chain is not None and job.chain.joined]
-    found = [(kin.parent, kin.attempt, kin.step) for job in asked for kin in tx.store.kin.of_job(job.id)]
-    return list(dict.fromkeys(found))
+    asked = [job.id for job in jobs if job.chain is not None and job.chain.joined]
+    of: dict[int, list[StageKey]] = {job_id: [] for job_id in asked}
+    for kin in tx.store.kin.of_jobs(asked) if asked else ():
+        of[kin.job_id].append((kin.parent, kin.attempt, kin.step))
+    return list(dict.fromkeys(stage for job_id in asked for stage in of[job_id]))
 
 
 def settle(tx: Transaction, first: int) -> None:
@@ -41,47 +47,60 @@ def settle(tx: Transaction, first: int) -> None:
 
 
 def join_ended(tx: Transaction, stages: Sequence[StageKey]) -> None:
-    """Each of these stages that has ended gets the job that joins it, unless that very job is there."""
-    for parent_id, attempt, step in stages:
-        if parent_id in tx.cut:
-            continue
-        parent = tx.store.job(parent_id)
-        if parent is None or parent.chain is None or parent.result_attempt != attempt:
-            continue  # what came of a former result is joined no more
-        if parent.chain.rest is not None:
-            continue  # when all of it has been made
-        then = parent.chain.then
-        join = then[step].join if step < len(then) else None
-        if join is not None and not tx.store.kin.is_unfinished(parent_id, attempt, step):
-            _join(tx, parent, join, (parent_id, attempt, step))
+    """Each of these stages that has ended gets the job that joins it, unless that very job is there. Where that is
+    too much for one message, the others are put off."""
+    for at, stage in enumerate(stages):
+        if tx.stage_work >= MOST_WORK:
+            tx.put_off += stages[at:]
+            return
+        join_if_ended(tx, stage)
 
 
-def _join(tx: Transaction, parent: Job, join: Join, stage: StageKey) -> None:
+def join_if_ended(tx: Transaction, stage: StageKey) -> bool:
+    """Whether a job was made."""
+    parent_id, attempt, step = stage
+    if parent_id in tx.cut:
+        return False
+    tx.stage_work += TO_ASK
+    parent = tx.store.job(parent_id)
+    if parent is None or parent.chain is None or parent.result_attempt != attempt:
+        return False  # what came of a former result is joined no more
+    if parent.chain.rest is not None:
+        return False  # when all of it has been made
+    then = parent.chain.then
+    join = then[step].join if step < len(then) else None
+    if join is None or tx.store.kin.is_unfinished(parent_id, attempt, step):
+        return False
+    return _join(tx, parent, join, stage)
+
+
+def _join(tx: Transaction, parent: Job, join: Join, stage: StageKey) -> bool:
     nothing = nothing_joined(join)
     if (batch := cancelled_with(tx, parent)) is not None:
         stop(tx, parent, f"{nothing}batch {batch} was cancelled")
-        return
+        return False
     stage_kin = tx.store.kin.of_stage(*stage, limit=MOST_INPUTS + 1)
+    tx.stage_work += TO_JOIN + len(stage_kin)
     if len(stage_kin) > MOST_INPUTS:
         stop(tx, parent, nothing + TOO_WIDE)
-        return
+        return False
     inputs, missing = _brought(tx, stage_kin)
     if not inputs:
         stop(tx, parent, f"{nothing}no job of the stage has brought an output")
-        return
+        return False
     if len(inputs) > MOST_INPUTS:
         stop(tx, parent, f"{nothing}the stage has more than {MOST_INPUTS:,} outputs")
-        return
+        return False
     text, source_hash = written(StageManifest(FORMAT, *stage, inputs, missing))
     assert parent.chain is not None
     if (parent.chain.stopped or "").startswith(nothing):
         stop(tx, parent, None)  # that was before
     if tx.store.same_job(source_hash, join.type, join.options) is not None:
-        return  # it ended as it had before
+        return False  # it ended as it had before
     root = parent.chain.family or parent.id
     if tx.store.kin.made_of(root) >= MOST_IN_FAMILY - 1:
         stop(tx, parent, f"{nothing}its family has {MOST_IN_FAMILY:,} jobs")
-        return
+        return False
     job = descend(
         tx,
         parent,
@@ -95,7 +114,7 @@ def _join(tx: Transaction, parent: Job, join: Join, stage: StageKey) -> None:
     )
     if isinstance(job, Refusal):
         stop(tx, parent, f"{nothing}{job.detail}")
-        return
+        return False
     tx.store.kin.add_manifest(source_hash, text)
     parent_id, attempt, step = stage
     tx.store.add_kin(Kin(parent_id, attempt, join_step(step), source_hash, job.id, False))
@@ -103,6 +122,7 @@ def _join(tx: Transaction, parent: Job, join: Join, stage: StageKey) -> None:
         tx.store.add_kin(Kin(of, number, join_step(step), f"{parent_id}/{attempt}/{source_hash}", job.id, True))
     tx.store.count_family(root, 1)
     tx.facts.append(ManifestMade(job.id, source_hash))
+    return True
 
 
 def nothing_joined(join: Join) -> str:

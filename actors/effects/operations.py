@@ -11,7 +11,7 @@ from functools import partial
 import msgspec
 from msgspec.structs import replace
 
-from actors.effects import chains, families, fleet, retention, returns, wide
+from actors.effects import chains, families, fleet, manystages, retention, returns, wide
 from actors.effects import jobs as on_jobs
 from actors.effects.batches import close_for, leave
 from actors.effects.beginning import put_on_record, tell
@@ -29,6 +29,7 @@ from actors.messages import (
     DeleteBatch,
     DeleteJob,
     EndOperation,
+    JoinStages,
     LeaveBatch,
     OperationBegun,
     OperationPlan,
@@ -53,6 +54,7 @@ from blobforge import operation as life
 from blobforge.job import Job
 from blobforge.operation import (
     DELETE_BATCH,
+    JOIN_STAGES,
     START_CHILDREN,
     TOLD_EACH_MS,
     KeptChange,
@@ -72,6 +74,7 @@ def begin(tx: Transaction, message: BeginOperation) -> OperationBegun | Refusal:
         tx.cancelling.add(message.closes)
         for operation_id in tx.store.operations.starting_for(message.closes):
             wide.cancel(tx, operation_id, f"batch {message.closes} was cancelled")
+        manystages.cancel_batch(tx, message.closes)
     return put_on_record(tx, message.plan, message.caller)
 
 
@@ -108,6 +111,8 @@ def advance(tx: Transaction, message: AdvanceOperation) -> OperationStands | Ref
         return _save(tx, operation, chains.go_on(tx, operation, plan.work))
     if isinstance(plan.work, CancelChildren):
         return _save(tx, operation, families.go_on(tx, operation, plan.work))
+    if isinstance(plan.work, JoinStages):
+        return _save(tx, operation, manystages.go_on(tx, operation, plan.work))
     if (batch := cancels(plan)) is not None:
         tx.cancelling.add(batch)
     ids, before = tx.store.operations.page(operation.undo_of or operation.id, operation.page)
@@ -230,6 +235,12 @@ def end(tx: Transaction, message: EndOperation) -> OperationStands | Refusal:
             f"Operation {operation.id} gives back what workers ran that have left, and cannot be cancelled: those "
             "jobs would run nowhere. Wait for it.",
         )
+    if operation.verb == life.JOIN_STAGES:
+        return Refusal(
+            RefusalCode.OPERATION_RUNNING,
+            f"Operation {operation.id} joins the stages that have ended, and cannot be cancelled: they would never "
+            "be joined. Wait for it.",
+        )
     return _save(tx, operation, life.ended(operation, OperationState.CANCELLED, now=tx.now))
 
 
@@ -282,6 +293,8 @@ def _save(tx: Transaction, before: Operation, after: Operation) -> OperationStan
         work = _decode_plan(after.work).work
         assert isinstance(work, StartChildren)
         wide.is_over(tx, work, after)
+    if after.verb == JOIN_STAGES and after.state is OperationState.FAILED:
+        manystages.is_broken_off(tx, after)
     if after.verb == DELETE_BATCH and after.state is OperationState.COMPLETED:
         work = _decode_plan(after.work).work
         assert isinstance(work, DeleteBatch)

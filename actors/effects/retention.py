@@ -7,6 +7,7 @@ from functools import partial
 
 from msgspec.structs import replace
 
+from actors.effects import wide
 from actors.effects.deletions import DOUBT_MS, doom, forget_later
 from actors.effects.joining import is_unfinished, join_ended, stages_of
 from actors.effects.transaction import Transaction
@@ -193,6 +194,7 @@ def remove(tx: Transaction, job: Job, *, objects: bool) -> None:
             doomed[record.kept] = False
     prefixes = [prefix for prefix in _prefixes(tx, job) if attempt_of(prefix).attempt not in lent]
     stages = stages_of(tx, [job]) if is_unfinished(job) else []
+    wide.parent_goes(tx, job)
     give_up_turn(tx.store, job)
     joined = tx.store.kin.of_join(job.id) if job.chain is not None and job.chain.joins else []
     tx.store.delete_job(job)

@@ -98,6 +98,8 @@ class Transaction(msgspec.Struct):
     settled: Mapping[EffectPlace, Refusal | Exception] = {}
     careful: bool = False
     cut: set[int] = msgspec.field(default_factory=set)  # of what came of these, no stage is joined in this message
+    stage_work: int = 0  # what this message has done about stages so far (joining.MOST_WORK)
+    put_off: list[tuple[int, int, int]] = []  # stages (parent, attempt, step) that are too much for this message
     cancelling: set[int] = msgspec.field(default_factory=set)  # batches that this message cancels jobs of, as a whole
     events: list[Event] = []
     facts: list[Fact] = []
@@ -117,7 +119,7 @@ class Transaction(msgspec.Struct):
             self._at = outside
             return cast(T, self._told(self.settled[here]))
         mark, events, facts, revocations = self.store.mark(), len(self.events), len(self.facts), self.revocations
-        ended = len(self.store.ended)
+        ended, put_off = len(self.store.ended), len(self.put_off)
         try:
             answer = effect(self, message)
             if not outside and len(self.store.ended) > ended and not isinstance(answer, Refusal):
@@ -133,11 +135,13 @@ class Transaction(msgspec.Struct):
         except Exception as error:
             self._undo(mark, events, facts, error)
             self.revocations = revocations
+            del self.put_off[put_off:]
             raise
         else:
             if isinstance(answer, Refusal):
                 self._undo(mark, events, facts, answer)
                 self.revocations = revocations
+                del self.put_off[put_off:]
             return answer
         finally:
             self._at = outside

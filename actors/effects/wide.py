@@ -13,6 +13,7 @@ from collections.abc import Sequence
 import msgspec
 from msgspec.structs import replace
 
+from actors.effects import manystages
 from actors.effects.beginning import SERVER, put_on_record, tell
 from actors.effects.joining import TOO_WIDE, join_ended, nothing_joined, stop
 from actors.effects.transaction import Transaction
@@ -120,5 +121,20 @@ def cancel(tx: Transaction, operation_id: int, reason: str) -> None:
 
 
 def starts_more(tx: Transaction, batch_id: int) -> bool:
-    """Whether a result of a job of the batch has not yet started all that it will."""
-    return bool(tx.store.operations.starting_for(batch_id))
+    """Whether a result of a job of the batch has not yet started all that it will, or a stage of it is still to be
+    looked at."""
+    return bool(tx.store.operations.starting_for(batch_id)) or manystages.waits_for(tx, batch_id)
+
+
+def parent_goes(tx: Transaction, parent: Job) -> None:
+    """The job is about to be deleted: what its result has not started yet is not made, and no batch waits for it."""
+    if parent.chain is None or not parent.chain.then:
+        return
+    if parent.chain.rest is not None:
+        operation = tx.store.operations.get(parent.chain.rest.operation)
+        if operation is not None and not operation.ended:
+            after = ended(operation, OperationState.CANCELLED, reason=f"job {parent.id} was deleted", now=tx.now)
+            tell(tx, after)
+            tx.store.operations.save(after)
+    for batch_id in parent.batches:
+        tx.store.batch_changed(batch_id)

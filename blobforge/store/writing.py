@@ -273,6 +273,12 @@ class Operations(Protocol):
     def starting_for(self, batch_id: int) -> list[int]:
         """Those that have not ended, and make what follows a job of this batch."""
 
+    def joining_for(self, batch_id: int) -> list[tuple[int, str]]:
+        """Those that have not ended, and have still to look at a stage of a job of this batch, with their plans."""
+
+    def joining_of(self, parents: Collection[int]) -> list[tuple[int, str, int]]:
+        """The same, of stages of these jobs; each with the job."""
+
     def cancelling(self, batch_id: int) -> list[str]:
         """The plans of those that have not ended, and cancel jobs by a filter that ends with this batch."""
 
@@ -283,8 +289,11 @@ class Operations(Protocol):
         """A new one (its `id` is ignored); returns its number."""
 
     def save(self, operation: Operation) -> None: ...
-    def add_pages(self, operation_id: int, first: int, pages: Sequence[Sequence[int] | Sequence[str]]) -> None:
-        """The ids of further jobs, or workers, in pages with numbers from `first` on."""
+    def add_pages(self, operation_id: int, first: int, pages: Sequence[Sequence[object]]) -> None:
+        """The ids of further jobs, or workers, or stages, in pages with numbers from `first` on."""
+
+    def stages(self, operation_id: int, page: int) -> list[tuple[int, int, int]]:
+        """The stages of a page (parent, attempt, step)."""
 
     def workers(self, operation_id: int, page: int) -> list[str]:
         """The workers of a page, of an operation over workers."""
@@ -319,8 +328,9 @@ class KinRows(Protocol):
     def of_stage(self, parent: int, attempt: int, step: int, *, limit: int) -> list[Kin]:
         """Some of what came of this attempt by that step, by name."""
 
-    def of_job(self, job_id: int) -> list[Kin]:
-        """Which outputs the job came of, by which steps; not those that it joins."""
+    def of_jobs(self, job_ids: Sequence[int]) -> list[Kin]:
+        """Which outputs the jobs came of, by which steps; not those that they join. By parent, attempt, step and
+        name."""
 
     def of_join(self, job_id: int) -> list[Kin]:
         """The outputs that are lent to the job."""

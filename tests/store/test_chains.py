@@ -8,9 +8,10 @@ from typing import Any
 
 import pytest
 
-from actors.effects import beginning, chains, families, wide
+from actors.effects import beginning, chains, families, joining, wide
 from actors.messages import (
     AdvanceOperation,
+    Batch,
     BeginCanary,
     BeginOperation,
     Cancel,
@@ -805,3 +806,124 @@ def test_a_page_that_is_deleted_is_waited_for_no_more(book: Told) -> None:
     book.do(DeleteJob(left))
     (made,) = [fact for fact in book.facts if isinstance(fact, ManifestMade)]
     assert len(manifest_of(book, book.job(made.job_id)).inputs) == 1
+
+
+# --- very many stages at once
+
+BLANK = (Step("ocr", "*.png", None, (), Join("book")),)
+
+
+def documents(book: Told, n: int, *, batched: bool = False) -> list[int]:
+    """So many documents, all of one page, that is the same; each in a closed batch of its own, if `batched`."""
+    batches = [int(book.do(MakeBatch(f"of {number}")).batch_id) if batched else None for number in range(n)]
+    parents = [submitted(book, number, then=BLANK, batch=batch) for number, batch in enumerate(batches)]
+    for batch in batches:
+        if batch is not None:
+            book.do(CloseBatch(batch))
+    for _ in parents:
+        complete_several(book, "1.png")
+        for fact in book.proofs():
+            read(book, fact, "an empty page")
+    return parents
+
+
+@pytest.fixture
+def narrow(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One message joins two stages."""
+    monkeypatch.setattr(joining, "MOST_WORK", 2 * (joining.TO_ASK + joining.TO_JOIN))
+
+
+def books(book: Told) -> list[int]:
+    """Whose books there are."""
+    with book.reader() as reader:
+        jobs = [job for number in range(1, 80) if (job := reader.job(number)) is not None and job.type == "book"]
+    return [job.chain.parent for job in jobs if job.chain is not None and job.chain.parent is not None]
+
+
+def turn_by_turn(book: Told) -> list[BatchEnded]:
+    ends = []
+    while open_operations(book):
+        turn(book)
+        ends += [each for each in book.events if isinstance(each, BatchEnded)]
+    return ends
+
+
+@pytest.mark.usefixtures("narrow")
+@pytest.mark.parametrize("well", [True, False])
+def test_of_very_many_stages_that_end_at_once_the_others_are_joined_behind_it(book: Told, *, well: bool) -> None:
+    parents = documents(book, 5, batched=True)
+    page(book, well)
+    assert books(book) == (parents[:2] if well else [])
+    assert [each.batch_id for each in book.events if isinstance(each, BatchEnded)] == ([] if well else [1, 2])
+    assert book.database.broken() == []
+    (operation,) = open_operations(book)
+    assert (operation.verb, operation.total, operation.subject) == ("join-stages", 3, "server")
+    refused = book.do(EndOperation(operation.id))
+    assert refused.code is RefusalCode.OPERATION_RUNNING
+    ends = turn_by_turn(book)
+    assert (books(book), [each.batch_id for each in ends]) == ((parents, []) if well else ([], [3, 4, 5]))
+    with book.reader() as reader:
+        done = reader.operation(operation.id)
+    assert done is not None
+    assert (done.state, done.done, done.changed) == ("completed", 3, 3 if well else 0)
+
+
+@pytest.mark.usefixtures("narrow")
+def test_what_is_cancelled_deleted_or_done_anew_meanwhile_is_not_joined(book: Told) -> None:
+    parents = documents(book, 6, batched=True)
+    page(book)
+    of_batch = OperationPlan(CancelJobs(), filter=JobFilter(batch=3))
+    begun = book.do(BeginOperation(of_batch, Caller(frozenset({Scope.ADMIN})), closes=3))
+    assert [each.batch_id for each in book.events if isinstance(each, BatchEnded)] == [3]
+    book.do(SelectJobs(begun.operation_id, 0, (), 0))
+    assert [operation.verb for operation in open_operations(book)] == ["join-stages"]
+    book.do(Cancel(parents[3], children=True))
+    assert not [each for each in book.events if isinstance(each, BatchEnded)]
+    book.do(DeleteJob(parents[4]))
+    assert [each.batch_id for each in book.events if isinstance(each, BatchEnded)] == [5]
+    ends = turn_by_turn(book)
+    assert [each.batch_id for each in ends] == [4]
+    assert books(book) == [parents[0], parents[1], parents[5]]
+    said = book.job(parents[2]).chain
+    assert said is not None
+    assert said.stopped == "nothing was joined as 'book': batch 3 was cancelled"
+
+
+@pytest.mark.usefixtures("narrow")
+def test_stages_of_an_operation_that_meets_a_bug_are_waited_for_no_longer(book: Told) -> None:
+    documents(book, 4, batched=True)
+    page(book)
+    (operation,) = open_operations(book)
+    book.do(EndOperation(operation.id, "the server met a bug"))
+    assert [each.batch_id for each in book.events if isinstance(each, BatchEnded)] == [3, 4]
+
+
+@pytest.mark.usefixtures("narrow")
+def test_many_jobs_that_are_cancelled_at_once_leave_stages_to_be_joined_behind_it(book: Told) -> None:
+    parents = [submitted(book, number, then=PAGES) for number in range(4)]
+    for parent in parents:
+        complete_several(book, "1.png", "2.png")
+        for fact, name in zip(book.proofs(), ("a", "b"), strict=True):
+            read(book, fact, f"{parent} {name}")
+    for _ in parents:
+        page(book)
+        page(book)
+    made = books(book)
+    again = [max(child.id for child in book.children(parent) if child.type == "ocr") for parent in parents]
+    book.do(*(Retry(job_id) for job_id in again))
+    book.do(Batch(tuple(Cancel(job_id) for job_id in again)))
+    assert len(books(book)) == len(made) + 2
+    turn_by_turn(book)
+    assert sorted(books(book)) == sorted([*made, *parents])
+
+
+@pytest.mark.usefixtures("few")
+def test_a_batch_does_not_wait_for_what_a_deleted_job_would_have_started(book: Told) -> None:
+    number = int(book.do(MakeBatch("scans")).batch_id)
+    parent = submitted(book, batch=number, then=(Step("ocr"),))
+    book.do(CloseBatch(number))
+    complete_several(book, "1", "2", "3")
+    book.do(*(Cancel(child.id) for child in book.children(parent)))
+    book.do(DeleteJob(parent))
+    assert [each.batch_id for each in book.events if isinstance(each, BatchEnded)] == [number]
+    assert open_operations(book) == []

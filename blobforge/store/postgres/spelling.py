@@ -76,6 +76,22 @@ OTHERWISE: Final = {
         SELECT json_build_object('filename', result::json -> 'filename',
                                  'content_type', result::json -> 'content_type')::text
           FROM results WHERE job_id = $1 AND attempt = $2""",
+    sql.KIN_OF_JOBS: """
+        SELECT parent, attempt, step, name, job_id, lent FROM kin
+         WHERE job_id = ANY (ARRAY(SELECT json_array_elements_text($1::json)::bigint)) AND step >= 0
+         ORDER BY parent, attempt, step, name""",
+    sql.JOINING_FOR: """
+        SELECT DISTINCT o.id, o.work
+          FROM operations AS o JOIN operation_pages AS p ON p.operation_id = o.id AND p.page >= o.page,
+               LATERAL json_array_elements(p.jobs::json) AS stage
+          JOIN batch_jobs AS b ON b.job_id = (stage ->> 0)::bigint AND b.batch = $1
+         WHERE o.ended_at IS NULL AND o.verb = 'join-stages' ORDER BY o.id""",
+    sql.JOINING_OF: """
+        SELECT DISTINCT o.id, o.work, (stage ->> 0)::bigint
+          FROM operations AS o JOIN operation_pages AS p ON p.operation_id = o.id AND p.page >= o.page,
+               LATERAL json_array_elements(p.jobs::json) AS stage
+         WHERE o.ended_at IS NULL AND o.verb = 'join-stages'
+           AND (stage ->> 0)::bigint IN (SELECT json_array_elements_text($1::json)::bigint) ORDER BY 1, 3""",
     sql.COUNTS_OF_BATCHES: """
         SELECT batch, status, type, n FROM batch_counts
          WHERE batch IN (SELECT json_array_elements_text($1::json)::bigint) AND n > 0 ORDER BY batch, status, type""",

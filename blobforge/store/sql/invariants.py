@@ -335,13 +335,15 @@ INVARIANTS: Final = (
     ),
     Invariant(
         "batches that have ended and are waited for, or that should have ended",
-        """SELECT id FROM batches WHERE (ended_at IS NOT NULL AND endings < 1) OR (ended_at IS NULL)
+        """SELECT id FROM batches WHERE (ended_at IS NOT NULL AND endings < 1) OR ((ended_at IS NULL)
               <> (closed_at IS NULL OR EXISTS (
                   SELECT 1 FROM batch_jobs AS b JOIN jobs ON jobs.id = b.job_id
                    WHERE b.batch = batches.id AND jobs.status NOT IN ('completed', 'dead', 'cancelled'))
                   OR EXISTS (
                   SELECT 1 FROM operations AS o JOIN batch_jobs AS b ON b.job_id = CAST(o.cursor AS BIGINT)
-                   WHERE o.verb = 'start-children' AND o.ended_at IS NULL AND b.batch = batches.id))""",
+                   WHERE o.verb = 'start-children' AND o.ended_at IS NULL AND b.batch = batches.id))
+              AND NOT (ended_at IS NULL AND EXISTS (
+                  SELECT 1 FROM operations WHERE verb = 'join-stages' AND ended_at IS NULL)))""",
         ("jobs", "batches", "batch_jobs", "operations"),
     ),
     Invariant(

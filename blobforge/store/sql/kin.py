@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
+import msgspec
+
 from blobforge.chain import Kin
 from blobforge.events import ManifestMade
 from blobforge.store.sql import sql
@@ -36,9 +40,9 @@ class KinRows:
         self._working.settle()
         return [_kin(row) for row in self._do.rows(sql.KIN_OF_STAGE, (parent, attempt, step, limit))]
 
-    def of_job(self, job_id: int) -> list[Kin]:
+    def of_jobs(self, job_ids: Sequence[int]) -> list[Kin]:
         self._working.settle()
-        return [_kin(row) for row in self._do.rows(sql.KIN_OF_JOB, (job_id,))]
+        return [_kin(row) for row in self._do.rows(sql.KIN_OF_JOBS, (msgspec.json.encode(job_ids).decode(),))]
 
     def of_join(self, job_id: int) -> list[Kin]:
         self._working.settle()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 import msgspec
 from msgspec.structs import astuple
@@ -13,6 +13,7 @@ from blobforge.store.sql.running import Row, Statements
 
 _decode_ids = msgspec.json.Decoder(list[int]).decode
 _decode_workers = msgspec.json.Decoder(list[str]).decode
+_decode_stages = msgspec.json.Decoder(list[tuple[int, int, int]]).decode
 _decode_changes = msgspec.json.Decoder(list[KeptChange]).decode
 
 
@@ -47,7 +48,18 @@ class Operations:
         id_, *values = astuple(operation)
         self._do.rows(sql.SAVE_OPERATION, (*values, id_))
 
-    def add_pages(self, operation_id: int, first: int, pages: Sequence[Sequence[int] | Sequence[str]]) -> None:
+    def joining_for(self, batch_id: int) -> list[tuple[int, str]]:
+        return [(row[0], row[1]) for row in self._do.rows(sql.JOINING_FOR, (batch_id,))]
+
+    def joining_of(self, parents: Collection[int]) -> list[tuple[int, str, int]]:
+        asked = msgspec.json.encode(sorted(parents)).decode()
+        return [(row[0], row[1], row[2]) for row in self._do.rows(sql.JOINING_OF, (asked,))]
+
+    def stages(self, operation_id: int, page: int) -> list[tuple[int, int, int]]:
+        row = self._do.row(sql.OPERATION_PAGE, (operation_id, page))
+        return _decode_stages(row[0]) if row is not None else []
+
+    def add_pages(self, operation_id: int, first: int, pages: Sequence[Sequence[object]]) -> None:
         for number, ids in enumerate(pages, first):
             self._do.rows(sql.ADD_OPERATION_PAGE, (operation_id, number, msgspec.json.encode(ids).decode()))
 

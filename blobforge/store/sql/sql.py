@@ -540,12 +540,25 @@ STARTING_FOR: Final = """
     SELECT o.id FROM operations AS o
       JOIN batch_jobs AS b ON b.job_id = CASE WHEN o.verb = 'start-children' THEN CAST(o.cursor AS BIGINT) END
      WHERE o.ended_at IS NULL AND o.verb = 'start-children' AND b.batch = ? ORDER BY o.id"""
+_JOINING: Final = """operations AS o
+      CROSS JOIN operation_pages AS p ON p.operation_id = o.id AND p.page >= o.page
+      CROSS JOIN json_each(p.jobs) AS stage"""
+JOINING_FOR: Final = f"""
+    SELECT DISTINCT o.id, o.work FROM {_JOINING}
+      CROSS JOIN batch_jobs AS b ON b.batch = ? AND b.job_id = stage.value ->> 0
+     WHERE o.ended_at IS NULL AND o.verb = 'join-stages' ORDER BY o.id"""
+JOINING_OF: Final = f"""
+    SELECT DISTINCT o.id, o.work, stage.value ->> 0 FROM {_JOINING}
+     WHERE o.ended_at IS NULL AND o.verb = 'join-stages' AND stage.value ->> 0 IN (SELECT value FROM json_each(?))
+     ORDER BY 1, 3"""
 CANCELLING: Final = "SELECT work FROM operations WHERE ended_at IS NULL AND verb = 'cancel' AND work LIKE ?"
-# What the server does by itself, of results that start very many jobs, keeps nothing else from being begun or seen.
-COUNT_OPEN_OPERATIONS: Final = "SELECT count(*) FROM operations WHERE ended_at IS NULL AND verb <> 'start-children'"
+# What the server does by itself, of results of which very much comes, keeps nothing else from being begun or seen.
+COUNT_OPEN_OPERATIONS: Final = (
+    "SELECT count(*) FROM operations WHERE ended_at IS NULL AND verb NOT IN ('start-children', 'join-stages')"
+)
 OPEN_OPERATIONS: Final = f"""
     SELECT {OPERATION_COLUMNS} FROM operations WHERE ended_at IS NULL
-     ORDER BY CASE verb WHEN 'start-children' THEN 1 ELSE 0 END, id LIMIT ?"""
+     ORDER BY CASE WHEN verb IN ('start-children', 'join-stages') THEN 1 ELSE 0 END, id LIMIT ?"""
 OPERATIONS: Final = f"SELECT {OPERATION_COLUMNS} FROM operations WHERE id < ? ORDER BY id DESC LIMIT ?"
 INSERT_OPERATION: Final = f"""
     INSERT INTO operations ({_OPERATION}) VALUES ({", ".join("?" * len(_OPERATION.split(",")))})"""
@@ -578,7 +591,9 @@ COUNT_KIN: Final = (
 )
 KIN_OF_STAGE: Final = f"""
     SELECT {_KIN} FROM kin WHERE parent = ? AND attempt = ? AND step = ? ORDER BY name LIMIT ?"""
-KIN_OF_JOB: Final = f"SELECT {_KIN} FROM kin WHERE job_id = ? AND step >= 0 ORDER BY parent, attempt, step, name"
+KIN_OF_JOBS: Final = f"""
+    SELECT {_KIN} FROM kin WHERE job_id IN (SELECT value FROM json_each(?)) AND step >= 0
+     ORDER BY parent, attempt, step, name"""
 KIN_OF_JOIN: Final = f"SELECT {_KIN} FROM kin WHERE job_id = ? AND lent = 1 ORDER BY parent, attempt, step, name"
 IS_UNFINISHED: Final = """
     SELECT 1 FROM kin JOIN jobs ON jobs.id = kin.job_id

@@ -5,11 +5,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import apsw
 import pytest
 
+from actors.effects import joining
 from actors.messages import (
     Batch,
     Claim,
@@ -27,7 +29,9 @@ from actors.messages import (
     Submit,
 )
 from blobforge.job import Job, ReleaseCause
+from tests.fixtures.engines import in_memory
 from tests.store.making import ADMIN, Book, hash_of, submission
+from tests.store.test_chains import Told, books, documents, page, turn
 
 SIZES = (64, 500)
 
@@ -160,3 +164,20 @@ def test_retries(book: Book) -> None:
     assert len(said) <= 12, said
     assert book.probe.count("jobs", status="pending") == 500
     book.counts_are_right()
+
+
+@pytest.mark.parametrize("n", [6, 24])
+def test_the_end_of_a_page_of_many_documents(monkeypatch: pytest.MonkeyPatch, n: int) -> None:
+    monkeypatch.setattr(joining, "MOST_WORK", 2 * (joining.TO_ASK + joining.TO_JOIN))
+    book = Told(in_memory(Path()))
+    book.do(Register(ADMIN, "w", "pdf"))
+    parents = documents(book, n)
+    with counted(book) as said:
+        page(book)
+    assert books(book) == parents[:2]
+    assert len(said) <= 63, said
+    with counted(book) as said:
+        turn(book)
+    assert books(book) == parents[:4]
+    assert len(said) <= 63, said
+    book.close()
