@@ -1246,6 +1246,12 @@ class CancelJobs(msgspec.Struct, frozen=True, omit_defaults=True, tag="cancel", 
     reason: str | None = None
 
 
+class CancelFamilies(msgspec.Struct, frozen=True, omit_defaults=True, tag="cancel-families", tag_field="verb"):
+    """The jobs, where they have not ended, and then all that came of them."""
+
+    reason: str | None = None
+
+
 class PrioritiseJobs(msgspec.Struct, frozen=True, tag="priority", tag_field="verb"):
     priority: int
 
@@ -1314,7 +1320,7 @@ class JoinStages(msgspec.Struct, frozen=True, tag="join-stages", tag_field="verb
     cut: tuple[int, ...] = ()
 
 
-ChangeJobs = RetryJobs | CancelJobs | PrioritiseJobs | RetypeJobs | RequireJobs | TagJobs
+ChangeJobs = RetryJobs | CancelJobs | CancelFamilies | PrioritiseJobs | RetypeJobs | RequireJobs | TagJobs
 Work = ChangeJobs | DeleteJobs | DeleteBatch | UndoJobs | TakeBackJobs | StartChildren | CancelChildren | JoinStages
 
 

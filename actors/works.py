@@ -10,6 +10,7 @@ from msgspec.structs import replace
 from actors.messages import (
     Cancel,
     CancelChildren,
+    CancelFamilies,
     CancelJobs,
     ChangeTags,
     DeleteBatch,
@@ -42,7 +43,7 @@ JobItem = Retry | Cancel | SetPriority | Retype | SetRequirements | ChangeTags |
 A_TURN = 200
 DELETED_A_TURN = 50  # each takes several times as long as a change: attempts, tags and files go along
 # What the scope `submit` may; all other verbs are an administrator's, also those that only a newer release knows.
-OF_SUBMITTERS = frozenset({"retry", "cancel", "priority", "retype", "requires", "tags", "undo"})
+OF_SUBMITTERS = frozenset({"retry", "cancel", "cancel-families", "priority", "retype", "requires", "tags", "undo"})
 WORKERS_A_TURN = 50  # of which some run jobs, that go back along with it
 
 
@@ -76,6 +77,8 @@ def touches(work: Work, job: Job) -> bool:
             return allowed(Verb.RETRY, job.status) and (work.completed_too or job.status is not JobStatus.COMPLETED)
         case CancelJobs():
             return allowed(Verb.CANCEL, job.status)
+        case CancelFamilies():
+            return allowed(Verb.CANCEL, job.status) or starts_jobs(job)
         case PrioritiseJobs():
             return job.priority != work.priority
         case RetypeJobs():
@@ -96,6 +99,11 @@ def touches(work: Work, job: Job) -> bool:
             assert_never(work)
 
 
+def starts_jobs(job: Job) -> bool:
+    """Whether jobs may have come of it."""
+    return job.chain is not None and bool(job.chain.then)
+
+
 def ran_then(work: TakeBackJobs, job: Job, then: int) -> bool:
     """Whether one of the workers runs the job, and did so when they left (ms)."""
     return touches(work, job) and job.started_at is not None and job.started_at <= then
@@ -111,7 +119,7 @@ def item(work: Work, job_id: int, undo: str = "") -> JobItem:
     match work:
         case RetryJobs():
             return Retry(job_id, work.reset_attempts, work.priority, undo, work.compare)
-        case CancelJobs():
+        case CancelJobs() | CancelFamilies():
             return Cancel(job_id, undo, work.reason)
         case PrioritiseJobs():
             return SetPriority(job_id, work.priority, undo)

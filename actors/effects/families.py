@@ -15,12 +15,12 @@ from actors.effects import jobs, manystages, wide
 from actors.effects.beginning import SERVER, put_on_record, too_many_open
 from actors.effects.transaction import Transaction
 from actors.messages import Cancel, CancelChildren, JobChanged, OperationBegun, OperationPlan
-from actors.works import A_TURN
+from actors.works import A_TURN, starts_jobs
 from blobforge import operation as operations
 from blobforge.chain import FIRST_PLACE, FamilyPlace
 from blobforge.job import Job, no_such_job
 from blobforge.life import Verb, allowed
-from blobforge.operation import Operation, OperationState
+from blobforge.operation import KeptChange, Operation, OperationState
 from blobforge.refusals import Refusal
 
 
@@ -47,7 +47,7 @@ def cancel(tx: Transaction, message: Cancel) -> JobChanged | Refusal:
             return done
         undo = done.undo
     _start_no_more(tx, job)
-    cancelled, _, left = _piece(tx, _top(job.id), message.reason)
+    cancelled, _, left = _piece(tx, [_top(job.id)], message.reason)
     operation = None
     if left:
         if (refusal := too_many_open(tx)) is not None:
@@ -58,7 +58,7 @@ def cancel(tx: Transaction, message: Cancel) -> JobChanged | Refusal:
         operation = begun.operation_id
     now = tx.store.job(job.id)
     assert now is not None
-    return JobChanged(job.id, now.status, undo, children=cancelled, operation=operation)
+    return JobChanged(job.id, now.status, undo, children=len(cancelled), operation=operation)
 
 
 def go_on(tx: Transaction, operation: Operation, work: CancelChildren) -> Operation:
@@ -66,20 +66,76 @@ def go_on(tx: Transaction, operation: Operation, work: CancelChildren) -> Operat
     assert operation.cursor is not None
     walk = _decode(operation.cursor)
     cancelled, looked_at, left = _piece(tx, walk.path, work.reason)
-    walk = Walk(left, walk.again) if left or not walk.again else Walk(_top(work.parent), again=False)
+    walk = Walk(left, walk.again) if left or not walk.again else Walk([_top(work.parent)], again=False)
     seen = operation.matched + looked_at
-    further = operations.moved_on(operation, treated=looked_at, changed=cancelled, now=tx.now)
+    further = operations.moved_on(operation, treated=looked_at, changed=len(cancelled), now=tx.now)
     further = replace(further, matched=seen, total=seen, cursor=msgspec.json.encode(walk).decode())
     return further if walk.path else operations.ended(further, OperationState.COMPLETED, now=tx.now)
 
 
-def _top(job_id: int) -> list[FamilyPlace]:
-    return [(job_id, *FIRST_PLACE)]
+class BelowPlace(msgspec.Struct, frozen=True):
+    """How far an operation is that has cancelled the jobs it was asked for, and now cancels what came of them: of the
+    `pages` of those, at `page`."""
+
+    pages: int
+    page: int = 0
+    walk: Walk | None = None
 
 
-def _piece(tx: Transaction, at: Sequence[FamilyPlace], reason: str | None) -> tuple[int, int, list[FamilyPlace]]:
-    """How many of the next jobs were cancelled, at how many was looked, and where the walk goes on."""
-    path, cancelled, looked_at = list(at), 0, 0
+_decode_below = msgspec.json.Decoder(BelowPlace).decode
+
+
+def go_below(operation: Operation, *, now: int) -> Operation:
+    """The jobs that it was asked for have been treated: what came of them is next."""
+    if operation.state is not OperationState.COMPLETED:
+        return operation
+    cursor = msgspec.json.encode(BelowPlace(operation.page)).decode()
+    return replace(operation, state=OperationState.RUNNING, cursor=cursor, ended_at=None, undo_until=None)
+
+
+def go_on_below(tx: Transaction, operation: Operation, reason: str | None) -> Operation:
+    """The next piece of what came of them. What it changes is kept as that of a further page, for an undo."""
+    assert operation.cursor is not None
+    below = _decode_below(operation.cursor)
+    walk = below.walk or Walk(_tops(tx, operation, below.page))
+    changes, _, left = _piece(tx, walk.path, reason)
+    if changes:
+        tx.store.operations.add_pages(operation.id, operation.page, [[]])
+        tx.store.operations.keep_changes(operation.id, operation.page, changes)
+    further = operations.moved_on(operation, treated=len(changes), changed=len(changes), now=tx.now)
+    n = len(changes)
+    further = replace(further, matched=further.matched + n, total=further.total + n, pages=further.page)
+    if left:
+        following = BelowPlace(below.pages, below.page, Walk(left, walk.again))
+    elif walk.again and walk.path:
+        following = BelowPlace(below.pages, below.page, Walk(_tops(tx, operation, below.page), again=False))
+    else:
+        following = BelowPlace(below.pages, below.page + 1)
+    if following.page == following.pages:
+        return operations.ended(further, OperationState.COMPLETED, now=tx.now)
+    return replace(further, cursor=msgspec.json.encode(following).decode())
+
+
+def _tops(tx: Transaction, operation: Operation, page: int) -> list[FamilyPlace]:
+    """Where the walk begins: at those of a page of which jobs may have come."""
+    ids, _ = tx.store.operations.page(operation.id, page)
+    tx.store.read_ahead(ids)
+    parents = [job for job_id in ids if (job := tx.store.job(job_id)) is not None and starts_jobs(job)]
+    for job in parents:
+        _start_no_more(tx, job)
+    return [_top(job.id) for job in reversed(parents)]
+
+
+def _top(job_id: int) -> FamilyPlace:
+    return (job_id, *FIRST_PLACE)
+
+
+def _piece(
+    tx: Transaction, at: Sequence[FamilyPlace], reason: str | None
+) -> tuple[list[KeptChange], int, list[FamilyPlace]]:
+    """The next jobs that were cancelled, at how many was looked, and where the walk goes on."""
+    path, looked_at = list(at), 0
+    cancelled: list[KeptChange] = []
     tx.cut |= {parent for parent, *_ in path}
     while path and looked_at < A_TURN:
         parent, attempt, step, name = path[-1]
@@ -94,10 +150,11 @@ def _piece(tx: Transaction, at: Sequence[FamilyPlace], reason: str | None) -> tu
             if job is None or job.chain is None or job.chain.parent != parent:
                 continue
             if allowed(Verb.CANCEL, job.status):
-                cancelled += not isinstance(jobs.cancelled(tx, Cancel(job.id, reason=reason)), Refusal)
+                done = jobs.cancelled(tx, Cancel(job.id, reason=reason))
+                cancelled += [] if isinstance(done, Refusal) else [done]
             _start_no_more(tx, job)
             if job.chain.then:
-                path += _top(job.id)
+                path.append(_top(job.id))
                 tx.cut.add(job.id)
                 break
     manystages.cut(tx, tx.cut)

@@ -24,6 +24,7 @@ from actors.messages import (
     BeginOperation,
     Cancel,
     CancelChildren,
+    CancelFamilies,
     CancelJobs,
     ChangeTags,
     DeleteBatch,
@@ -107,12 +108,8 @@ def advance(tx: Transaction, message: AdvanceOperation) -> OperationStands | Ref
         return _remove_workers(tx, operation, plan.work)
     if isinstance(plan.work, TakeBackJobs):
         return _take_back(tx, operation, plan.work)
-    if isinstance(plan.work, StartChildren):
-        return _save(tx, operation, chains.go_on(tx, operation, plan.work))
-    if isinstance(plan.work, CancelChildren):
-        return _save(tx, operation, families.go_on(tx, operation, plan.work))
-    if isinstance(plan.work, JoinStages):
-        return _save(tx, operation, manystages.go_on(tx, operation, plan.work))
+    if (further := _of_families(tx, operation, plan.work)) is not None:
+        return _save(tx, operation, further)
     if (batch := cancels(plan)) is not None:
         tx.cancelling.add(batch)
     ids, before = tx.store.operations.page(operation.undo_of or operation.id, operation.page)
@@ -129,7 +126,24 @@ def advance(tx: Transaction, message: AdvanceOperation) -> OperationStands | Ref
         tx.store.operations.keep_changes(operation.undo_of or operation.id, operation.page, changes)
     refused = refusals[0].detail if refusals else None
     further = life.advanced(operation, treated=len(ids), changed=changed, now=tx.now, refused=refused)
+    if isinstance(plan.work, CancelFamilies):
+        further = families.go_below(further, now=tx.now)
     return _save(tx, operation, further)
+
+
+def _of_families(tx: Transaction, operation: Operation, work: Work) -> Operation | None:
+    """How far the operation is that goes through what comes of jobs, and not through pages of jobs."""
+    match work:
+        case StartChildren():
+            return chains.go_on(tx, operation, work)
+        case CancelChildren():
+            return families.go_on(tx, operation, work)
+        case JoinStages():
+            return manystages.go_on(tx, operation, work)
+        case CancelFamilies() if operation.cursor is not None:
+            return families.go_on_below(tx, operation, work.reason)
+        case _:
+            return None
 
 
 def _item(work: Work, job_id: int) -> JobItem | LeaveBatch:

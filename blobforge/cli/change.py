@@ -113,22 +113,29 @@ def cancel_jobs(
 ) -> None:
     """Cancel jobs at once, running ones too.
 
-    With --children, a job may have ended itself: what came of it, and of that in turn, is cancelled.
+    With --children, a job may have ended itself: what came of it, and of that in turn, is cancelled. By a filter, or
+    with --background, that is an operation.
 
     \b
       blobforge jobs cancel 17
       blobforge jobs cancel 17 --children
       blobforge jobs cancel --tag scan-2026 --status pending --reason 'scanned again'
+      blobforge jobs cancel --type split --created-since 2026-11-30 --children
     """
-    if children and (not job_ids or background):
-        raise CliError("--children goes with the numbers of jobs, and without --background.", common.USAGE)
-    if children and dry_run:
+    ids_or_filter(job_ids, filters)
+    one_by_one = bool(job_ids) and not background
+    if children and dry_run and one_by_one:
         for job_id in job_ids:
             _say_below(session, job_id, _below(session, job_id))
         return
     asks = children is None and not (yes or dry_run or background)
-    with_children = {job_id for job_id in job_ids if children or (asks and _asked(session, job_id))}
-    said = {"reason": reason} if reason else {}
+    with_children = set()
+    if one_by_one:
+        with_children = {job_id for job_id in job_ids if children or (asks and _asked(session, job_id))}
+    elif asks:
+        children = _asked_of_many(session, filters)
+    said: dict[str, Any] = {"reason": reason} if reason else {}
+    said |= {"children": True} if children and not one_by_one else {}
     change = Change(
         "cancel",
         "Cancel",
@@ -163,6 +170,19 @@ def _asked(session: CliSession, job_id: int) -> bool:
     if not found.children and not found.more:
         return False
     question = f"Of job {job_id} have come {_count(found)} that have not ended. Cancel these, too?"
+    return click.confirm(question, err=True)
+
+
+def _asked_of_many(session: CliSession, filters: Filters) -> bool:
+    """The same, of all that a filter has."""
+    if session.json or session.quiet or not common.can_ask():
+        return False
+    found = session.run(lambda client: client.change_many("cancel", dry_run=True, filters=chosen(filters)))
+    if not found.children:
+        return False
+    least = "at least " if found.more else ""
+    jobs = f"{least}{output.count(found.children, 'job')}"
+    question = f"Of {least}{found.parents or 0:,} of these have come {jobs} that have not ended. Cancel these, too?"
     return click.confirm(question, err=True)
 
 
@@ -389,6 +409,7 @@ def _change(session: CliSession, change: Change, job_ids: tuple[int, ...], filte
         yes=manner.yes,
         begin=lambda: _begun(session, change, job_ids, filters),
         among=among,
+        families=bool(change.options.get("children")),
     )
 
 
@@ -422,16 +443,18 @@ def change_counted(
     yes: bool,
     begin: Callable[[], int],
     among: int | None = None,
+    families: bool = False,
 ) -> None:
     """One bulk request, `ask_for(dry=...)`: counted first, asked about, then done; where they are many, as the
     operation that `begin` asks for, which goes on whatever becomes of this command. `among`: of how many they are.
-    Raises CliError."""
+    `families`: with what came of them, which is always one. Raises CliError."""
     from blobforge.operation import MANY
 
     found = ask_for(dry=True)
-    if not dry_run and found.changed:
-        common.confirm(f"{question} {output.count(found.changed, noun)}?", yes=yes)
-    if not dry_run and found.changed > MANY:
+    below = f", and {_below_in_words(found)}" if families and found.children else ""
+    if not dry_run and (found.changed or below):
+        common.confirm(f"{question} {output.count(found.changed, noun)}{below}?", yes=yes)
+    if not dry_run and (found.changed > MANY or families):
         found = _through(session, begin())
     elif not dry_run:  # also where there is nothing to change: the attempt is on record
         found = ask_for(dry=False)
@@ -457,6 +480,12 @@ def _through(session: CliSession, number: int) -> BulkDone:
     )
 
 
+def _below_in_words(found: BulkDone) -> str:
+    least = "at least " if found.more else ""
+    children = output.count(found.children or 0, "job")
+    return f"{least}{children} that came of {least}{found.parents or 0:,} of them"
+
+
 def _report(session: CliSession, done: BulkDone, among: int | None) -> None:
     if session.json:
         output.print_json(done)
@@ -472,6 +501,7 @@ def _report(session: CliSession, done: BulkDone, among: int | None) -> None:
             ),
             ("not changed", done.refused),
             ("matched", done.matched),
+            ("came of them", _below_in_words(done) if done.children else None),
             ("reason", done.reason),
         ]
     )

@@ -242,6 +242,7 @@ class Endpoints(FileEndpoints, AttemptEndpoints, BatchEndpoints, AdminEndpoints)
         `filters` are JobFilters, as for `list_jobs` (the priority that jobs have may be called `only_priority`, as
         it is in the body); `options` are those of the verb: `reset_attempts`, `priority`, `compare`, `objects`,
         `add`, `remove`, `to` (of `retype`), `requires`, `reason` (of `cancel`).
+        With `children`, `cancel` is an operation: `begin_operation`.
         """
         body = without_none(ids=list(ids) if ids else None, dry_run=dry_run or None, **_of_many(filters), **options)
         return await self._post(f"/api/jobs/{verb}", BulkDone, body, once_only=not dry_run, answer_timeout=IN_BULK)

@@ -383,6 +383,7 @@ class Client(BlockingClient):
         `filters` are JobFilters, as for `list_jobs` (the priority that jobs have may be called `only_priority`, as
         it is in the body); `options` are those of the verb: `reset_attempts`, `priority`, `compare`, `objects`,
         `add`, `remove`, `to` (of `retype`), `requires`, `reason` (of `cancel`).
+        With `children`, `cancel` is an operation: `begin_operation`.
         """
         return self._run(
             partial(self._client.change_many, verb, ids=ids, dry_run=dry_run, filters=filters, **options)

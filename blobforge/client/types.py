@@ -694,13 +694,17 @@ class WorkerInfo(msgspec.Struct, frozen=True, kw_only=True):
 
 class BulkDone(msgspec.Struct, frozen=True, kw_only=True):
     """How many jobs (or workers) matched, were changed (a dry run: would be), and refused the change; `reason`: why
-    the first of these did, when it was tried."""
+    the first of these did, when it was tried. In a dry run of `cancel`: `children` jobs have not ended that came of
+    `parents` of those that match; `more`: at least."""
 
     matched: int = 0
     changed: int = 0
     refused: int = 0
     dry_run: bool = False
     reason: str | None = None
+    parents: int | None = None
+    children: int | None = None
+    more: bool | None = None
 
 
 class OperationBegun(msgspec.Struct, frozen=True, kw_only=True):

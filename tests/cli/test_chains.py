@@ -31,8 +31,6 @@ def test_a_chain_is_submitted_and_its_family_shown(running: Running) -> None:
     proven(running, 3)
     assert running.ok("jobs", "cancel", "1", "--children", "--dry-run") == "1\tcompleted\t1 job that came of it\n"
     assert running.ok("jobs", "cancel", "1", "--children") == "1\tcompleted\t1 job that came of it cancelled\n"
-    refused = running.blobforge("jobs", "cancel", "--status", "pending", "--children")
-    assert "--children goes with the numbers of jobs" in refused.stderr
     first, second, third = running.ok("jobs", "family", "3").splitlines()
     assert first.startswith("1  pdf  completed")
     assert second.startswith("  2  ocr  completed")
@@ -95,3 +93,18 @@ def test_steps_that_are_none_are_refused(running: Running) -> None:
         refused = running.blobforge("submit", "a.pdf", *(part for each in said for part in ("--then", each)))
         assert (refused.returncode != 0, why in refused.stderr) == (True, True), refused.stderr
     assert running.json("jobs", "list")["total"] == 0
+
+
+def test_many_are_cancelled_with_what_came_of_them(running: Running) -> None:
+    (running.folder / "b.pdf").write_text("another document")
+    running.ok("submit", "b.pdf", "--type", "split", "--then", "ocr=*.md")
+    running.ok(*COPY, "--type", "split")
+    by_type = ("jobs", "cancel", "--type", "split")
+    assert "came of them\t1 job that came of 1 of them" in running.ok(*by_type, "--dry-run")
+    unasked = running.blobforge(*by_type, "--children")
+    assert "Cancel 0 jobs, and 1 job that came of 1 of them?" in unasked.stderr
+    running.ok(*by_type, "--children", "--yes")
+    (child,) = running.json("jobs", "show", str(running.json("jobs", "list", "--type", "split")["jobs"][0]["id"]))[
+        "children"
+    ]
+    assert child["status"] == "cancelled"

@@ -15,6 +15,7 @@ from actors.messages import (
     BeginCanary,
     BeginOperation,
     Cancel,
+    CancelFamilies,
     CancelJobs,
     ChildSourceRead,
     ChooseOutputs,
@@ -44,6 +45,7 @@ from actors.messages import (
     SourceSettledFor,
     TakeDoomed,
     TellOutputs,
+    UndoOperation,
 )
 from blobforge import stage
 from blobforge.access import Caller, Scope
@@ -61,6 +63,7 @@ from tests.fixtures.engines import ENGINES
 from tests.store.making import ADMIN, Book, hash_of, submission
 from web.api.grants import inputs_of
 
+ASKER = Caller(frozenset({Scope.ADMIN}))
 SUMMARY = (Step("summary", "*.md"),)
 
 
@@ -466,7 +469,7 @@ def test_what_is_cancelled_with_its_batch_starts_nothing_and_is_not_joined(book:
     parent = submitted(book, "other", batch=number)
     (running,) = book.do(Claim(ADMIN, "w", ("pdf",), write_once=True, accepts=("options",))).jobs
     plan = OperationPlan(CancelJobs(), filter=JobFilter(batch=number))
-    begun = book.do(BeginOperation(plan, Caller(frozenset({Scope.ADMIN})), closes=number))
+    begun = book.do(BeginOperation(plan, ASKER, closes=number))
     waiting = next(child.id for child in book.children(scan) if child.status is JobStatus.PENDING)
     book.do(SelectJobs(begun.operation_id, 0, ((waiting, parent),), 2))
     complete_of(book, running)
@@ -585,6 +588,35 @@ def test_what_came_of_a_job_is_cancelled_with_it(
     }  # fmt: skip
     assert book.job(4).last_error == "cancelled: a mistake"
     assert pieces or done.children == 3
+
+
+@pytest.mark.parametrize("size", [1, 200])
+def test_many_jobs_are_cancelled_with_what_came_of_them_and_all_of_it_is_undone(
+    book: Told, monkeypatch: pytest.MonkeyPatch, size: int
+) -> None:
+    monkeypatch.setattr(families, "A_TURN", size)
+    parent = deep(book, joined=True)
+    waits = submitted(book, "waits")
+    before = statuses(book)
+    begun = book.do(BeginOperation(OperationPlan(CancelFamilies("a mistake"), ids=(parent, waits)), ASKER))
+    book.do(SelectJobs(begun.operation_id, 0, ((parent,), (waits,)), 2))
+    while open_operations(book):
+        turn(book)
+    after = {1: "pending", parent: "completed", 3: "completed", waits: "cancelled"}
+    assert statuses(book) == after | dict.fromkeys((4, 5, 6), "cancelled")
+    assert book.job(4).last_error == "cancelled: a mistake"
+    with book.reader() as reader:
+        done = reader.operation(begun.operation_id)
+    assert done is not None
+    assert (done.state, done.total, done.done, done.changed) == ("completed", 5, 5, 4)
+    undone = book.do(UndoOperation(begun.operation_id, ASKER))
+    while open_operations(book):
+        turn(book)
+    assert statuses(book) == before
+    with book.reader() as reader:
+        back = reader.operation(undone.operation_id)
+    assert back is not None
+    assert (back.total, back.changed) == (4, 4)
 
 
 @pytest.mark.usefixtures("few")
@@ -873,7 +905,7 @@ def test_what_is_cancelled_deleted_or_done_anew_meanwhile_is_not_joined(book: To
     parents = documents(book, 6, batched=True)
     page(book)
     of_batch = OperationPlan(CancelJobs(), filter=JobFilter(batch=3))
-    begun = book.do(BeginOperation(of_batch, Caller(frozenset({Scope.ADMIN})), closes=3))
+    begun = book.do(BeginOperation(of_batch, ASKER, closes=3))
     assert [each.batch_id for each in book.events if isinstance(each, BatchEnded)] == [3]
     book.do(SelectJobs(begun.operation_id, 0, (), 0))
     assert [operation.verb for operation in open_operations(book)] == ["join-stages"]

@@ -111,6 +111,35 @@ async def test_what_came_of_a_job_is_counted_and_cancelled_with_it(local: LocalS
     assert "of the jobs that came of it" not in await page_of(local, "/jobs/1")
 
 
+async def test_many_are_cancelled_with_what_came_of_them(local: LocalServer, autojump_clock: Any) -> None:
+    await local.register()
+    for name in (b"one", b"two"):
+        await local.submit(name, then=[{"type": "ocr"}])
+    for names in ("12", "34"):
+        await brought(local, grant := await claimed(local), *names)
+        assert (await completed(local, grant, "all"))[0] == 200
+    await local.submit(b"three", then=[{"type": "ocr"}])
+    chosen = {"type": "pdf", "dry_run": True}
+    dry = {"matched": 3, "changed": 1, "refused": 2, "dry_run": True, "parents": 2, "children": 4}
+    assert await local.call("POST", "/api/jobs/cancel", chosen) == (200, dry)
+    alone = {"ids": [7], "dry_run": True}
+    found = await local.call("POST", "/api/jobs/cancel", alone)
+    assert found == (200, {"matched": 1, "changed": 1, "refused": 0, "dry_run": True})
+    form = {"Content-Type": "application/x-www-form-urlencoded"}
+    _, asked = await local.call("POST", "/do/jobs/cancel", b"everything=1&filter_type=pdf&dry_run=true", headers=form)
+    assert b'name="children" value="true"> and 4 jobs that came of 2 of them and have not ended' in asked
+    _, asked = await local.call("POST", "/do/jobs/cancel", b"ids=1&dry_run=true", headers=form)
+    assert b'name="children" value="true" checked> and 2 jobs that came of 1 of them' in asked
+    _, asked = await local.call("POST", "/do/jobs/cancel", b"ids=7&dry_run=true", headers=form)
+    assert b'name="children"' not in asked
+    status, begun = await local.call("POST", "/api/jobs/cancel", {"type": "pdf", "children": True})
+    assert status == 202, begun
+    await trio.sleep(30)
+    _, done = await local.call("GET", f"/api/operations/{begun['operation']}")
+    assert (done["verb"], done["state"], done["changed"]) == ("cancel-families", "completed", 5)
+    assert [(await local.job(number))["status"] for number in range(3, 8)] == ["cancelled"] * 5
+
+
 async def test_what_a_stage_has_brought_comes_with_the_claim_that_joins_it(
     local: LocalServer, autojump_clock: Any
 ) -> None:

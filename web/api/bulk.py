@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from functools import partial
 
 import msgspec
 
 from actors.messages import (
     Batch,
     BulkDone,
+    Cancel,
+    CancelFamilies,
     CancelJobs,
     DeleteJobs,
     Item,
@@ -22,13 +25,13 @@ from actors.messages import (
     Undo,
     Work,
 )
-from actors.works import A_TURN, a_turn, item, touches
+from actors.works import A_TURN, a_turn, item, starts_jobs, touches
 from blobforge.job import Job, JobStatus
 from blobforge.refusals import Refusal, RefusalCode
 from blobforge.store.filters import JobFilter
 from blobforge.store.lists import Cursor, Page
 from blobforge.store.reading import Reader
-from web.api import encode, operations, wire_bulk
+from web.api import encode, families, operations, wire_bulk
 from web.api.secrets import new_undo
 from web.routing import Access, Call, Route
 
@@ -49,7 +52,7 @@ def work_of(body: wire_bulk.BulkBody) -> Work:
             completed_too = body.status is JobStatus.COMPLETED or body.ids is not None or body.made_by is not None
             return RetryJobs(body.reset_attempts, body.priority, completed_too, body.compare)
         case wire_bulk.BulkCancel():
-            return CancelJobs(body.reason)
+            return CancelFamilies(body.reason) if body.children else CancelJobs(body.reason)
         case wire_bulk.BulkPriority():
             return PrioritiseJobs(body.priority)
         case wire_bulk.BulkRetype():
@@ -108,12 +111,14 @@ async def change(call: Call, body: wire_bulk.BulkBody) -> BulkAnswered:
     chosen = _chosen(body)
     if isinstance(chosen, Refusal):
         return chosen
-    if body.background and not body.dry_run:
+    if isinstance(body, wire_bulk.BulkCancel) and body.dry_run:
+        return await _what_cancel_would_do(call, body, chosen)
+    if (body.background or isinstance(work, CancelFamilies)) and not body.dry_run:
         ids = tuple(dict.fromkeys(body.ids)) if body.ids is not None else None
         return await begin(call, body, OperationPlan(work, ids, chosen))
 
     async def select() -> Selected:
-        matched, ids = await _select(call, body.ids, chosen, work)
+        matched, ids = await _select(call, body.ids, chosen, partial(touches, work))
         size = a_turn(work)
         return matched, [
             tuple(item(work, job_id, undo) for job_id in ids[start : start + size])
@@ -205,19 +210,47 @@ async def carry_out(
     return _answer(outcome, dry_run=body.dry_run)
 
 
-async def _select(call: Call, ids: list[int] | None, filter_: JobFilter, work: Work) -> tuple[int, list[int]]:
+async def _what_cancel_would_do(
+    call: Call, body: wire_bulk.BulkCancel, filter_: JobFilter
+) -> wire_bulk.BulkAnswer | Refusal:
+    """With what came of the jobs, which goes on where they alone are cancelled."""
+    parents: list[Job] = []
+
+    def pick(job: Job) -> bool:
+        if starts_jobs(job) and len(parents) <= families.MOST_BELOW:
+            parents.append(job)
+        return touches(CancelJobs(), job)
+
+    async def select() -> Selected:
+        matched, ids = await _select(call, body.ids, filter_, pick)
+        return matched, [tuple(Cancel(job_id) for job_id in ids)]
+
+    answer = await carry_out(call, body, select)
+    if isinstance(answer, Refusal) or not parents:
+        return answer
+    below = await call.services.reads.run(partial(families.open_below_all, parents))
+    if not below.parents and not below.more:
+        return answer
+    return msgspec.structs.replace(
+        answer, parents=below.parents, children=below.children, more=below.more or msgspec.UNSET
+    )
+
+
+async def _select(
+    call: Call, ids: list[int] | None, filter_: JobFilter, touched_by: Callable[[Job], bool]
+) -> tuple[int, list[int]]:
     """How many match, and the ids of those that the action would change."""
     if ids is not None:
         wanted = list(dict.fromkeys(ids))
         found = await call.services.reads.moment(lambda reader: [reader.job(id_) for id_ in wanted])
-        return len(wanted), [job.id for job in found if job is not None and touches(work, job)]
+        return len(wanted), [job.id for job in found if job is not None and touched_by(job)]
     matched = 0
     touched: list[int] = []
     cursor: Cursor | None = Cursor()
     while cursor is not None:
         page = await call.services.reads.run(_page(filter_, cursor))
         matched += len(page.jobs)
-        touched += [job.id for job in page.jobs if touches(work, job)]
+        touched += [job.id for job in page.jobs if touched_by(job)]
         cursor = page.next
     return matched, touched
 

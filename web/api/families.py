@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Final
 
 import msgspec
@@ -47,14 +48,43 @@ async def _what_cancel_would_do(call: Call, job_id: int, *, children: bool) -> w
     return await call.services.reads.moment(read) or no_such_job(job_id)
 
 
+class Below(msgspec.Struct, frozen=True):
+    """So many `children` have not ended that came of `parents` jobs; `more`: at least."""
+
+    parents: int
+    children: int
+    more: bool
+
+
 def open_below(reader: Reader, job: Job, *, most: int) -> tuple[int, bool]:
     """How many of the jobs that came of this one have not ended, of so many that are looked at, and whether there are
     more than these."""
-    found, looked_at = 0, 0
+    found, _, more = _walked(reader, job, most)
+    return len(found), more
+
+
+def open_below_all(parents: Sequence[Job], reader: Reader) -> Below:
+    """The same of many jobs, each child once; MOST_BELOW are looked at."""
+    seen: set[int] = set()
+    having, left = 0, MOST_BELOW
+    for at, job in enumerate(parents):
+        found, looked_at, more = _walked(reader, job, left)
+        having += bool(found)
+        seen |= found
+        left -= looked_at + 1
+        if more or (left <= 0 and at + 1 < len(parents)):
+            return Below(having, len(seen), more=True)
+    return Below(having, len(seen), more=False)
+
+
+def _walked(reader: Reader, job: Job, most: int) -> tuple[set[int], int, bool]:
+    """The jobs that came of this one and have not ended, at how many was looked, and whether there are more."""
+    found: set[int] = set()
+    looked_at = 0
     path: list[FamilyPlace] = [(job.id, *FIRST_PLACE)] if job.chain is not None else []
     while path:
         if looked_at >= most:
-            return found, True
+            return found, looked_at, True
         parent, attempt, step, name = path[-1]
         kins = reader.kin.of(parent, after=(attempt, step, name), limit=most - looked_at)
         if not kins:
@@ -65,8 +95,9 @@ def open_below(reader: Reader, job: Job, *, most: int) -> tuple[int, bool]:
             child = reader.job_in_short(kin.job_id)
             if child is None or child.chain is None or child.chain.parent != parent:
                 continue
-            found += allowed(Verb.CANCEL, child.status)
+            if allowed(Verb.CANCEL, child.status):
+                found.add(child.id)
             if child.chain.then:
                 path.append((child.id, *FIRST_PLACE))
                 break
-    return found, False
+    return found, looked_at, False

@@ -67,8 +67,10 @@ class BulkRetry(BulkBody, frozen=True, kw_only=True, forbid_unknown_fields=True)
 
 
 class BulkCancel(BulkBody, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """`reason`: why, for people; the jobs show it."""
+    """`reason`: why, for people; the jobs show it. `children`: with all that came of the jobs by their chains, as an
+    operation, also without `background`; a job that has ended itself counts then, too."""
 
+    children: bool = False
     reason: ShortText | None = None
 
 
@@ -117,7 +119,9 @@ class BulkWorkers(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
 
 class BulkAnswer(msgspec.Struct, frozen=True):
     """How many matched, how many were (or, in a dry run, would be) changed, and how many refused the change;
-    `reason`: why the first of these did, when it was tried."""
+    `reason`: why the first of these did, when it was tried. In a dry run of a cancellation, where there are such:
+    `children` jobs have not ended that came of `parents` of those that match; `more`: at least, it was looked no
+    further."""
 
     matched: int
     changed: int
@@ -125,6 +129,9 @@ class BulkAnswer(msgspec.Struct, frozen=True):
     dry_run: bool
     undo: str | msgspec.UnsetType = msgspec.UNSET
     reason: str | msgspec.UnsetType = msgspec.UNSET
+    parents: int | msgspec.UnsetType = msgspec.UNSET
+    children: int | msgspec.UnsetType = msgspec.UNSET
+    more: bool | msgspec.UnsetType = msgspec.UNSET
 
 
 class OperationBegun(msgspec.Struct, frozen=True):

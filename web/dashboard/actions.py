@@ -267,7 +267,7 @@ def _bulk(row: Route) -> ActionAnswer:
                 after=after, noun=noun, does=question.format(many_of), samples=samples,
                 danger=row.name in ("POST /api/jobs/delete", "POST /api/workers/remove"), found=outcome, kept=kept,
                 return_to=back(call), left=left, chosen=_chosen(form, row), wanted=_wanted(form, noun),
-                many=outcome.changed > MANY,
+                many=outcome.changed > MANY, below=_below_in_words(outcome),
             )  # fmt: skip
         text = f"{outcome.changed:,} of {outcome.matched:,} {noun}s {said}."
         if outcome.refused:
@@ -276,6 +276,15 @@ def _bulk(row: Route) -> ActionAnswer:
         return leave(call, back(call), Notice(text, undo=outcome.undo if isinstance(outcome.undo, str) else ""))
 
     return answered
+
+
+def _below_in_words(found: wire_bulk.BulkAnswer) -> str:
+    """What came of the jobs that are to be cancelled, and goes on; empty where nothing does."""
+    if not isinstance(found.parents, int) or not isinstance(found.children, int):
+        return ""
+    least = "at least " if found.more is True else ""
+    jobs = "job" if found.children == 1 else "jobs"
+    return f"{least}{found.children:,} {jobs} that came of {least}{found.parents:,} of them"
 
 
 def _samples(row: Route, form: dict[str, list[str]], reader: Reader) -> list[tuple[str, str]]:
