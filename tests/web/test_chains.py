@@ -125,7 +125,9 @@ async def test_many_are_cancelled_with_what_came_of_them(local: LocalServer, aut
     alone = {"ids": [7], "dry_run": True}
     found = await local.call("POST", "/api/jobs/cancel", alone)
     assert found == (200, {"matched": 1, "changed": 1, "refused": 0, "dry_run": True})
-    form = {"Content-Type": "application/x-www-form-urlencoded"}
+    form = {
+        "Authorization": f"Bearer {local.parts.admin_token}", "Content-Type": "application/x-www-form-urlencoded",
+    }  # fmt: skip
     _, asked = await local.call("POST", "/do/jobs/cancel", b"everything=1&filter_type=pdf&dry_run=true", headers=form)
     assert b'name="children" value="true"> and 4 jobs that came of 2 of them and have not ended' in asked
     _, asked = await local.call("POST", "/do/jobs/cancel", b"ids=1&dry_run=true", headers=form)
