@@ -150,6 +150,14 @@ class Job(msgspec.Struct, frozen=True):
         return self.chain is not None and self.chain.waits_for_proof
 
     @property
+    def family(self) -> int | None:
+        """The job that was submitted, of all that came of it; its own number, where jobs may come of this one. None:
+        it is in no family."""
+        if self.chain is None:
+            return None
+        return self.chain.family or (self.id if self.chain.then else None)
+
+    @property
     def line(self) -> QueueLine:
         """The line in which the job stands when it is ready."""
         return QueueLine(self.type, self.lane)

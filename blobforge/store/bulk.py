@@ -88,7 +88,8 @@ class Changes(msgspec.Struct):
     `batches_started` are (batch, when the first of its jobs that were started now was); `batches_joined` and
     `batches_left` (batch, job) of jobs that are among `moved`; `batches` (batch, closed at, ended at, endings).
     `deliveries` (webhook, event, at, data, due at, sealed).
-    `kin` (parent, attempt, step, name, job, lent); `families` (first job, how many more came of it).
+    `kin` (parent, attempt, step, name, job, lent); `families` (first job, how many more came of it), and
+    `families_less` (the same, how many of them, and itself, are deleted).
     """
 
     made: Sequence[Job] = ()
@@ -107,6 +108,7 @@ class Changes(msgspec.Struct):
     batches: Sequence[tuple[int, int | None, int | None, int]] = ()
     kin: Sequence[tuple[int, int, int, str, int, int]] = ()
     families: Sequence[tuple[int, int]] = ()
+    families_less: Sequence[tuple[int, int]] = ()
     paths: Sequence[tuple[int, int, str]] = ()
     results_dropped: Sequence[tuple[int, int]] = ()
     results_but: Sequence[tuple[int, int | None]] = ()

@@ -303,6 +303,8 @@ class JobRows(OpenTransaction):
         if job.id not in self._pending.jobs_were:
             journal.put(self._pending.jobs_were, job.id, current)
         journal.put(self._rows.jobs, job.id, None)
+        if (root := current.family) is not None:
+            journal.add(self._pending.families_less, root)
         self._rows.lose_converter(current.made_by)
         self._rows.no_set_unused = False
         if (of := self._rows.by_hash.get(job.source_hash)) is not None:

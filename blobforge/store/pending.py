@@ -58,6 +58,7 @@ class Pending:
         self.batches: dict[int, JobBatch] = {}
         self.kin: list[Kin] = []
         self.families: list[tuple[int, int]] = []  # (root, how many more)
+        self.families_less: list[int] = []  # the root of each job that was deleted
         self.undos: list[tuple[str, int, str, str, int]] = []
         self.audit: list[AuditEntry] = []
         self.deliveries: list[tuple[int, str, int, str, int, str | None]] = []
@@ -68,7 +69,7 @@ class Pending:
             self.files_seen, self.files_kept, self.types_forgotten, self.types_asked, self.causes_seen,
             self.causes_new, self.claims_kept, self.answers_kept, self.undos, self.owed, self.in_a_row,
             self.clocks, self.turns, self.past, self.batches, self.audit, self.deliveries,
-            self.kin, self.families,
+            self.kin, self.families, self.families_less,
         )  # fmt: skip
         self._all = (
             self.jobs_were, self.workers_were, self.made, self.started, self.endings, self.ended,
@@ -128,6 +129,7 @@ class Pending:
             for root, n in self.families:
                 more[root] += n
             changes.families = sorted(more.items())
+        changes.families_less = sorted(Counter(self.families_less).items())
         changes.paths = [path for path in self.paths_new if jobs[path[0]] is not None]
         changes.results_dropped = list(self.results_dropped)
         changes.results_but = list(self.results_but.items())

@@ -68,6 +68,7 @@ COMMITTED = {
     "0041_callbacks.sql": "4afa29a6e3a74b4b",
     "0042_sorted_lists.sql": "be5b904a591bf8e0",
     "0043_then.sql": "8cda6b5d1428bdb4",
+    "0044_families.sql": "d76bf8ee3aa8414b",
 }
 NUMBERS = {
     "<type:type>": "pdf",

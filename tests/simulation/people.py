@@ -16,6 +16,7 @@ from blobforge.objects.local import LocalStore
 from tests.simulation.asgi import Answer
 from tests.simulation.history import BROKEN, FLAKY, GOOD, POISON, History
 from tests.simulation.network import Network, Token
+from tests.simulation.receiver import CALLBACK, HOOK
 from tests.simulation.workers import TRIES, Worker, whole
 
 RATES = ({"count": 1, "seconds": 15}, {"count": 1, "seconds": 40}, {"count": 2, "seconds": 30})
@@ -127,9 +128,10 @@ class Submitter:
 
 
 class Clerk:
-    """Makes a batch for what is submitted meanwhile, and closes it."""
+    """Makes a batch for what is submitted meanwhile, and closes it; with a `callback`, if there is who takes it."""
 
-    def __init__(self, dice: random.Random, *, network: Network, history: History) -> None:
+    def __init__(self, dice: random.Random, *, network: Network, history: History, callback: bool) -> None:
+        self._callback = callback
         self._dice = dice
         self._network = network
         self._history = history
@@ -137,7 +139,9 @@ class Clerk:
     async def run(self) -> None:
         while self._history.batch is None:
             key = "the batch" if self._dice.random() < 0.8 else None
-            body = {"name": "documents"}
+            body: dict[str, Any] = {"name": "documents"}
+            if self._callback:
+                body["callback"] = CALLBACK
             answer = await self._network.call(self._dice, "batch", "new", "POST", "/api/batches", body, key=key)
             if answer is not None and answer.status in (200, 201):
                 self._history.batch = answer.body["id"]
@@ -278,7 +282,7 @@ class Subscriber:
 
     async def run(self) -> None:
         events = ["job.completed", "job.dead", "job.cancelled", "batch.ended"]
-        body = {"url": "https://receiver.test/hook", "events": events}
+        body = {"url": HOOK, "events": events}
         while True:
             answer = await self._network.call(self._dice, "webhook", "new", "POST", "/api/admin/webhooks", body)
             if answer is not None and answer.status in (200, 201):

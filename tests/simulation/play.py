@@ -64,6 +64,7 @@ SETTINGS = {
     "retry_jitter": 0.0,
     "max_losses": LIMITS.max_losses,
     "max_releases": LIMITS.max_releases,
+    "callback_hosts": "receiver.test",
 }
 FAULTS = (30.0, 110.0)  # seconds, from and to, that a play has its faults
 DRAINED_WITHIN = 3600.0  # seconds after the last fault
@@ -169,7 +170,8 @@ class Play:
             )
             self._nursery.start_soon(self._submit, submitter, number, cast.choice((0.1, cast.uniform(0.0, 50.0))))
         if self._batched:
-            clerk = Clerk(dice(self._seed, "clerk"), network=self._network, history=self.history)
+            told = self._receiver is not None
+            clerk = Clerk(dice(self._seed, "clerk"), network=self._network, history=self.history, callback=told)
             self._nursery.start_soon(self._submit_batch, clerk)
         operator = self._operator(names, types, cast)
         inspector = Inspector(

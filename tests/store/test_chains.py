@@ -358,6 +358,24 @@ def test_a_family_and_a_result_have_bounds(book: Told, monkeypatch: pytest.Monke
     assert job.chain.stopped is None
 
 
+def test_what_is_known_of_a_family_goes_with_the_last_of_its_jobs(book: Told) -> None:
+    book.do(submission("text", type_="summary"))
+    parent = submitted(book, then=(Step("ocr", "*", None, SUMMARY), Step("summary")))
+    complete_several(book, "1", "2")
+    proofs, alone = book.proofs(), submitted(book, "alone")
+    for fact, name in zip(proofs, ("1", "2", "text", "3"), strict=True):
+        read(book, fact, name)  # of which one is there already
+    page = complete(book, "read", type_="ocr").id
+    (summary,) = (child.id for child in book.children(page))
+    assert book.probe.rows("families", "root", "jobs", "gone") == [(parent, 5, 1)]
+    others = [child.id for child in book.children(parent) if child.id not in (1, page)]
+    for job_id in (parent, alone, page, *others, 1):
+        assert book.do(DeleteJob(job_id)) == JobDeleted(job_id)
+    assert book.probe.rows("families", "root", "jobs", "gone") == [(parent, 5, 5)]
+    assert book.do(DeleteJob(summary)) == JobDeleted(summary)
+    assert book.probe.rows("families", "root") == []
+
+
 # --- very many
 
 

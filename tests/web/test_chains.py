@@ -281,14 +281,23 @@ async def test_what_a_completion_would_start_is_told_before(local: LocalServer, 
     ocr, _, summary, _ = tried["stages"]
     assert (ocr["matched"], ocr["names"], ocr["paths"][0]) == (7, names[1:6], "in/a/pages/0.png")
     assert (summary["matched"], summary["names"], tried["outputs"]) == (1, ["index.md"], 8)
+    shown = await page_of(local, "/jobs/1")
+    assert "What its completion would start" in shown
+    assert shown.count("none is online") == 3
+    assert "joins what came before" in shown
+    assert '<span aria-hidden="true">↳ </span><a href="/types/index">' in await page_of(local, "/jobs/1")
+    assert "What follows its jobs" in await page_of(local, "/types/summary")
+    assert "What follows its jobs</h2>" not in await page_of(local, "/types/pdf")
     # What has been brought is what is tried, while the attempt runs and afterwards.
     grant = await claimed(local)
     await brought(local, grant, "pages/1.png", "pages/2.png")
     running = await checked(job=1)
     assert (running["status"], running["outputs"], running["stages"][0]["matched"]) == ("running", 2, 2)
+    assert '<td class="num" data-label="Outputs so far">2 of 2</td>' in await page_of(local, "/jobs/1")
     assert (await completed(local, grant, "all"))[0] == 200
     done = await checked(job=1)
     assert (done["status"], done["stages"][0]["names"]) == ("completed", ["pages/1.png", "pages/2.png"])
+    assert "What its completion would start" not in await page_of(local, "/jobs/1")
     # One output, as its worker calls it.
     await local.submit(b"another one", then=[{"type": "summary", "outputs": "*.md"}])
     grant = await claimed(local)

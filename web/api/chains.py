@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 import msgspec
+from msgspec.structs import replace
 
 from blobforge.canary import ordinary
 from blobforge.chain import Step
@@ -46,17 +47,23 @@ async def check(call: Call, body: wire_chains.ChainCheckBody) -> wire_chains.Cha
         said = "A job has its steps already: options, then and source_path are for a type."
         return Refusal(RefusalCode.INVALID, said, field="job")
 
-    def read(reader: Reader) -> tuple[_Known, _Asked, list[PlannedStage]] | Refusal:
-        settings, jobs = reader.types.known()
-        known = _Known(settings, frozenset(jobs), reader.insights.workers_by_type())
-        asked = _of_job(reader, body) if body.job is not None else _to_come(body, settings)
-        if isinstance(asked, Refusal):
-            return asked
-        # In the thread that reads: many steps, each tried with 10,000 outputs, take half a second and more.
-        return known, asked, stages_of(asked.then, asked.names, asked.path)
+    most_types = call.services.settings.max_types
+    # In the thread that reads: many steps, each tried with 10,000 outputs, take half a second and more.
+    return await call.services.reads.moment(lambda reader: would_start(reader, body, most_types=most_types))
 
-    found = await call.services.reads.moment(read)
-    return found if isinstance(found, Refusal) else _answer(*found, most_types=call.services.settings.max_types)
+
+def would_start(
+    reader: Reader, body: wire_chains.ChainCheckBody, *, most_types: int, most_names: int = MOST_OUTPUTS
+) -> wire_chains.ChainCheckWire | Refusal:
+    """Tried with the outputs that are there, unless they are more than `most_names`."""
+    settings, jobs = reader.types.known()
+    known = _Known(settings, frozenset(jobs), reader.insights.workers_by_type())
+    asked = _of_job(reader, body) if body.job is not None else _to_come(body, settings)
+    if isinstance(asked, Refusal):
+        return asked
+    if asked.names is not None and len(asked.names) > most_names:
+        asked = replace(asked, names=None)
+    return _answer(known, asked, stages_of(asked.then, asked.names, asked.path), most_types=most_types)
 
 
 def _of_job(reader: Reader, body: wire_chains.ChainCheckBody) -> _Asked | Refusal:

@@ -17,11 +17,12 @@ from blobforge.store.lists import MOST_FOUND, NEWEST, PAGE_BYTES
 from blobforge.store.reading import MOST_LOOKED_AT, MOST_SPLIT, Reader
 from blobforge.store.sorting import took
 from blobforge.texts import job_id
-from web.api import encode, families, files, logs, wire_jobs, wire_logs
+from web.api import chains, encode, families, files, logs, wire_jobs, wire_logs
 from web.api import jobs as api
 from web.api.insights import read_failure
 from web.api.preview import find_preview
 from web.api.timeline import reading_timeline
+from web.api.wire_chains import MOST_NAMES, ChainCheckBody, ChainCheckWire
 from web.api.wire_insights import FailureDetailWire
 from web.dashboard import comparison, suggestions
 from web.dashboard.jobtable import COLUMNS, DENSITIES, choose, order_words, table_of
@@ -143,6 +144,7 @@ async def shown(call: Call) -> Response | Refusal:
             "earlier": happened[1],
             "requires": words(job.requires),
             "children": api.children_of(reader, job, limit=MOST_CHILDREN + 1),
+            "would_start": _would_start(call, reader, job),
             "below": families.open_below(reader, job, most=MOST_BELOW),
             "waits_to_start": job.waits_to_start,
             "expires_at": job.expiry,
@@ -160,6 +162,16 @@ async def shown(call: Call) -> Response | Refusal:
     return await page(
         call, "job.html", title=f"Job {job_id}", place="/jobs", stats=stats, chosen=chosen, live=live, **found
     )
+
+
+def _would_start(call: Call, reader: Reader, job: Job) -> ChainCheckWire | None:
+    """What a completion of the job would start; None: nothing follows it, or it is completed. With the outputs that
+    its attempt has told of so far, unless they are very many."""
+    if job.chain is None or not job.chain.then or job.status is JobStatus.COMPLETED:
+        return None
+    asked, most_types = ChainCheckBody(job=job.id), call.services.settings.max_types
+    found = chains.would_start(reader, asked, most_types=most_types, most_names=MOST_NAMES)
+    return None if isinstance(found, Refusal) else found
 
 
 def _live_log(call: Call, job: Job) -> dict[str, Any] | None:

@@ -13,8 +13,10 @@ from quart import Response
 from blobforge.jobtype import NOTHING_SET, no_such_type
 from blobforge.refusals import Refusal, RefusalCode
 from blobforge.store.reading import Reader
+from web.api.chains import would_start
 from web.api.insights import read_outlook
 from web.api.job_types import change, in_force
+from web.api.wire_chains import ChainCheckBody
 from web.api.wire_types import TypeBody
 from web.dashboard.actions import read_form
 from web.dashboard.page import Notice, framed, leave, page, refused_notice
@@ -66,8 +68,9 @@ async def _shown(
     """The page of a type; with what a person has `written` into its form, and what is `unfit` of that."""
     type_, now = call.params["type"], call.services.now()
     window = call.request.args.get("window", "")
+    most_types = call.services.settings.max_types
 
-    def read(reader: Reader) -> tuple[TypeRow, TypeFacts] | None:
+    def read(reader: Reader) -> tuple[TypeRow, TypeFacts, Any] | None:
         found = [each for each in known_types(reader) if each.type == type_]
         if not found and not reader.insights.workers_of_type(type_, limit=1):
             return None
@@ -76,18 +79,20 @@ async def _shown(
         durations = reader.insights.durations(now=now)
         outlook = read_outlook(reader, now=now, durations=durations, types={type_})
         (row,) = rows_of(reader, found, outlook, now=now)
-        return row, read_facts(reader, type_, durations.get(type_), now=now)
+        asked = ChainCheckBody(type=type_)
+        follows = would_start(reader, asked, most_types=most_types) if row.settings.then else None
+        return row, read_facts(reader, type_, durations.get(type_), now=now), follows
 
     stats, found = await framed(call, read)
     if found is None:
         return no_such_type(type_)
-    row, facts = found
+    row, facts, follows = found
     return await page(
         call, "type.html", title=f"Type {type_}", place="/types", status=status, stats=stats, row=row, facts=facts,
         fields=fields_of(row.settings, call.services.settings), typed=written or {}, unfit=unfit or {},
         in_force=in_force(row.settings, call.services.settings), until_when=ends, windows=WINDOWS,
         window=window if window in WINDOWS else "24h", looked_at=LOOKED_AT, workers_shown=WORKERS_SHOWN,
-        most_workers=MOST_WORKERS,
+        most_workers=MOST_WORKERS, would_start=follows,
     )  # fmt: skip
 
 

@@ -482,6 +482,8 @@ class PostgresBulk:
         write(sql.SAVE_BATCHES, changes.batches)
         write(sql.ADD_KIN, changes.kin)
         write(sql.COUNT_FAMILIES, changes.families)
+        write(sql.LESSEN_FAMILIES, changes.families_less)
+        write(sql.DROP_FAMILIES, [(root,) for root, _ in changes.families_less])
         write(sql.ADD_JOB_PATHS, changes.paths)
         write(sql.DROP_RESULTS, changes.results_dropped)
         write(sql.DROP_RESULTS_BUT, changes.results_but)

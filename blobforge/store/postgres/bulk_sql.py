@@ -224,6 +224,8 @@ ADD_KIN: Final = _insert("kin", "parent, attempt, step, name, job_id, lent", "nn
 COUNT_FAMILIES: Final = _insert(
     "families", "root, jobs", "nn", "ON CONFLICT (root) DO UPDATE SET jobs = families.jobs + excluded.jobs"
 )
+LESSEN_FAMILIES: Final = f"UPDATE families SET gone = gone + c1 FROM {_records('nn')} WHERE families.root = c0"
+DROP_FAMILIES: Final = f"DELETE FROM families USING {_records('n')} WHERE families.root = c0 AND gone > jobs"
 LEAVE_BATCHES: Final = f"""
     DELETE FROM batch_jobs USING {_records("nn")} WHERE batch_jobs.batch = c0 AND batch_jobs.job_id = c1"""
 START_BATCHES: Final = f"""

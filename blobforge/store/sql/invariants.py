@@ -399,6 +399,11 @@ INVARIANTS: Final = (
         ("families",),
     ),
     Invariant(
+        "families of which no job is left",
+        "SELECT root FROM families WHERE gone > jobs",
+        ("families",),
+    ),
+    Invariant(
         "jobs with another number of further paths than they say",
         """SELECT id FROM jobs WHERE more_paths <> (SELECT count(*) FROM job_paths AS p WHERE p.job_id = jobs.id)""",
         ("jobs.more_paths", "job_paths"),

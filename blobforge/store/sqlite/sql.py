@@ -195,6 +195,8 @@ ADD_KIN: Final = """
 COUNT_FAMILIES: Final = """
     INSERT INTO families (root, jobs) {row} {0}, {1} {each}
     ON CONFLICT (root) DO UPDATE SET jobs = jobs + excluded.jobs"""
+LESSEN_FAMILIES: Final = "UPDATE families SET gone = gone + {1} {set_from} WHERE families.root = {0}"
+DROP_FAMILIES: Final = "DELETE FROM families WHERE gone > jobs AND root IN ({row} {0} {each})"
 LEAVE_BATCHES: Final = "DELETE FROM batch_jobs WHERE (batch, job_id) IN ({row} {0}, {1} {each})"
 CHANGE_TEXTS: Final = """
     INSERT INTO texts_changed (job_id, large) {row} {0}, 0 {each} ON CONFLICT (job_id) DO UPDATE SET large = 0"""

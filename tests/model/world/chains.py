@@ -54,7 +54,20 @@ class Chains(Decisions):
                 self.enter(child)
                 self.jobs[new_id] = child
                 self.kin[job.id, job.attempt, step, name] = (new_id, True)
-                self.families[root] = self.families.get(root, 0) + 1
+                self.join_family(root)
+
+    def join_family(self, root: int) -> None:
+        came, gone = self.families.get(root, (0, 0))
+        self.families[root] = came + 1, gone
+
+    def leave_family(self, job: Job) -> None:
+        chain = job.chain
+        root = (chain.family or job.id) if chain is not None else job.id
+        if root not in self.families:
+            return
+        came, gone = self.families.pop(root)
+        if gone < came:
+            self.families[root] = came, gone + 1
 
     def child_read(self, message: Any, now: int) -> Any:
         job = self.jobs.get(message.job_id)
@@ -90,6 +103,7 @@ class Chains(Decisions):
         self.kin[row] = (same.id, lent)
         if job.chain.joined:
             self.to_join.append(row[:3])
+        self.leave_family(job)
         del self.jobs[job.id]
         for number in job.batches:
             gone = self.batches[number].gone

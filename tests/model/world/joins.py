@@ -80,7 +80,7 @@ class Joins(Chains):
         self.kin[row] = (new_id, False)
         for each in content["inputs"]:
             self.kin[each["job_id"], each["attempt"], row[2], f"{row[0]}/{row[1]}/{row[3]}"] = (new_id, True)
-        self.families[root] = self.families.get(root, 0) + 1
+        self.join_family(root)
 
     def is_joined(self, join: Any, content: Content) -> bool:
         """Whether it had ended so before, and the job of that is there."""

@@ -40,6 +40,7 @@ class Retention(Turns):
 
     def drop(self, job: Job, objects: bool, now: int) -> None:
         self.leave(job)
+        self.leave_family(job)
         del self.jobs[job.id]
         for number in job.batches:
             gone = self.batches[number].gone

@@ -74,7 +74,8 @@ class State:
         self.kin: dict[tuple[int, int, int, str], tuple[int, bool]] = {}
         self.manifests: dict[str, str] = {}  # by its hash
         self.to_join: list[tuple[int, int, int]] = []  # stages that have ended, or may have, by one message
-        self.families: dict[int, int] = {}  # by the first job: how many have come of it
+        # By the first job: how many have come of it, and how many of all these were deleted.
+        self.families: dict[int, tuple[int, int]] = {}
         self.drills: list[tuple[int, bool]] = []
         self.searches: dict[str, Search] = {}
         self.hooks: dict[int, dict[str, Any]] = {}  # endpoints by number
