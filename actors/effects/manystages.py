@@ -45,7 +45,7 @@ def go_on(tx: Transaction, operation: Operation, work: JoinStages) -> Operation:
     def within_bounds() -> Iterator[StageKey]:
         nonlocal treated
         for stage in page:
-            if tx.stage_work >= joining.MOST_WORK:
+            if treated and tx.stage_work >= joining.MOST_WORK:
                 return
             treated += 1
             yield stage

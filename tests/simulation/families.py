@@ -16,11 +16,11 @@ from tests.fixtures.probe import Probe
 from tests.simulation.history import History
 
 if TYPE_CHECKING:
-    from tests.simulation.oracle import Job
+    from tests.simulation.oracle import Job, Look
 
 ENDED = ("completed", "dead", "cancelled")
 STARTED = "a result starts what its steps say, each once, in the commit that accepts it"
-JOINED = "a stage that has ended is joined in the commit in which it ends, and not before"
+JOINED = "a stage that has ended is joined in the commit in which it ends or is put off, and not before"
 Stage = tuple[int, int, int]  # parent, attempt, step
 
 
@@ -37,10 +37,12 @@ class Families:
         self._kin: dict[Kin, int] = {}
         self._were: dict[Stage, set[int]] = defaultdict(set)
 
-    def committed(self, probe: Probe, was: Mapping[int, Job], now: Mapping[int, Job]) -> None:
+    def committed(self, probe: Probe, was_then: Look, is_now: Look) -> None:
+        was, now = was_then.jobs, is_now.jobs
         before, rows = self._kin, probe.rows("kin", "parent", "attempt", "step", "name", "job_id")
         self._kin = {Kin(*row[:4]): row[4] for row in rows}
-        if self._kin == before and all(was.get(job.id) == job for job in now.values()):
+        same = was_then.put_off == is_now.put_off
+        if same and self._kin == before and all(was.get(job.id) == job for job in now.values()):
             return
         stages: dict[Stage, dict[str, int]] = defaultdict(dict)
         for kin, job_id in self._kin.items():
@@ -48,7 +50,7 @@ class Families:
             self._were[kin[:3]].add(job_id)
         for parent, number, step, wanted in _results(now):
             self._started(parent, number, step, stages.get((parent.id, number, step), {}), now)
-            if "join" in wanted:
+            if "join" in wanted and (parent.id, number, step) not in is_now.put_off:
                 self._joined(probe, (parent.id, number, step), stages, was, now)
         named = set(self._kin.values())
         for job in now.values():

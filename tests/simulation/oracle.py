@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import math
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -19,7 +19,7 @@ import trio
 from blobforge.objects.keys import output_of
 from tests.fixtures.engines import Database
 from tests.fixtures.probe import Probe
-from tests.simulation.families import Families
+from tests.simulation.families import Families, Stage
 from tests.simulation.history import History
 from tests.simulation.kinds import Begun, TypeRules, TypeSet
 from tests.simulation.receiver import Receiver
@@ -121,6 +121,7 @@ class Look:
     workers: dict[str, Worker]
     types: dict[str, TypeSet] = field(default_factory=dict)
     batches: dict[int, Batch] = field(default_factory=dict)
+    put_off: frozenset[Stage] = frozenset()  # stages that an operation has still to look at
 
 
 @dataclass
@@ -235,7 +236,15 @@ class Oracle:
             },
             {row[0]: TypeSet(*row[1:]) for row in types},
             {row[0]: Batch(*row) for row in batches},
+            frozenset(self._put_off(probe)) if self._history.chained else frozenset(),
         )
+
+    @staticmethod
+    def _put_off(probe: Probe) -> Iterator[Stage]:
+        for number, at in probe.rows("operations", "id", "page", verb="join-stages", ended_at=None):
+            for page, stages in probe.rows("operation_pages", "page", "jobs", operation_id=number):
+                if page >= at:
+                    yield from map(tuple, json.loads(stages))
 
     @property
     def _probe(self) -> Probe:
@@ -285,7 +294,7 @@ class Oracle:
         self._turns(was, now)
         self._batches(was, now)
         if self._history.chained:
-            self.families.committed(self._probe, was.jobs, now.jobs)
+            self.families.committed(self._probe, was, now)
         if self.receiver is not None:
             self.receiver.committed(self._probe, was, now)
 
@@ -309,6 +318,9 @@ class Oracle:
                 for job in now.jobs.values()
                 if batch.id in json.loads(job.batches or "[]") and job.status not in ENDED
             ]
+            parents = {parent for parent, *_ in now.put_off}
+            held = [job.id for job in now.jobs.values() if batch.id in json.loads(job.batches or "[]")]
+            waits += parents.intersection(held)
             over = batch.closed_at is not None and not waits
             if over != (batch.ended_at is not None):
                 self._broken(promise, f"{batch}, and jobs {waits} have not ended")

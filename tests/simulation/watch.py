@@ -202,4 +202,6 @@ class Watch:
         kept, receiver = self._oracle.limits.kept, self._oracle.receiver
         if receiver is not None and receiver.waits:
             return False
+        if self._oracle.now.put_off:
+            return False
         return all(job.status in ENDED and job.status not in kept for job in self._oracle.now.jobs.values())
