@@ -187,12 +187,39 @@ def test_who_may_not_submit_has_no_such_page(stage: Stage) -> None:
     context.close()
 
 
-def test_without_script_it_names_the_command(stage: Stage) -> None:
-    page = stage.visitor(java_script_enabled=False)
-    page.goto("/submit")
-    expect(page.get_by_text("blobforge ingest FOLDER")).to_be_visible()
-    expect(page.locator("#submit")).to_be_hidden()
-    page.context.close()
+@pytest.mark.parametrize("with_store", ["embedded", "S3"])
+def test_without_script_a_file_goes_through_the_server(
+    stage: Stage, with_store: str, request: pytest.FixtureRequest
+) -> None:
+    server: ServerProcess = stage.server if with_store == "embedded" else request.getfixturevalue("with_s3")
+    context = stage.browser.new_context(base_url=server.url, java_script_enabled=False)
+    form = {"token": server.token, "next": "/"}
+    context.request.post("/login", form=form, headers={"Origin": server.url}, max_redirects=0)
+    page = context.new_page()
+    for again in ("Submitted.", "The job was there already."):
+        page.goto("/submit")
+        expect(page.locator("#submit")).to_be_hidden()
+        page.get_by_label("File", exact=True).set_input_files(files("plain <i>.pdf"))
+        page.get_by_label("Type: what converts it").fill("plain")
+        page.locator("#plain-tags").fill("one, two")
+        page.locator("#plain-options").fill("[]")
+        page.get_by_role("button", name="Submit").click()
+        expect(page.get_by_text("The options are no JSON object")).to_be_visible()
+        page.get_by_label("File", exact=True).set_input_files(files("plain <i>.pdf"))
+        page.get_by_label("Type: what converts it").fill("plain")
+        page.locator("#plain-tags").fill("one, two")
+        page.locator("#plain-options").fill('{"language": "fr"}')
+        page.get_by_role("button", name="Submit").click()
+        expect(page.get_by_role("heading", name="plain <i>.pdf")).to_be_visible()
+        expect(page.get_by_text(again, exact=True)).to_be_visible()
+    with looked_into(server.database) as found:
+        assert found.probe.column("jobs", "status", type="plain") == ["pending"]
+    large = {"name": "large.pdf", "mimeType": "application/pdf", "buffer": bytes(17 << 20)}
+    for parts, said in (({"file": large, "type": "plain"}, "BLOBFORGE_MAX_RESULT"),
+                        ({"type": "plain"}, "No file was chosen")):  # fmt: skip
+        answer = context.request.post("/do/submit", multipart=parts, headers={"Origin": server.url})
+        assert said in answer.text()
+    context.close()
 
 
 @pytest.fixture
