@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -10,14 +11,18 @@ import click
 
 from blobforge.cli import common, output, suggest
 from blobforge.cli.change import bulk_options, change_counted
-from blobforge.cli.common import CliSession, CommandGroup, pass_session, session_options
+from blobforge.cli.common import CliError, CliSession, CommandGroup, pass_session, session_options
 from blobforge.cli.operations import begun
 from blobforge.cli.selection import chosen, ids_or_filter
+from blobforge.machines import IMAGE, Machine, NoMachine
 
 if TYPE_CHECKING:
     from blobforge.client import AsyncClient, BulkDone, LoadSeen, WorkerInfo, WorkerSecret
 
 _GIB = 1 << 30
+METHODS = {"shell": "once", "systemd": "systemd", "docker": "docker", "kubernetes": "kubernetes"}
+PLACES = tuple(METHODS)
+CONTAINERS = ("docker", "kubernetes")
 STATUSES = ("online", "draining", "offline")
 _WORKER_ID = click.argument("worker_id", metavar="ID", shell_complete=suggest.workers)
 
@@ -245,6 +250,72 @@ def create_worker(session: CliSession, worker_id: str, worker_type: str, name: s
     The worker then runs with: BLOBFORGE_WORKER_SECRET=... blobforge work --worker-id ID --type TYPE ...
     """
     _show_secret(session, session.run(lambda client: client.create_worker(worker_id, worker_type, name)))
+
+
+@workers.command("add")
+@click.option(
+    "--type", "worker_type", required=True, metavar="TYPE", shell_complete=suggest.types, help="The type of its jobs."
+)
+@click.option("--exec", "command", required=True, metavar="COMMAND", help="The command that converts one document.")
+@click.option(
+    "--label",
+    "labels",
+    multiple=True,
+    metavar="LABEL",
+    callback=common.labelled,
+    help="A label that it is to have; may be repeated.",
+)
+@click.option(
+    "--on",
+    "place",
+    type=click.Choice(PLACES),
+    default=PLACES[0],
+    show_default=True,
+    help="Where it is: a shell, a service of systemd, Docker, Kubernetes.",
+)
+@click.option("--image", metavar="IMAGE", default=IMAGE, show_default=True, help="What containers are made from.")
+@click.option("--address", metavar="URL", help="The server's address from there [the one that is used here].")
+@click.option("--name", metavar="NAME", help="The name of its token [machines for TYPE].")
+@click.option("--no-token", is_flag=True, help="Make no token; a sign stands where it goes.")
+@session_options
+@pass_session
+def add_machine(
+    session: CliSession,
+    /,
+    *,
+    worker_type: str,
+    command: str,
+    labels: tuple[str, ...],
+    place: str,
+    image: str,
+    address: str | None,
+    name: str | None,
+    no_token: bool,
+) -> None:
+    """Print the commands that make another machine a worker, with a token made for it.
+
+    \b
+      blobforge workers add --type pdf --exec 'pdftotext -layout {source} {output}'
+      blobforge workers add --type scan --exec 'ocr {source} {output}' --label gpu --on docker | ssh gpu-7 sh
+
+    The token has the scope `work`, and is shown this once. Any number of machines may use the same.
+    """
+    try:
+        machine = Machine((address or session.url).rstrip("/"), worker_type, command, labels, image)
+    except NoMachine as error:
+        raise CliError(str(error), common.USAGE) from None
+    if not no_token:
+        called = name or f"machines for {worker_type}"
+        made = session.run(lambda client: client.create_token(called, scopes=["work"]))
+        machine = replace(machine, token=made.token)
+        session.note(f"Token {made.id}, {output.one_line(made.name)}, is in these commands, and not shown again.")
+    if machine.is_local and place in CONTAINERS:
+        session.note(f"No container reaches {machine.server}: give --address.")
+    text = getattr(machine, METHODS[place])()
+    if session.json:
+        output.print_json({"server": machine.server, "token": machine.token, "commands": text})
+    else:
+        click.echo(text, nl=False)
 
 
 @workers.command("rotate")

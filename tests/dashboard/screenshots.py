@@ -47,6 +47,7 @@ def pages(ids: dict[str, int]) -> dict[str, str]:
         "find": "/find?q=obelix",
         "workers": "/workers",
         "worker": "/workers/obelix",
+        "machine": "/add-machine?type=pdf&labels=gpu,zone%3Darmorica",
         "admin-tokens": "/admin/tokens",
         "admin-users": "/admin/users",
         "admin-webhooks": "/admin/webhooks",

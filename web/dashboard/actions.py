@@ -20,6 +20,7 @@ from blobforge.operation import MANY
 from blobforge.refusals import Refusal, RefusalCode
 from blobforge.store.reading import Reader
 from web.api import bulk, removal, wire_bulk, wire_jobs, wire_webhooks
+from web.dashboard.machines import machine_of, machine_page
 from web.dashboard.page import THEMES, Notice, framed, leave, page, refused_notice, watch
 from web.dashboard.webhookform import listed, webhook_fields
 from web.decode import invalid
@@ -209,6 +210,11 @@ def _shown(template: str) -> ActionAnswer:
         made = outcome[1] if isinstance(outcome, tuple) else outcome
         place = "/workers" if template == "made_worker.html" else "/admin"
         base = call.services.site.base(call.request)
+        if template == "made_token.html" and "machine" in form:
+            said = {name: values[-1] for name, values in form.items()}
+            machine = machine_of(call, said, made.token)
+            if not isinstance(machine, Refusal):
+                return await machine_page(call, machine, made)
         return await page(call, template, title="Shown once", place=place, made=made, base=base)
 
     return answered
