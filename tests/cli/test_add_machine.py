@@ -28,7 +28,7 @@ def test_a_machine_is_added_claims_a_job_and_is_listed(running: Running) -> None
     assert done.returncode == 0, done.stderr
     job = running.json("jobs", "show", job_id)
     assert job["status"] == "completed"
-    worker_id = job["attempts"][0]["worker_id"]
+    worker_id = job["worker_id"]
     assert running.json("workers", "show", worker_id)["labels"] == ["zone=a b"]
     told = {"cpu": 0.42, "cpus": 8, "memory": 3 << 30, "memory_total": 8 << 30, "gpus": [{"utilization": 0.97}]}
     found = re.search(r"BLOBFORGE_API_TOKEN=(\S+)", printed)

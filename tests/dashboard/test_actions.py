@@ -319,6 +319,29 @@ def test_a_worker_is_made_and_its_secret_shown_once(stage: Stage, page: Page) ->
     expect(page.locator(".notice.bad").first).to_contain_text("newcomer")
 
 
+def test_a_machine_is_added_with_a_token_that_is_shown_once(stage: Stage, page: Page) -> None:
+    page.goto("/workers")
+    page.get_by_role("link", name="Add a machine").click()
+    page.get_by_label("Type of its jobs").fill("scan")
+    page.get_by_label("Labels, with commas between").fill("gpu, zone=a b")
+    page.get_by_role("button", name="Show the commands for this").click()
+    expect(page.locator("#once")).to_contain_text("--type scan")
+    page.get_by_role("button", name="Make a token for it").click()
+    secret = page.locator("#secret").inner_text().strip()
+    for place in ("once", "systemd", "docker", "kubernetes"):
+        expect(page.locator(f"#{place}")).to_contain_text(secret)
+    assert secret not in page.url
+    expect(page.locator("#docker")).to_contain_text("--label gpu --label 'zone=a b'")
+    # Over plain HTTP there is no clipboard: what would be copied is selected.
+    page.evaluate("Object.defineProperty(navigator, 'clipboard', { value: undefined })")
+    page.get_by_role("button", name="Copy what is for Docker").click()
+    assert page.evaluate("getSelection().toString()").strip() == page.locator("#docker").inner_text().strip()
+    with stage.server.client(secret) as client:
+        assert client.post("/api/workers/register", json={"id": "added", "type": "scan"}).status_code == 200
+    page.goto("/add-machine?type=scan")
+    assert secret not in page.content()
+
+
 def test_tokens_are_made_and_deleted(stage: Stage, page: Page) -> None:
     page.goto("/admin/tokens")
     page.get_by_label("Name: who or what will use it").fill("night shift")

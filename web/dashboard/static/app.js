@@ -449,7 +449,13 @@ addEventListener("click", async (event) => {
   if (dismiss) dismiss.closest(".notice").remove();
   const copy = event.target.closest("[data-copy]");
   if (copy) {
-    await navigator.clipboard.writeText(document.getElementById(copy.dataset.copy).textContent.trim());
+    const shown = document.getElementById(copy.dataset.copy);
+    try {
+      await navigator.clipboard.writeText(shown.textContent.trim());
+    } catch { // over plain HTTP pages have no clipboard; what is selected can be copied still
+      getSelection().selectAllChildren(shown);
+      if (!document.execCommand("copy")) return;
+    }
     copy.textContent = "Copied";
   }
 });
