@@ -54,9 +54,9 @@ def test_a_folder_becomes_a_batch_and_what_is_known_is_not_sent_again(
     expect(page.get_by_text("10 files chosen, 9.0 MiB.")).to_be_visible()
     fill(page, "browsed", "scans by hand")
     page.get_by_label("Only files whose names end in").fill(".pdf")
-    page.get_by_label("Tags, with commas").fill("night, scans")
-    page.get_by_label("Priority").select_option("2")
-    page.get_by_label("Options for the converter").fill('{"language": "fr"}')
+    page.locator("#tags").fill("night, scans")
+    page.locator("#priority").select_option("2")
+    page.locator("#options").fill('{"language": "fr"}')
     page.get_by_role("button", name="Submit").click()
     page.wait_for_url("**/batches/*")
     expect(page.get_by_role("heading", name="scans by hand")).to_be_visible()
@@ -77,7 +77,7 @@ def test_a_folder_becomes_a_batch_and_what_is_known_is_not_sent_again(
     page.locator("#folder").set_input_files(folder)
     fill(page, "browsed")
     page.get_by_label("Only files whose names end in").fill(".pdf")
-    page.get_by_label("Options for the converter").fill('{"language": "fr"}')
+    page.locator("#options").fill('{"language": "fr"}')
     page.get_by_role("button", name="Submit").click()
     expect(page.get_by_text("All is submitted: 10 files.")).to_be_visible()
     expect(page.get_by_text("9 of them known already")).to_be_visible()
@@ -92,10 +92,10 @@ def test_what_is_dropped_is_named_as_it_is_and_runs_nothing(stage: Stage, page: 
     page.evaluate(DROP, [names, "dropped "])
     expect(page.get_by_text("5 files chosen")).to_be_visible()
     fill(page, "dropped")
-    page.get_by_label("Options for the converter").fill("[1]")
+    page.locator("#options").fill("[1]")
     page.get_by_role("button", name="Submit").click()
     expect(page.get_by_role("alert")).to_contain_text("no JSON object")
-    page.get_by_label("Options for the converter").fill("")
+    page.locator("#options").fill("")
     page.get_by_role("button", name="Submit").click()
     expect(page.get_by_text("All is submitted: 5 files.")).to_be_visible()
     expect(page.locator(INJECTED)).to_have_count(0)
@@ -217,7 +217,7 @@ def test_without_script_a_file_goes_through_the_server(
     large = {"name": "large.pdf", "mimeType": "application/pdf", "buffer": bytes(17 << 20)}
     for parts, said in (({"file": large, "type": "plain"}, "BLOBFORGE_MAX_RESULT"),
                         ({"type": "plain"}, "No file was chosen")):  # fmt: skip
-        answer = context.request.post("/do/submit", multipart=parts, headers={"Origin": server.url})
+        answer = context.request.post("/do/jobs", multipart=parts, headers={"Origin": server.url})
         assert said in answer.text()
     context.close()
 

@@ -125,7 +125,7 @@ def _again(call: Call, why: str) -> Response:
 
 
 ROUTES = [
-    Route("POST", "/do/submit", Access.SUBMIT, sent, "Submit a file without a script", gives=str, page=True,
+    Route("POST", "/do/jobs", Access.SUBMIT, sent, "Submit a file without a script", gives=str, page=True,
           hidden=True, large=True),
     Route("GET", "/submit", Access.SUBMIT, shown, "The page to submit files on", gives=str, page=True),
 ]  # fmt: skip
