@@ -33,7 +33,7 @@ BATCH = 500
 RARE = 60  # jobs with a tag that hardly any job has, or as few more as there are copies
 DAYS_MS = 864_000_000  # a history goes back ten days
 # Tables of counters, and what they count: all is there so many times.
-SCALED = dict.fromkeys(["failure_counts", "failures", "happenings", "durations", "worker_rates", "depths"], ("n",))
+SCALED = dict.fromkeys(["failure_counts", "failures", "happenings", "splits", "worker_rates", "depths"], ("n",))
 SCALED |= dict.fromkeys(["job_counts", "tag_counts"], ("n", "source_bytes", "output_bytes"))
 INDEX = "job_texts"  # and what it is made of: the server makes it of the jobs
 CACHE_KIB = 1 << 20

@@ -83,7 +83,8 @@ class Job(msgspec.Struct, frozen=True):
     its options and requirements, and by whether it has a group. `of_group`: whose job it is; jobs of different groups
     take turns (`fairness.py`), and `turn` is its place by that, 0 where it has none. `sourceless`: it ended
     while its source was awaited, and `source_size` is only what was announced. `expires_at` (ms):
-    it is given up then; a worker that is given it ends that. `batches`: those that it is in (`batch.py`), in the
+    it is given up then; a worker that is given it ends that. `queued_at` (ms): when it last came into the queue;
+    None: with its submission, or before such was kept. `batches`: those that it is in (`batch.py`), in the
     order in which it came to them. `chain`: what follows it, and what it came of (`chain.py`).
     """
 
@@ -136,6 +137,7 @@ class Job(msgspec.Struct, frozen=True):
     of_group: str | None = None
     turn: int = 0
     expires_at: int | None = None
+    queued_at: int | None = None
     batches: tuple[int, ...] = ()
     chain: ChainPlace | None = None
 
@@ -171,6 +173,14 @@ class Job(msgspec.Struct, frozen=True):
     def waits_to_start(self) -> bool:
         """Whether it is ready but for the time before which, by its submission, it is not to be started."""
         return self.status is JobStatus.PENDING and self.not_before is not None and self.releases == 0
+
+    @property
+    def stood_in_queue(self) -> int | None:
+        """How long (ms) it stood in the queue before its latest attempt; None: not known, or there is none."""
+        since = self.queued_at if self.queued_at is not None or self.attempt > 1 else self.created_at
+        if self.started_at is None or since is None:
+            return None
+        return max(0, self.started_at - since)
 
     @property
     def start(self) -> int | None:

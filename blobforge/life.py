@@ -389,6 +389,7 @@ def _give_back(job: Job, *, now: int) -> Job:
         started_at=None,
         heartbeat_at=None,
         progress=None,
+        queued_at=now,
         updated_at=now,
     )
 
@@ -423,7 +424,7 @@ def lose(job: Job, *, policy: RetryPolicy, now: int, free: bool = False) -> Job 
     if losses >= policy.max_losses and not free:
         reason = f"{error}; {losses} workers were lost with this job, the most that is allowed"
         return replace(lost, status=JobStatus.DEAD, last_error=reason, completed_at=now)
-    return replace(lost, status=JobStatus.PENDING, started_at=None)
+    return replace(lost, status=JobStatus.PENDING, started_at=None, queued_at=now)
 
 
 def due(job: Job, *, until: int, avoid: tuple[str, ...], policy: RetryPolicy, now: int) -> Job | None:
@@ -441,6 +442,7 @@ def due(job: Job, *, until: int, avoid: tuple[str, ...], policy: RetryPolicy, no
         not_before=None,
         avoid=avoid,
         avoid_until=now + round(policy.avoid * 1000) if avoid else None,
+        queued_at=now if job.not_before is not None else job.queued_at,
         updated_at=now if job.not_before is not None else job.updated_at,
     )
 
@@ -520,6 +522,7 @@ def retry(
         compare_until=None,
         sourceless=False,
         expires_at=None,
+        queued_at=now,
         updated_at=now,
     )
 
@@ -598,6 +601,7 @@ def arrive(job: Job, *, size: int | None, avoid: tuple[str, ...], policy: RetryP
         not_before=start,
         last_error=None,
         failure=None,
+        queued_at=now,
         updated_at=now,
     )
 

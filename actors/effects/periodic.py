@@ -6,7 +6,17 @@ from actors.effects.transaction import Transaction
 from actors.messages import FreePages, PagesFreed, Purge, Purged, Sampled
 from blobforge import failures
 from blobforge.job import JobStatus
-from blobforge.store.figures import HOUR_MS, KEPT, WEEK_MS, WEEKS_KEPT, WORKER_HOURS_KEPT, Horizon
+from blobforge.store.figures import (
+    CAUSES_A_SLOT,
+    HOUR_MS,
+    KEPT,
+    SPLITS_KEPT,
+    WEEK,
+    WEEK_MS,
+    WEEKS_KEPT,
+    WORKER_HOURS_KEPT,
+    Horizon,
+)
 
 MINUTE_MS = 60_000
 # Rows of each kind forgotten in one transaction: some 20 ms. A busy day leaves repeatable requests by the million.
@@ -19,6 +29,7 @@ SAMPLED = frozenset({JobStatus.UPLOADING, JobStatus.PENDING, JobStatus.RUNNING, 
 # Free pages that are kept for what is written next: giving them back and taking them anew costs twice.
 SPARE_PAGES = 256
 SPARE_SHARE = 20  # one page of so many
+LOOKED_BACK = 7200  # seconds: slots of causes that have ended since; it is done each hour
 
 
 def sample(tx: Transaction) -> Sampled:
@@ -40,9 +51,13 @@ def purge(tx: Transaction, message: Purge) -> Purged:
 
 
 def _horizon(now: int) -> Horizon:
+    at = now // 1000
     return Horizon(
-        slots={width: (now // 1000 - seconds) // width for width, seconds in KEPT.items()},
-        week=now // WEEK_MS - WEEKS_KEPT + 1,
+        slots={width: (at - seconds) // width for width, seconds in KEPT.items()},
+        splits={width: (at - seconds) // width for width, seconds in SPLITS_KEPT.items()}
+        | {WEEK: now // WEEK_MS - WEEKS_KEPT + 1},
+        over={width: ((at - LOOKED_BACK) // width - 1, at // width) for width in SPLITS_KEPT},
+        causes_a_slot=CAUSES_A_SLOT,
         hour=now // HOUR_MS - WORKER_HOURS_KEPT,
         causes_seen_at=now - CAUSES_KEPT_MS,
         causes=failures.MOST_GROUPS,

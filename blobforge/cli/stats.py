@@ -11,6 +11,7 @@ from blobforge.cli import output
 from blobforge.cli.common import CliSession, pass_session, session_options
 from blobforge.cli.live import Shown
 from blobforge.cli.outage import Outages, follow
+from blobforge.cli.statcharts import WINDOWS, show_causes, show_times
 
 if TYPE_CHECKING:
     import trio
@@ -26,17 +27,33 @@ _STATUSES = ("pending", "running", "completed", "failed", "dead", "cancelled", "
 @click.command()
 @click.option("-w", "--watch", is_flag=True, help="Go on and show each change, until Ctrl-C.")
 @click.option("--tags", is_flag=True, help="What the jobs of each tag take, those with most first.")
+@click.option("--times", is_flag=True, help="How long jobs stood in the queue, and ran.")
+@click.option("--causes", is_flag=True, help="Why attempts failed: the most frequent causes.")
+@click.option("--window", type=click.Choice(WINDOWS), default="24h", show_default=True, help="For --times, --causes.")
+@click.option("--type", metavar="TYPE", help="For --times and --causes: only of jobs of this type.")
 @session_options
 @pass_session
-def stats(session: CliSession, /, *, watch: bool, tags: bool) -> None:
+def stats(
+    session: CliSession, /, *, watch: bool, tags: bool, times: bool, causes: bool, window: str, type: str | None
+) -> None:
     """Show the queue in numbers: jobs by status and type, workers, how fast it goes.
 
     \b
       blobforge stats
       blobforge stats --watch
       blobforge stats --tags
+      blobforge stats --times --window 7d --type pdf
+      blobforge stats --causes
       blobforge stats --json
     """
+    if watch + tags + times + causes > 1:
+        raise click.UsageError("--watch, --tags, --times and --causes do not go together: say one of them.")
+    if times:
+        show_times(session, window, type)
+        return
+    if causes:
+        show_causes(session, window, type)
+        return
     if watch:
         follow(session, lambda client, outages: _watch(session, client, outages))
         return

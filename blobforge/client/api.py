@@ -29,12 +29,14 @@ from blobforge.client.types import (
     BatchItem,
     BulkDone,
     Cancelled,
+    Causes,
     ChainCheck,
     ChildPage,
     Comparison,
     ComparisonPage,
     Database,
     Health,
+    History,
     Installation,
     Job,
     JobFilters,
@@ -51,6 +53,7 @@ from blobforge.client.types import (
     StatusAnswer,
     Submission,
     TagSizes,
+    Times,
     UploadUrl,
     WhoAmI,
 )
@@ -341,6 +344,40 @@ class Endpoints(FileEndpoints, AttemptEndpoints, BatchEndpoints, AdminEndpoints)
         """How many workers would be done with what waits of this type (of all) in `drain_seconds` (an hour)."""
         return await self._call("GET", "/api/scale", Scale, params={"type": type, "drain_seconds": drain_seconds})
 
+    async def history(
+        self,
+        *,
+        window: str | None = None,
+        since: datetime | None = None,
+        until: datetime | None = None,
+        type: str | None = None,
+    ) -> History:
+        """What happened in a `window` (`1h`, `24h`, `7d`, `30d`), or since then (and until then), to jobs of this
+        type (of all)."""
+        return await self._call("GET", "/api/stats/history", History, params=_chart(window, since, until, type))
+
+    async def times(
+        self,
+        *,
+        window: str | None = None,
+        since: datetime | None = None,
+        until: datetime | None = None,
+        type: str | None = None,
+    ) -> Times:
+        """How long jobs stood in the queue and ran, in a range of time as with `history`."""
+        return await self._call("GET", "/api/stats/times", Times, params=_chart(window, since, until, type))
+
+    async def causes(
+        self,
+        *,
+        window: str | None = None,
+        since: datetime | None = None,
+        until: datetime | None = None,
+        type: str | None = None,
+    ) -> Causes:
+        """Why attempts failed, in a range of time as with `history`."""
+        return await self._call("GET", "/api/stats/causes", Causes, params=_chart(window, since, until, type))
+
     async def attention(self) -> Attention:
         """What a person should look at."""
         return await self._call("GET", "/api/stats/attention", Attention)
@@ -405,6 +442,13 @@ class Endpoints(FileEndpoints, AttemptEndpoints, BatchEndpoints, AdminEndpoints)
         except ClientError:
             return False
         return True
+
+
+def _chart(window: str | None, since: datetime | None, until: datetime | None, type: str | None) -> dict[str, Any]:
+    """Times without a zone are of this machine's."""
+    moments = {"since": since, "until": until}
+    said = {name: each.astimezone().isoformat() if each is not None else None for name, each in moments.items()}
+    return {"window": window, **said, "type": type}
 
 
 def _of_many(filters: Mapping[str, Any] | None) -> dict[str, Any]:

@@ -39,6 +39,7 @@ from blobforge.client.types import (
     CanaryPage,
     CanaryReport,
     Cancelled,
+    Causes,
     ChainCheck,
     ChildPage,
     Comparison,
@@ -50,6 +51,7 @@ from blobforge.client.types import (
     DrillsPage,
     FileLink,
     Health,
+    History,
     Installation,
     Job,
     JobFilters,
@@ -71,6 +73,7 @@ from blobforge.client.types import (
     Submission,
     SupersededAnswer,
     TagSizes,
+    Times,
     TokenInfo,
     TypeInfo,
     TypesPage,
@@ -462,6 +465,40 @@ class Client(BlockingClient):
     def scale(self, *, type: str | None = None, drain_seconds: float | None = None) -> Scale:
         """How many workers would be done with what waits of this type (of all) in `drain_seconds` (an hour)."""
         return self._run(partial(self._client.scale, type=type, drain_seconds=drain_seconds))
+
+    def history(
+        self,
+        *,
+        window: str | None = None,
+        since: datetime | None = None,
+        until: datetime | None = None,
+        type: str | None = None,
+    ) -> History:
+        """What happened in a `window` (`1h`, `24h`, `7d`, `30d`), or since then (and until then), to jobs of this
+        type (of all)."""
+        return self._run(partial(self._client.history, window=window, since=since, until=until, type=type))
+
+    def times(
+        self,
+        *,
+        window: str | None = None,
+        since: datetime | None = None,
+        until: datetime | None = None,
+        type: str | None = None,
+    ) -> Times:
+        """How long jobs stood in the queue and ran, in a range of time as with `history`."""
+        return self._run(partial(self._client.times, window=window, since=since, until=until, type=type))
+
+    def causes(
+        self,
+        *,
+        window: str | None = None,
+        since: datetime | None = None,
+        until: datetime | None = None,
+        type: str | None = None,
+    ) -> Causes:
+        """Why attempts failed, in a range of time as with `history`."""
+        return self._run(partial(self._client.causes, window=window, since=since, until=until, type=type))
 
     def attention(self) -> Attention:
         """What a person should look at."""

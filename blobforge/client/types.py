@@ -502,6 +502,88 @@ class UnheardWebhook(msgspec.Struct, frozen=True, kw_only=True):
     disabled: str | None = None
 
 
+class History(msgspec.Struct, frozen=True, kw_only=True):
+    """What happened in a range of time, in slots of `step_seconds`. `at` are their beginnings, in seconds since the
+    epoch; the other lists have one value a slot, None where the server did not run: `flows` what happened in it,
+    `levels` how many jobs there were at its end, by status, `workers` how many workers."""
+
+    since: datetime
+    until: datetime
+    step_seconds: int
+    at: list[int]
+    flows: dict[str, list[int | None]]
+    levels: dict[str, list[int | None]]
+    workers: list[int | None]
+    window: str | None = None
+
+
+class Quantiles(msgspec.Struct, frozen=True, kw_only=True):
+    """Seconds that half, nine tenths and 99 of 100 stayed below; a fifth off at most."""
+
+    p50: float | None = None
+    p90: float | None = None
+    p99: float | None = None
+
+
+class HistogramBar(msgspec.Struct, frozen=True, kw_only=True):
+    """`n` took from `least_seconds` up to `below_seconds`."""
+
+    least_seconds: float
+    below_seconds: float
+    n: int
+
+
+class TimesOf(msgspec.Struct, frozen=True, kw_only=True):
+    """`n` of each slot and their quantiles, and those of the whole range."""
+
+    n: list[int | None]
+    p50: list[float | None]
+    p90: list[float | None]
+    p99: list[float | None]
+    total: int
+    overall: Quantiles
+    histogram: list[HistogramBar] = []
+
+
+class Times(msgspec.Struct, frozen=True, kw_only=True):
+    """How long jobs had stood in the queue, and completed attempts ran, by when the attempt ended. Such is kept since
+    `kept_since`; None: there is nothing yet."""
+
+    since: datetime
+    until: datetime
+    step_seconds: int
+    at: list[int]
+    queued: TimesOf
+    ran: TimesOf
+    window: str | None = None
+    kept_since: datetime | None = None
+
+
+class CauseSeries(msgspec.Struct, frozen=True, kw_only=True):
+    """A cause, and how many attempts failed so in each slot, and in the whole range."""
+
+    id: int
+    kind: str
+    place: str
+    total: int
+    n: list[int | None]
+
+
+class Causes(msgspec.Struct, frozen=True, kw_only=True):
+    """Attempts that failed or were lost: of the most frequent causes of the range, and of all `others`. Such is kept
+    since `kept_since`; None: there is nothing yet."""
+
+    since: datetime
+    until: datetime
+    step_seconds: int
+    at: list[int]
+    total: int
+    causes: list[CauseSeries]
+    others: list[int | None]
+    window: str | None = None
+    kept_since: datetime | None = None
+
+
 class Attention(msgspec.Struct, frozen=True, kw_only=True):
     """What a person should look at. `store`: whose the object store may be beside the server's; `unmatched`: ready
     jobs that require what no worker has; `quarantined`: workers whose failures stand out; `webhooks`: those that

@@ -10,18 +10,25 @@ from blobforge.worker import WorkerStatus
 MINUTE_MS = 60_000
 HOUR_MS = 3_600_000
 WEEK_MS = 7 * 86_400_000
+WEEK = 604_800  # seconds
 WEEKS_KEPT = 4  # of durations: converters get faster, documents change
 WORKER_HOURS_KEPT = 26
 FEW_FAILURES = 5  # of a worker: fewer are chance
 RATE_HOURS = 24  # that a worker's rates are about, and a type's share of failures
 RATE_STEP, RATE_SLOTS = 900, 5  # what a type completes in an hour: within four quarters and the one under way
 # The widths of the slots that happenings and depths are kept in, and for how long each (seconds): a little more than
-# the chart of that width shows (1 h, 24 h, 7 d).
-KEPT = {60: 2 * 3600, 900: 26 * 3600, 3600: 8 * 86_400}
-WINDOWS = {"1h": (60, 60), "24h": (900, 96), "7d": (3600, 168)}  # name -> (seconds of a slot, slots)
+# the chart of that width shows (1 h, 24 h, 7 d, 30 d).
+KEPT = {60: 2 * 3600, 900: 26 * 3600, 3600: 8 * 86_400, 21_600: 32 * 86_400}
+# The same of splits, which have many rows a slot. By how long attempts ran they are kept by the WEEK, too.
+SPLITS_KEPT = {300: 3 * 3600, 3600: 8 * 86_400, 21_600: 32 * 86_400}
+CAUSES_A_SLOT = 20  # of each type and slot that is over: what fewer failures had stands under no cause
 
 SUBMITTED = "submitted"  # a happening beside the outcomes of attempts
 ONLINE = "online"  # the depth of the workers, under the type ''
+# What is split, and by what: attempts that ended by how long their jobs had stood in the queue, completed ones by how
+# long they ran (buckets of blobforge/forecast.py), failed and lost ones by the number of their cause.
+QUEUED, RAN, CAUSE = "queued", "ran", "cause"
+NO_CAUSE = 0  # of those that stand under none
 FLOWS = (SUBMITTED, *(outcome.value for outcome in Outcome))
 # Ended jobs are not in the queue; the dead wait for a person.
 LEVELS = tuple(
@@ -94,7 +101,7 @@ class Census(msgspec.Struct, frozen=True):
     deferred: dict[tuple[str, int], int] = {}
 
 
-class History(msgspec.Struct, frozen=True):
+class SlotHistory(msgspec.Struct, frozen=True):
     """Aligned series. `at` are the beginnings of the slots in seconds since the epoch; None is a slot in which the
     server did not run. The last slot is not over yet."""
 
@@ -103,6 +110,25 @@ class History(msgspec.Struct, frozen=True):
     flows: dict[str, list[int | None]]
     levels: dict[str, list[int | None]]
     workers: list[int | None]
+
+
+class TimesHistory(msgspec.Struct, frozen=True):
+    """Of attempts that ended in each slot: how many had stood in the queue how long, and of the completed ones how
+    many ran how long, by buckets (blobforge/forecast.py). `since`: from when on such is kept (seconds since the
+    epoch), as far as it is there still; None: there is nothing yet."""
+
+    queued: dict[int, dict[int, int]]
+    ran: dict[int, dict[int, int]]
+    since: int | None
+
+
+class CausesHistory(msgspec.Struct, frozen=True):
+    """Attempts that failed or were lost in each slot, by the number of their cause; NO_CAUSE: of any other. `causes`
+    are those that are known still."""
+
+    n: dict[int, dict[int, int]]
+    causes: dict[int, Failure]
+    since: int | None
 
 
 class Failure(msgspec.Struct, frozen=True):
@@ -204,12 +230,15 @@ class Backfilling(msgspec.Struct, frozen=True):
 
 
 class Horizon(msgspec.Struct, frozen=True):
-    """From where on figures are kept: the slots of each width (seconds), the week of durations, the hour of rates of
-    workers. A cause goes that no job shows, and that was not seen since `causes_seen_at` (ms); where there are still
-    `causes` or more, `room` is made for new ones."""
+    """From where on figures are kept: the slots of each width (seconds), those of splits, the hour of
+    rates of workers. `over`: the slots of each width that are over, from one on up to before another; of each
+    `causes_a_slot` causes are kept. A cause goes that no job shows, and that was not seen since `causes_seen_at`
+    (ms); where there are still `causes` or more, `room` is made for new ones."""
 
     slots: dict[int, int]
-    week: int
+    splits: dict[int, int]
+    over: dict[int, tuple[int, int]]
+    causes_a_slot: int
     hour: int
     causes_seen_at: int
     causes: int

@@ -28,13 +28,15 @@ from blobforge.people import AuditEntry, Session, User
 from blobforge.scaling import Staff
 from blobforge.search import Search, SearchName
 from blobforge.store.figures import (
+    CausesHistory,
     Census,
     Drill,
     Failure,
-    History,
+    SlotHistory,
     Space,
     Stats,
     TagWeight,
+    TimesHistory,
     TypeLately,
     TypeQueue,
     UnmatchedSet,
@@ -54,6 +56,7 @@ from blobforge.store.lists import (
 )
 from blobforge.store.miscounts import Miscounts
 from blobforge.store.sorting import JobSort
+from blobforge.timerange import Slots
 from blobforge.waiting import Surroundings
 from blobforge.webhook import Delivery, DeliveryState, Webhook
 from blobforge.worker import Worker, WorkerFilter
@@ -93,8 +96,15 @@ class Insights(Protocol):
 
     # --- charts
 
-    def history(self, window: str, *, now: int, type_: str | None = None) -> History:
-        """The series of one of WINDOWS, of all types or of one, up to `now` (ms since the epoch)."""
+    def history(self, slots: Slots, *, now: int, type_: str | None = None) -> SlotHistory:
+        """The series of all types or of one, in slots of a width of KEPT. The one in which `now` (ms since the epoch)
+        lies shows what is."""
+
+    def times_history(self, slots: Slots, *, type_: str | None = None) -> TimesHistory:
+        """How long attempts of all types or of one took, in slots of a width of SPLITS_KEPT."""
+
+    def causes_history(self, slots: Slots, *, type_: str | None = None) -> CausesHistory:
+        """Why attempts failed, in slots of a width of SPLITS_KEPT."""
 
     def lately(self, types: Collection[str], *, now: int) -> dict[str, TypeLately]:
         """How attempts of each of these types ended within the last hour and day."""

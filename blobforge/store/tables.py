@@ -45,7 +45,7 @@ TABLES: Final[Mapping[str, tuple[str, ...]]] = {
     "worker_counts": ("status",),
     "happenings": ("step", "slot", "type", "what"),
     "depths": ("step", "slot", "type", "status"),
-    "durations": ("week", "type", "bucket"),
+    "splits": ("step", "slot", "type", "what", "part"),
     "worker_rates": ("hour", "worker_id", "outcome"),
     "failures": ("id",),
     "failure_counts": ("failure", "status"),

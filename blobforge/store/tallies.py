@@ -15,12 +15,24 @@ from blobforge.batch import GONE
 from blobforge.canary import is_comparison
 from blobforge.forecast import bucket_of
 from blobforge.job import Job, JobStatus, Outcome
-from blobforge.store.figures import HOUR_MS, KEPT, SUBMITTED, WEEK_MS, WEEKS_KEPT, WORKER_HOURS_KEPT
+from blobforge.store.figures import (
+    CAUSE,
+    HOUR_MS,
+    KEPT,
+    QUEUED,
+    RAN,
+    SPLITS_KEPT,
+    SUBMITTED,
+    WEEK,
+    WEEK_MS,
+    WEEKS_KEPT,
+    WORKER_HOURS_KEPT,
+)
 from blobforge.worker import Worker, WorkerStatus
 
 K = TypeVar("K", bound=Hashable)
 COUNTERS: Final = (
-    "jobs", "tags", "batches", "converters", "deferred", "failures", "workers", "happenings", "durations",
+    "jobs", "tags", "batches", "converters", "deferred", "failures", "workers", "happenings",
     "worker_rates",
 )  # fmt: skip
 # Bytes of one source that count, so that no number of jobs makes a sum that the database cannot hold: a client may
@@ -28,11 +40,14 @@ COUNTERS: Final = (
 MOST_COUNTED: Final = 2**40
 _WEIGHED = frozenset({"jobs", "tags"})
 _FAILING = frozenset({JobStatus.FAILED, JobStatus.DEAD})
+_NARROWEST: Final = min(SPLITS_KEPT)
 _SOURCELESS = frozenset({JobStatus.DEAD, JobStatus.CANCELLED})  # in which a job may have ended without its source
 
 
 class Ended(msgspec.Struct, frozen=True):
-    """An attempt ended at `at` (ms), after `ran` ms. `counted_late`: it was not counted when it did, which is now."""
+    """An attempt ended at `at` (ms), after `ran` ms. `counted_late`: it was not counted when it did, which is now.
+    `stood` (ms): how long its job had stood in the queue, where that is known and not counted yet; `cause`: the
+    number of that of its failure."""
 
     type: str
     worker_id: str
@@ -40,6 +55,8 @@ class Ended(msgspec.Struct, frozen=True):
     ran: int
     at: int
     counted_late: int | None = None
+    stood: int | None = None
+    cause: int | None = None
 
 
 class Weight(NamedTuple):
@@ -64,8 +81,9 @@ class Tallies(msgspec.Struct):
     """`jobs` by (status, type, priority) and `tags` by (tag,): how many, and the bytes of sources and of results; the
     others are numbers alone. `batches` by (batch, status, type), where a status is also GONE; `converters` by
     (converter, status, type, priority); `deferred`, the jobs that are not to be started yet, by (type, priority);
-    `failures` by (cause, status); `workers` by (status,); `happenings` by (step, slot, type, what); `durations` by
-    (week, type, bucket); `worker_rates` by (hour, worker, outcome).
+    `failures` by (cause, status); `workers` by (status,); `happenings` by (step, slot, type, what); `worker_rates`
+    by (hour, worker, outcome); `durations` by (week, type, bucket), and `splits` by (slot of the narrowest width,
+    type, what, part), which are written together: splits in each width, of the type and of all ('').
 
     `hours`: the first and the last id that was made in each hour.
     """
@@ -80,6 +98,7 @@ class Tallies(msgspec.Struct):
     happenings: dict[tuple[int, int, str, str], int] = {}
     durations: dict[tuple[int, str, int], int] = {}
     worker_rates: dict[tuple[int, str, str], int] = {}
+    splits: dict[tuple[int, str, str, int], int] = {}
     hours: dict[int, tuple[int, int]] = {}
 
     def count(self, jobs: Sequence[Job], change: int) -> None:
@@ -155,6 +174,7 @@ class Tallies(msgspec.Struct):
                 self.worker_rates[rate] = self.worker_rates.get(rate, 0) + n
             if late is None:
                 self._happened(ended.at, ended.type, ended.outcome, n)
+                self._split(ended, n)
 
     def moved(self) -> list[tuple[str, list[tuple[Any, ...]]]]:
         """Each kind of counters that has moved, by its name here: keys and by how much, in sorted order."""
@@ -167,14 +187,39 @@ class Tallies(msgspec.Struct):
                 moved.append((name, [(*key, *weight) for key, weight in sorted(counted.items()) if any(weight)]))
             else:
                 moved.append((name, [(*key, n) for key, n in sorted(counted.items()) if n]))
+        if self.durations or self.splits:
+            moved.append(("splits", self._splits()))
         if self.hours:
             moved.append(("hours", [(hour, *span) for hour, span in sorted(self.hours.items())]))
         return moved
+
+    def _splits(self) -> list[tuple[int, int, str, str, int, int]]:
+        """(step, slot, type, what, part, n), in sorted order."""
+        found = {(WEEK, week, of, RAN, bucket): n for (week, of, bucket), n in self.durations.items()}
+        for (slot, type_, what, part), n in self.splits.items():
+            for step in SPLITS_KEPT:
+                wide = slot * _NARROWEST // step
+                for of in (type_, ""):
+                    key = (step, wide, of, what, part)
+                    found[key] = found.get(key, 0) + n
+        return [(*key, n) for key, n in sorted(found.items())]
 
     def _happened(self, at: int, type_: str, what: str, n: int) -> None:
         for step in KEPT:
             key = (step, at // 1000 // step, type_, what)
             self.happenings[key] = self.happenings.get(key, 0) + n
+
+    def _split(self, ended: Ended, n: int) -> None:
+        slot, type_ = ended.at // 1000 // _NARROWEST, ended.type
+        if ended.stood is not None:
+            queued = (slot, type_, QUEUED, bucket_of(ended.stood))
+            self.splits[queued] = self.splits.get(queued, 0) + n
+        if ended.outcome is Outcome.COMPLETED:
+            ran = (slot, type_, RAN, bucket_of(ended.ran))
+            self.splits[ran] = self.splits.get(ran, 0) + n
+        if ended.cause is not None:
+            cause = (slot, type_, CAUSE, ended.cause)
+            self.splits[cause] = self.splits.get(cause, 0) + n
 
 
 def _alike(things: Sequence[K]) -> Mapping[K, int]:

@@ -18,6 +18,7 @@ from blobforge.store.needs import Needs
 from blobforge.store.tallies import Ended
 from blobforge.store.workerrows import WorkerRows
 
+_WAITED = frozenset({Outcome.COMPLETED, Outcome.FAILED, Outcome.LOST})  # what is neither given back nor cancelled
 LONGEST_EXAMPLE = 1000  # characters of an error that stand for its cause
 
 
@@ -90,7 +91,10 @@ class WorkingSet(JobRows, WorkerRows):
             journal.drop(self._rows.attempts, key)
         if self._rows.failed:
             journal.drop(self._rows.failed, after.id)
-        journal.add(self._pending.ended, Ended(after.type, worker_id, outcome, max(0, now - started_at), now))
+        # Each attempt's time in the queue is counted once, when its lease ends.
+        stood = before.stood_in_queue if before.status is JobStatus.RUNNING and outcome in _WAITED else None
+        ran = max(0, now - started_at)
+        journal.add(self._pending.ended, Ended(after.type, worker_id, outcome, ran, now, stood=stood, cause=failure))
         if outcome is Outcome.COMPLETED and self._rows.in_a_row:
             self._count_completed(after.type, now=now)
 

@@ -97,7 +97,7 @@ def ordinary_state(book: Book) -> Any:
 
 FIGURES = {
     "happenings": ("step", "slot", "type", "what", "n"),
-    "durations": ("week", "type", "bucket", "n"),
+    "splits": ("step", "slot", "type", "what", "part", "n"),
     "worker_rates": ("hour", "worker_id", "outcome", "n"),
     "failures": ("id", "n"),
     "superseded": ("job_id", "attempt"),

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 
 import pytest
@@ -25,6 +26,7 @@ from actors.messages import (
     JobBeat,
     Purge,
     Register,
+    Release,
     Retry,
     Sample,
     Silent,
@@ -32,16 +34,17 @@ from actors.messages import (
     Unregister,
 )
 from blobforge import failures
-from blobforge.forecast import Load
-from blobforge.job import Outcome
+from blobforge.forecast import Load, bucket_of
+from blobforge.job import Outcome, ReleaseCause
 from blobforge.jobtype import TypeChanges
 from blobforge.people import AuditEntry
 from blobforge.scaling import Staff
 from blobforge.store import figures
-from blobforge.store.figures import WINDOWS
+from blobforge.store.figures import CAUSES_A_SLOT, KEPT, NO_CAUSE, SPLITS_KEPT
 from blobforge.store.filters import AuditFilter, JobFilter
 from blobforge.store.lists import Cursor
 from blobforge.store.reading import Reader
+from blobforge.timerange import WINDOWS, Slots, of_window, slots_of
 from blobforge.waiting import Fleet
 from tests.store.making import ADMIN, T0, Book, fail_one, submission
 
@@ -98,7 +101,7 @@ def test_a_chart_has_what_happened_and_how_deep_the_queue_was(book: Book, reader
         at(book, book.now + MINUTE)
         (job,) = book.do(Claim(ADMIN, "w1", ("pdf",))).jobs
         book.do(Sample(), Complete(ADMIN, "w1", job.id))
-    found = reader.insights.history("1h", now=book.now)
+    found = reader.insights.history(slots("1h", book), now=book.now)
     assert found.step == 60
     assert len(found.at) == 60
     assert found.at[-1] == book.now // MINUTE * 60
@@ -108,7 +111,7 @@ def test_a_chart_has_what_happened_and_how_deep_the_queue_was(book: Book, reader
     assert found.flows["submitted"][:-4] == [None] * 56
     assert found.levels["pending"][-4:] == [None, 6, 5, 4]
     assert found.workers[-4:] == [None, 1, 1, 1]
-    one = reader.insights.history("1h", now=book.now, type_="ocr")
+    one = reader.insights.history(slots("1h", book), now=book.now, type_="ocr")
     assert [each for each in one.flows["submitted"] if each] == [1]
     assert one.levels["pending"][-3:] == [1, 1, 1]
     assert one.workers[-1] == 1
@@ -139,16 +142,20 @@ def test_how_types_go_lately(book: Book, reader: Reader) -> None:
 
 @pytest.mark.parametrize("window", WINDOWS)
 def test_what_the_server_slept_through_is_a_gap(book: Book, reader: Reader, window: str) -> None:
-    step, count = WINDOWS[window]
-    start = book.now // HOUR * HOUR
+    start = book.now // (6 * HOUR) * (6 * HOUR)
+    step, count = slots(window, book).step, slots(window, book).count
     for slot in (0, 1, 2, 10, 11):
         at(book, start + slot * step * 1000)
         book.do(Sample())
-    found = reader.insights.history(window, now=book.now)
+    found = reader.insights.history(slots(window, book), now=book.now)
     assert len(found.at) == count
     known = [index for index, depth in enumerate(found.levels["pending"]) if depth is not None]
     assert known == [count - 12, count - 11, count - 10, count - 2, count - 1]
     assert [index for index, n in enumerate(found.flows["completed"]) if n == 0] == known
+
+
+def slots(window: str, book: Book) -> Slots:
+    return slots_of(of_window(window, now=book.now), KEPT, now=book.now)
 
 
 def test_the_widths_agree(book: Book, reader: Reader) -> None:
@@ -157,7 +164,7 @@ def test_the_widths_agree(book: Book, reader: Reader) -> None:
         at(book, book.now + MINUTE)
         book.do(submission(number), Sample())
     for window in WINDOWS:
-        found = reader.insights.history(window, now=book.now)
+        found = reader.insights.history(slots(window, book), now=book.now)
         assert sum(each or 0 for each in found.flows["submitted"]) == 50
         assert found.levels["pending"][-1] == 50
 
@@ -173,11 +180,81 @@ def test_what_is_kept_is_bounded(book: Book) -> None:
         if number % 8 == 0:
             book.do(Purge())
     book.do(Purge())
-    slots = 2 * 4 + 26 * 4 + 8 * 24 + 6
-    assert book.probe.count("happenings") <= 2 * slots
-    assert book.probe.count("depths") <= 3 * slots
+    most = 2 * 4 + 26 * 4 + 8 * 24 + 9 * 4 + 7
+    assert book.probe.count("happenings") <= 2 * most
+    assert book.probe.count("depths") <= 3 * most
+    assert book.probe.count("splits") <= 2 * 2 * (3 * 4 + 8 * 24 + 9 * 4 + 4) + 3
     assert book.probe.count("worker_rates") <= 27
     assert book.database.broken() == []
+
+
+def test_times_and_causes_are_kept_by_slot(book: Book, reader: Reader) -> None:
+    """How long jobs stood in the queue, from when they came into it last, how long they ran, and why they failed: of
+    a type and of all. An attempt that was given back counts for nothing."""
+    start = book.now // (6 * HOUR) * (6 * HOUR)
+    at(book, start)
+    book.register("w1")
+    book.do(submission(1), submission(2), submission("x", type_="ocr"), submission(3))
+    at(book, start + 4 * MINUTE)
+    first, second, third = book.do(Claim(ADMIN, "w1", ("pdf",), 3)).jobs
+    book.do(Release(ADMIN, "w1", third.id, cause=ReleaseCause.SHUTDOWN))
+    at(book, start + 20 * MINUTE)
+    (other,) = book.do(Claim(ADMIN, "w1", ("ocr",))).jobs
+    book.do(Complete(ADMIN, "w1", first.id), Fail(ADMIN, "w1", second.id, "no such page", retryable=False))
+    book.do(Fail(ADMIN, "w1", other.id, "no such page", retryable=False))
+    at(book, start + 40 * MINUTE)
+    book.do(Retry(second.id))
+    assert len(book.do(Claim(ADMIN, "w1", ("pdf",), 2)).jobs) == 2
+    book.do(Complete(ADMIN, "w1", third.id), Complete(ADMIN, "w1", second.id))
+    for step in SPLITS_KEPT:
+        within = Slots(step, start // 1000 // step, 21_600 // step)
+        pdf, all_ = (reader.insights.times_history(within, type_=type_) for type_ in ("pdf", None))
+        slot = start // 1000 // step
+        late = slot + 20 * 60 // step
+        later = slot + 40 * 60 // step
+        waited, ran = bucket_of(4 * MINUTE), bucket_of(16 * MINUTE)
+        given_back, retried = bucket_of(36 * MINUTE), bucket_of(1_000)
+        assert total(pdf.queued) == {waited: 2, given_back: 1, retried: 1}
+        assert total(all_.queued) == {waited: 2, given_back: 1, retried: 1, bucket_of(20 * MINUTE): 1}
+        assert pdf.ran[late][ran] == 1
+        assert pdf.ran[later][bucket_of(1_000)] == 2
+        assert all_.ran == pdf.ran
+        assert all_.since == start // 1000 // 300 * 300 + 20 * 60
+        (cause,) = {part for each in reader.insights.causes_history(within).n.values() for part in each}
+        of_all, of_pdf = (reader.insights.causes_history(within, type_=each) for each in (None, "pdf"))
+        assert (of_all.n, of_pdf.n) == ({late: {cause: 2}}, {late: {cause: 1}})
+        assert of_all.causes[cause].example == "no such page"
+    assert book.database.broken() == []
+
+
+def total(counts: Mapping[int, Mapping[int, int]]) -> dict[int, int]:
+    found: Counter[int] = Counter()
+    for each in counts.values():
+        found.update(each)
+    return dict(found)
+
+
+def test_of_a_slot_that_is_over_the_most_frequent_causes_are_kept(book: Book, reader: Reader) -> None:
+    start = book.now // (6 * HOUR) * (6 * HOUR)
+    at(book, start)
+    book.register("w1")
+    causes = CAUSES_A_SLOT + 5
+    numbers = [*range(causes), *range(CAUSES_A_SLOT)]
+    book.do(*map(submission, range(len(numbers))))
+    jobs = book.do(Claim(ADMIN, "w1", ("pdf",), len(numbers))).jobs
+    book.do(*(Fail(ADMIN, "w1", job.id, "no", kind=f"E{n}") for job, n in zip(jobs, numbers, strict=True)))
+    within = Slots(3600, start // HOUR, 1)
+    assert len(total(reader.insights.causes_history(within).n)) == causes
+    at(book, start + HOUR + MINUTE)
+    book.do(Purge())
+    for type_ in (None, "pdf"):
+        kept = total(reader.insights.causes_history(within, type_=type_).n)
+        assert kept.pop(NO_CAUSE) == 5
+        assert sorted(kept.values()) == [2] * CAUSES_A_SLOT
+    assert book.database.broken() == []
+    before = book.probe.rows("splits", "step", "slot", "type", "part", "n")
+    book.do(Purge())
+    assert book.probe.rows("splits", "step", "slot", "type", "part", "n") == before
 
 
 def test_a_sample_says_when_the_next_minute_begins(book: Book) -> None:

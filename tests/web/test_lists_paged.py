@@ -32,6 +32,8 @@ BOUNDED = {
     "/api/failures/<id:failure_id>": "20 workers",
     "/api/workers/<worker:worker_id>": "the first hundred jobs that it runs",
     "/api/stats/history": "a fixed number of slots",
+    "/api/stats/times": "the same, and as many steps of a histogram",
+    "/api/stats/causes": "the same, of the most frequent causes",
     "/api/stats/attention": "20 of each kind",
     "/api/scale": "a thousand idle workers: no program ends more at a time",
     "/api/admin/backup": "the last ten drills; all of them at /drills",

@@ -9,6 +9,7 @@ from web.api import (
     bulk,
     canaries,
     chains,
+    charts,
     claims,
     comparison,
     export,
@@ -69,6 +70,7 @@ ROUTES: list[Route] = [
     *whoami.ROUTES,
     *status.ROUTES,
     *servers.ROUTES,
+    *charts.ROUTES,
     *insights.ROUTES,
     *scaling.ROUTES,
 ]

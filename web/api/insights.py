@@ -1,4 +1,4 @@
-"""What the dashboard shows: charts, the outlook, causes of failures, what needs attention, the settings in force.
+"""What the dashboard shows: the outlook, causes of failures, what needs attention, the settings in force.
 
 The `read_*` functions are for the pages, too: a page shows what the API answers.
 """
@@ -31,20 +31,6 @@ from web.routing import Access, Call, Route
 from web.services import Services
 
 MOST_SHOWN = 20  # of each kind of thing that needs attention
-
-
-async def read_history(services: Services, window: str, type_: str | None = None) -> wire_insights.HistoryWire:
-    """The series of a window: `1h`, `24h` or `7d`."""
-    now = services.now()
-    found = await services.reads.run(lambda reader: reader.insights.history(window, now=now, type_=type_))
-    return wire_insights.HistoryWire(window, found.step, type_, found.at, found.flows, found.levels, found.workers)
-
-
-async def history(call: Call) -> wire_insights.HistoryWire | Refusal:
-    wanted = query(call.request.args, wire_insights.HistoryQuery)
-    if isinstance(wanted, Refusal):
-        return wanted
-    return await read_history(call.services, wanted.window, wanted.type)
 
 
 def read_outlook(
@@ -307,9 +293,6 @@ async def look_ahead(call: Call) -> wire_insights.OutlookWire:
 
 
 ROUTES = [
-    Route("GET", "/api/stats/history", Access.READ, history,
-          "What happened in the last hour, day or week, as series for a chart",
-          gives=wire_insights.HistoryWire, query=wire_insights.HistoryQuery),
     Route("GET", "/api/stats/outlook", Access.READ, look_ahead, "When the queue will be empty, as a range",
           gives=wire_insights.OutlookWire),
     Route("GET", "/api/stats/attention", Access.READ, attention, "What a person should look at",

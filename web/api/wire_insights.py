@@ -1,37 +1,13 @@
-"""The shapes of what the dashboard shows beside jobs and workers: charts, causes of failures, what needs a person."""
+"""The shapes of what the dashboard shows beside jobs and workers: causes of failures, what needs a person."""
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated
 
 import msgspec
 from msgspec import Meta
 
 from web.api.wire_status import BackupPart
-
-
-class HistoryQuery(msgspec.Struct, frozen=True):
-    window: Annotated[
-        Literal["1h", "24h", "7d"], Meta(description="by the minute, by 15 minutes, or by the hour")
-    ] = "1h"
-    type: Annotated[str, Meta(max_length=100, description="of one job type; absent: of all")] | None = None
-
-
-class HistoryWire(msgspec.Struct, frozen=True):
-    """Aligned series for a chart: `at` holds the beginnings of the slots (seconds since the epoch), the other lists
-    one value a slot; null where the server did not run. The last slot is still under way.
-
-    `flows` are what happened in a slot (`submitted`, and attempts by outcome), `levels` how many jobs there were, by
-    status, at its end, and `workers` how many workers were there (online or draining, of all types).
-    """
-
-    window: str
-    step_seconds: int
-    type: str | None
-    at: list[int]
-    flows: dict[str, list[int | None]]
-    levels: dict[str, list[int | None]]
-    workers: list[int | None]
 
 
 class TypeOutlookWire(msgspec.Struct, frozen=True):

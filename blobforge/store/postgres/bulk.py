@@ -79,8 +79,8 @@ _COUNTERS: Final = {
     "failures": sql.MOVE_FAILURE_COUNTS,
     "workers": sql.MOVE_WORKER_COUNTS,
     "happenings": sql.ADD_HAPPENINGS,
-    "durations": sql.ADD_DURATIONS,
     "worker_rates": sql.ADD_WORKER_RATES,
+    "splits": sql.ADD_SPLITS,
     "hours": sql.NOTE_HOURS,
 }
 _FIELDS: Final = Job.__struct_fields__

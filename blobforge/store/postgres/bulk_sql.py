@@ -350,8 +350,8 @@ MOVE_DEFERRED_COUNTS: Final = _moved("deferred_counts", "type, priority", "tn", 
 MOVE_FAILURE_COUNTS: Final = _moved("failure_counts", "failure, status", "nt")
 MOVE_WORKER_COUNTS: Final = _moved("worker_counts", "status", "t")
 ADD_HAPPENINGS: Final = _added("happenings", "step, slot, type, what", "nntt")
-ADD_DURATIONS: Final = _added("durations", "week, type, bucket", "ntn")
 ADD_WORKER_RATES: Final = _added("worker_rates", "hour, worker_id, outcome", "ntt")
+ADD_SPLITS: Final = _added("splits", "step, slot, type, what, part", "nnttn")
 NOTE_HOURS: Final = _insert(
     "job_hours",
     "hour, first_id, last_id",

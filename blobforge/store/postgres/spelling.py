@@ -49,6 +49,10 @@ def running_on(columns: str, worker: str) -> str:
 
 
 OTHERWISE: Final = {
+    sql.SPLITS: """
+        SELECT slot, what, part, n FROM splits
+         WHERE step = $1 AND slot = ANY(ARRAY(SELECT json_array_elements_text($2::json)::bigint))
+           AND type = $3 AND what IN ($4, $5)""",
     sql.HELD_SOURCES: """
         SELECT asked FROM json_array_elements_text($1::json) AS asked
          WHERE EXISTS (SELECT 1 FROM jobs WHERE source_hash = asked AND status <> 'uploading')""",

@@ -22,19 +22,24 @@ from blobforge.requirements import RequirementSet, holds, lacking, lane_of, word
 from blobforge.scaling import Staff
 from blobforge.store import lists
 from blobforge.store.figures import (
+    CAUSE,
     FLOWS,
     HOUR_MS,
     KEPT,
     LEVELS,
     ONLINE,
+    QUEUED,
+    RAN,
     RATE_HOURS,
     RATE_SLOTS,
     RATE_STEP,
+    SPLITS_KEPT,
     WEEK_MS,
     WEEKS_KEPT,
-    WINDOWS,
+    CausesHistory,
     Failure,
-    History,
+    SlotHistory,
+    TimesHistory,
     TypeLately,
     TypeQueue,
     UnmatchedSet,
@@ -57,6 +62,7 @@ from blobforge.store.sql.oldest import deferred, oldest_pending
 from blobforge.store.sql.requirementsets import all_sets
 from blobforge.store.sql.running import Queries, Row, of_one_moment
 from blobforge.store.sql.typesettings import all_settings
+from blobforge.timerange import Slots
 from blobforge.waiting import Fleet, Surroundings
 from blobforge.worker import Worker, WorkerStatus
 
@@ -71,31 +77,33 @@ class Insights:
     # --- charts
 
     @of_one_moment
-    def history(self, window: str, *, now: int, type_: str | None = None) -> History:
-        step, count = WINDOWS[window]
-        assert step in KEPT
-        last = now // 1000 // step
-        first = last - count + 1
+    def history(self, slots: Slots, *, now: int, type_: str | None = None) -> SlotHistory:
+        assert slots.step in KEPT
+        last = now // 1000 // slots.step
         flows: dict[str, dict[int, int]] = {what: {} for what in FLOWS}
         levels: dict[str, dict[int, int]] = {status: {} for status in (*LEVELS, ONLINE)}
         ran = {last}
-        for slot, of, what, n in self._ask.rows(sql.HAPPENINGS, (step, first - 1)):
+        asked = (slots.step, slots.first, slots.last, type_ or "")
+        for slot, what, of_all, of_type in self._ask.rows(sql.HAPPENINGS, asked):
             ran.add(slot)
-            if type_ in (None, of) and what in flows:
-                flows[what][slot] = flows[what].get(slot, 0) + n
-        for slot, of, status, n in self._ask.rows(sql.DEPTHS, (step, first - 1)):
+            if what in flows:
+                flows[what][slot] = of_all if type_ is None else of_type
+        for slot, status, of_all, of_type in self._ask.rows(sql.DEPTHS, asked):
             ran.add(slot)
-            if status in levels and (type_ in (None, of) or status == ONLINE):
-                levels[status][slot] = levels[status].get(slot, 0) + n
-        self._now_into(levels, last, type_)
-        slots = range(first, last + 1)
+            if status in levels:
+                levels[status][slot] = of_all if type_ is None or status == ONLINE else of_type
+        if slots.last >= last:
+            self._now_into(levels, last, type_)
         sampled = set(levels[ONLINE])
-        return History(
-            step,
-            [slot * step for slot in slots],
-            {what: [flows[what].get(slot, 0) if slot in ran else None for slot in slots] for what in FLOWS},
-            {key: [levels[key].get(slot, 0) if slot in sampled else None for slot in slots] for key in LEVELS},
-            [levels[ONLINE].get(slot) for slot in slots],
+        return SlotHistory(
+            slots.step,
+            slots.beginnings,
+            {what: [flows[what].get(slot, 0) if slot in ran else None for slot in slots.numbers] for what in FLOWS},
+            {
+                key: [levels[key].get(slot, 0) if slot in sampled else None for slot in slots.numbers]
+                for key in LEVELS
+            },
+            [levels[ONLINE].get(slot) for slot in slots.numbers],
         )
 
     def _now_into(self, levels: dict[str, dict[int, int]], slot: int, type_: str | None) -> None:
@@ -106,6 +114,36 @@ class Insights:
             if status in LEVELS and type_ in (None, of):
                 levels[status][slot] += n
         levels[ONLINE][slot] = sum(n for status, n in self._ask.rows(sql.WORKER_COUNTS) if status != "offline")
+
+    @of_one_moment
+    def times_history(self, slots: Slots, *, type_: str | None = None) -> TimesHistory:
+        found: dict[str, dict[int, dict[int, int]]] = {QUEUED: {}, RAN: {}}
+        for slot, what, part, n in self._splits(slots, type_, QUEUED, RAN):
+            found[what].setdefault(slot, {})[part] = n
+        return TimesHistory(found[QUEUED], found[RAN], self._split_since())
+
+    @of_one_moment
+    def causes_history(self, slots: Slots, *, type_: str | None = None) -> CausesHistory:
+        found: dict[int, dict[int, int]] = {}
+        for slot, _, part, n in self._splits(slots, type_, CAUSE, CAUSE):
+            found.setdefault(slot, {})[part] = n
+        known = {each.id: each for each in self.failures()} if found else {}
+        return CausesHistory(found, known, self._split_since())
+
+    def _splits(self, slots: Slots, type_: str | None, *what: str) -> list[Row]:
+        assert slots.step in SPLITS_KEPT
+        numbers = msgspec.json.encode(list(slots.numbers)).decode()
+        return self._ask.rows(sql.SPLITS, (slots.step, numbers, type_ or "", *what))
+
+    def _split_since(self) -> int | None:
+        """The beginning of the first slot that is kept (seconds): of the narrower ones, where they go as far back."""
+        oldest = None
+        for step in sorted(SPLITS_KEPT, reverse=True):
+            row = self._ask.row(sql.FIRST_SPLIT, (step,))
+            first = row[0] * step if row is not None and row[0] is not None else None
+            if first is not None and (oldest is None or first < oldest + max(SPLITS_KEPT)):
+                oldest = first
+        return oldest
 
     @of_one_moment
     def lately(self, types: Collection[str], *, now: int) -> dict[str, TypeLately]:

@@ -446,6 +446,24 @@ INVARIANTS: Final = (
         ("happenings",),
     ),
     Invariant(
+        "splits that count nothing, or that do not exist (step, slot, type, what, part)",
+        """SELECT step || ' ' || slot || ' ' || type || ' ' || what || ' ' || part FROM splits
+            WHERE n < 1 OR slot < 0 OR part < 0 OR what NOT IN ('queued', 'ran', 'cause')
+               OR (what <> 'cause' AND part > 120)""",
+        ("splits",),
+    ),
+    # Of the first slot some may be forgotten already. Which causes are counted together is decided for each type and
+    # for all types, so only their sum is the same.
+    Invariant(
+        "splits of all types that are not the sum of each (step, slot, what)",
+        """SELECT step || ' ' || slot || ' ' || what FROM splits
+            WHERE step <> 604800
+              AND slot > (SELECT min(first.slot) FROM splits AS first WHERE first.step = splits.step)
+            GROUP BY step, slot, what, CASE WHEN what = 'cause' THEN 0 ELSE part END
+           HAVING sum(CASE WHEN type = '' THEN n ELSE -n END) <> 0""",
+        ("splits",),
+    ),
+    Invariant(
         "counters of causes that are not what counting says (cause, status: kept, counted)",
         """SELECT failure || ' ' || status || ': ' || sum(kept) || ', ' || sum(counted) FROM (
               SELECT failure, status, n AS kept, 0 AS counted FROM failure_counts

@@ -14,6 +14,7 @@ from blobforge.store.sql import sql
 from blobforge.store.sql.running import Statements
 from blobforge.store.workingset import WorkingSet
 
+ROWS_OF_SLOT = 100  # causes of one type: most have a few, and none more than a thousand or so
 ROWS_OF_TYPE = 35  # counters: one for each status and priority
 
 
@@ -71,9 +72,11 @@ class Rollups:
         pages: list[tuple[str, tuple[int, ...]]] = []
         for step, slot in kept.slots.items():
             pages += [(sql.PURGE_HAPPENINGS, (step, slot)), (sql.PURGE_DEPTHS, (step, slot))]
-        pages += [(sql.PURGE_DURATIONS, (kept.week,)), (sql.PURGE_WORKER_RATES, (kept.hour,))]
+        pages += [(sql.PURGE_SPLITS, (step, slot)) for step, slot in kept.splits.items()]
+        pages += [(sql.PURGE_WORKER_RATES, (kept.hour,))]
         pages += [(sql.FORGET_TAGS, ()), (sql.FORGET_CONVERTERS, ()), (sql.FORGET_DEFERRED, ())]
         more = [self._do.change(statement, (*values, limit)) == limit for statement, values in pages]
+        more += [self._fold_causes(step, span, kept.causes_a_slot, limit=limit) for step, span in kept.over.items()]
         types = max(1, limit // ROWS_OF_TYPE)
         more.append(self._do.change(sql.FORGET_TYPES, (types,)) >= types)
         self._do.rows(sql.PURGE_FAILURES, (kept.causes_seen_at,))
@@ -81,3 +84,15 @@ class Rollups:
             self._do.rows(sql.FORGET_FAILURES, (kept.room,))
         self._do.rows(sql.FORGET_FAILURE_COUNTS)
         return any(more)
+
+    def _fold_causes(self, step: int, span: tuple[int, int], most: int, *, limit: int) -> bool:
+        """Count together what is beyond the `most` frequent causes of a slot."""
+        limit = max(1, limit // ROWS_OF_SLOT)
+        found = self._do.rows(sql.MANY_CAUSES, (step, *span, most, limit))
+        for slot, type_ in found:
+            folded = 0
+            for part, n in self._do.rows(sql.CAUSES_OF_SLOT, (step, slot, type_))[most:]:
+                self._do.rows(sql.FORGET_SPLIT, (step, slot, type_, part))
+                folded += n
+            self._do.rows(sql.ADD_NO_CAUSE, (step, slot, type_, folded))
+        return len(found) == limit

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from typing import Final
 
+from blobforge.store.figures import WEEK
 from blobforge.store.sorting import LARGE
 from blobforge.store.tallies import MOST_COUNTED
 
@@ -18,7 +19,7 @@ JOB_COLUMNS: Final = (
     " not_before, last_error, output_key, result, progress, failure, progress_at, releases, avoid_until,"
     " kept_attempt, replaced, submitter, upload_key, result_size, write_once, more_paths,"
     " output_bytes, options, converter, made_by, compare, compare_until, requires, lane, sourceless,"
-    " of_group, turn, expires_at, batches, chain"
+    " of_group, turn, expires_at, queued_at, batches, chain"
 )
 # Of a list that shows no more than these: what submitters and workers write at length stays on the disk.
 _LONG: Final = frozenset({"metadata", "last_error", "result", "replaced", "options"})
@@ -350,7 +351,18 @@ SAVE_DEPTH: Final = """
     ON CONFLICT (step, slot, type, status) DO UPDATE SET n = excluded.n"""
 CLEAR_DEPTHS: Final = "DELETE FROM depths WHERE step = ? AND slot = ?"
 PURGE_DEPTHS: Final = _delete_page("depths", "step, slot, type, status", "step = ? AND slot < ?")
-PURGE_DURATIONS: Final = _delete_page("durations", "week, type, bucket", "week < ?")
+PURGE_SPLITS: Final = _delete_page("splits", "step, slot, type, what, part", "step = ? AND slot < ? ORDER BY slot")
+# Slots (step, from, up to before) in which a type has failed of more causes than so many.
+MANY_CAUSES: Final = """
+    SELECT slot, type FROM splits WHERE step = ? AND slot >= ? AND slot < ? AND what = 'cause' AND part <> 0
+     GROUP BY slot, type HAVING count(*) > ? ORDER BY slot, type LIMIT ?"""
+CAUSES_OF_SLOT: Final = """
+    SELECT part, n FROM splits WHERE step = ? AND slot = ? AND type = ? AND what = 'cause' AND part <> 0
+     ORDER BY n DESC, part"""
+FORGET_SPLIT: Final = "DELETE FROM splits WHERE step = ? AND slot = ? AND type = ? AND what = 'cause' AND part = ?"
+ADD_NO_CAUSE: Final = """
+    INSERT INTO splits (step, slot, type, what, part, n) VALUES (?, ?, ?, 'cause', 0, ?)
+    ON CONFLICT (step, slot, type, what, part) DO UPDATE SET n = splits.n + excluded.n"""
 PURGE_WORKER_RATES: Final = _delete_page("worker_rates", "hour, worker_id, outcome", "hour < ?")
 # A type has a few rows.
 FORGET_TYPES: Final = """
@@ -402,8 +414,18 @@ FIRST_HELD_UP: Final = f"""
        AND type = ? AND priority = ? ORDER BY id LIMIT 1"""
 
 # --- what the dashboard shows
-HAPPENINGS: Final = "SELECT slot, type, what, n FROM happenings WHERE step = ? AND slot > ?"
-DEPTHS: Final = "SELECT slot, type, status, n FROM depths WHERE step = ? AND slot > ?"
+# Of all types, and of one.
+HAPPENINGS: Final = """
+    SELECT slot, what, CAST(sum(n) AS BIGINT), CAST(sum(CASE WHEN type = ?4 THEN n ELSE 0 END) AS BIGINT)
+      FROM happenings WHERE step = ?1 AND slot >= ?2 AND slot <= ?3 GROUP BY slot, what"""
+DEPTHS: Final = """
+    SELECT slot, status, CAST(sum(n) AS BIGINT), CAST(sum(CASE WHEN type = ?4 THEN n ELSE 0 END) AS BIGINT)
+      FROM depths WHERE step = ?1 AND slot >= ?2 AND slot <= ?3 GROUP BY slot, status"""
+# Of these slots (?2): each is looked up, for they hold all types.
+SPLITS: Final = """
+    SELECT slot, what, part, n FROM splits
+     WHERE step = ?1 AND slot IN (SELECT value FROM json_each(?2)) AND type = ?3 AND what IN (?4, ?5)"""
+FIRST_SPLIT: Final = "SELECT min(slot) FROM splits WHERE step = ?"
 COMPLETED_BY_TYPE: Final = """
     SELECT type, sum(n) FROM happenings WHERE step = ? AND slot > ? AND what = 'completed' GROUP BY type"""
 COMPLETED_SINCE: Final = """
@@ -413,7 +435,9 @@ ENDED_BY_TYPE: Final = """
     SELECT type, slot, what, n FROM happenings
      WHERE step = ?1 AND slot > ?2 AND what IN ('completed', 'failed', 'lost')
        AND type IN (SELECT value FROM json_each(?3))"""
-DURATIONS: Final = "SELECT type, bucket, sum(n) FROM durations WHERE week >= ? GROUP BY type, bucket"
+DURATIONS: Final = f"""
+    SELECT type, part, CAST(sum(n) AS BIGINT) FROM splits
+     WHERE step = {WEEK} AND slot >= ? AND what = 'ran' GROUP BY type, part"""
 WORKER_RATES: Final = "SELECT worker_id, outcome, sum(n) FROM worker_rates WHERE hour > ? GROUP BY worker_id, outcome"
 FLEET_RATES: Final = "SELECT outcome, sum(n) FROM worker_rates WHERE hour > ? GROUP BY outcome"
 WORKER_RATE: Final = "SELECT outcome, n FROM worker_rates WHERE hour = ? AND worker_id = ?"

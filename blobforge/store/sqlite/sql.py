@@ -328,12 +328,12 @@ MOVE_WORKER_COUNTS: Final = """
 ADD_HAPPENINGS: Final = f"""
     INSERT INTO happenings (step, slot, type, what, n) {{row}} {_values(0, 5)} {{each}}
     ON CONFLICT (step, slot, type, what) DO UPDATE SET n = n + excluded.n"""
-ADD_DURATIONS: Final = f"""
-    INSERT INTO durations (week, type, bucket, n) {{row}} {_values(0, 4)} {{each}}
-    ON CONFLICT (week, type, bucket) DO UPDATE SET n = n + excluded.n"""
 ADD_WORKER_RATES: Final = f"""
     INSERT INTO worker_rates (hour, worker_id, outcome, n) {{row}} {_values(0, 4)} {{each}}
     ON CONFLICT (hour, worker_id, outcome) DO UPDATE SET n = n + excluded.n"""
+ADD_SPLITS: Final = f"""
+    INSERT INTO splits (step, slot, type, what, part, n) {{row}} {_values(0, 6)} {{each}}
+    ON CONFLICT (step, slot, type, what, part) DO UPDATE SET n = n + excluded.n"""
 NOTE_HOURS: Final = f"""
     INSERT INTO job_hours (hour, first_id, last_id) {{row}} {_values(0, 3)} {{each}}
     ON CONFLICT (hour) DO UPDATE SET first_id = min(first_id, excluded.first_id),

@@ -34,6 +34,7 @@ REASONS = {
     # --- as many rows as there are types, causes or drills
     "CLEAR_DEPTHS": "one slot: a row for each type and status",
     "PURGE_FAILURES": "MOST_GROUPS causes at most",
+    "FORGET_SPLIT": "one row",
     "FORGET_FAILURE_COUNTS": "two rows for each cause",
     "TRIM_DRILLS": "one more is made each time",
     # --- what one job, one worker, one person or one operation has

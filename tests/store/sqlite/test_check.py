@@ -98,6 +98,8 @@ DAMAGE: list[tuple[str, str]] = [
     ("UPDATE workers SET enabled = 0", "1 workers that are there, but disabled or not registered"),
     ("UPDATE workers SET drain = 1", "1 workers that drain by one column and not by the other"),
     ("INSERT INTO happenings VALUES (60, 1, 'pdf', 'eaten', 1)", "happenings that count nothing, or that do not"),
+    ("INSERT INTO splits VALUES (300, 1, 'pdf', 'eaten', 1, 1)", "splits that count nothing, or that do not"),
+    ("INSERT INTO splits VALUES (300, 1, '', 'ran', 1, 1), (300, 2, '', 'ran', 1, 1)", "not the sum of each"),
     ("UPDATE failure_counts SET n = n + 1", "counters of causes that are not what counting says"),
     ("INSERT INTO doomed_objects SELECT 'sources/' || source_hash, 'deleting', 1, 0, 0, 0 FROM jobs WHERE id = 3",
      "1 sources that are being deleted, and have jobs"),

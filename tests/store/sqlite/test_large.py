@@ -18,6 +18,7 @@ from blobforge.store.filters import JobFilter
 from blobforge.store.lists import NEWEST, Cursor
 from blobforge.store.sqlite.database import open_reader
 from blobforge.store.sqlite.reader import Reader
+from blobforge.timerange import Slots
 from blobforge.worker import WorkerFilter
 from tests.store.making import T0, Book, fail_one
 
@@ -64,7 +65,7 @@ def _multiply(db: apsw.Connection, jobs: int, now: int) -> None:
 
 
 READS: dict[str, Callable[[Reader], Any]] = {
-    "history": lambda reader: reader.insights.history("7d", now=math.floor(1e12)),
+    "history": lambda reader: reader.insights.history(Slots(3600, 277_610, 168), now=math.floor(1e12)),
     "durations": lambda reader: reader.insights.durations(now=math.floor(1e12)),
     "loads": lambda reader: reader.insights.loads(),
     "failures": lambda reader: reader.insights.failures(),

@@ -23,8 +23,6 @@ PLANS: list[tuple[str, tuple[Any, ...], str]] = [
     (shared.AUDIT_OF, ("7", 99), "audit_by_subject"),
     (shared.LOWEST_AUDIT_SINCE, (1,), "audit_by_time"),
     (shared.UNDOS, ("t", 1, 10), "PRIMARY KEY"),
-    (shared.HAPPENINGS, (60, 1), "PRIMARY KEY"),
-    (shared.DEPTHS, (60, 1), "PRIMARY KEY"),
     (shared.WORKER_RATE, (1, "w"), "PRIMARY KEY"),
     (shared.FAILURE_BY_FINGERPRINT, ("x",), "sqlite_autoindex_failures_1"),
     (shared.FIRST_PENDING, ("pdf", 3), "jobs_"),  # either index has them in order
@@ -86,6 +84,29 @@ def test_a_query_uses_its_index(
     partial = {"jobs_running", "jobs_waiting", "jobs_to_start", "jobs_to_expire", "files_unchecked"}
     whole = plan[0].startswith("SCAN") and not any(name in plan[0] for name in partial)
     assert not whole, plan
+
+
+# Kept figures, of many slots at once.
+FIGURES: list[tuple[str, tuple[Any, ...], str]] = [
+    (shared.HAPPENINGS, (60, 1, 9, "pdf"), "happenings USING PRIMARY KEY (step=? AND slot>? AND slot<?)"),
+    (shared.DEPTHS, (60, 1, 9, ""), "depths USING PRIMARY KEY (step=? AND slot>? AND slot<?)"),
+    (
+        shared.SPLITS,
+        (300, "[1,2]", "a", "b", "c"),
+        "splits USING PRIMARY KEY (step=? AND slot=? AND type=? AND what=?",
+    ),
+    (shared.FIRST_SPLIT, (300,), "splits USING PRIMARY KEY (step=?)"),
+    (shared.DURATIONS, (9,), "splits USING PRIMARY KEY (step=? AND slot>?)"),
+    (shared.PURGE_SPLITS, (300, 9, 2), "splits USING PRIMARY KEY (step=? AND slot<?)"),
+    (shared.MANY_CAUSES, (300, 1, 9, 20, 2), "splits USING PRIMARY KEY (step=? AND slot>? AND slot<?)"),
+]
+
+
+@pytest.mark.parametrize(("statement", "values", "index"), FIGURES)
+def test_figures_are_looked_up(book: Book, statement: str, values: tuple[Any, ...], index: str) -> None:
+    plan = [row[3] for row in book.rows(f"EXPLAIN QUERY PLAN {statement}", values)]
+    assert any(index in each for each in plan), plan
+    assert not any(each.startswith("SCAN") for each in plan if "json_each" not in each), plan
 
 
 # What a transaction loads, and what it writes: all of it by an index, whatever is asked for.

@@ -1,0 +1,103 @@
+"""Charts over HTTP: ranges of time, how long things took, why attempts failed."""
+
+from __future__ import annotations
+
+from typing import Any
+from urllib.parse import urlencode
+
+import pytest
+import trio
+
+from tests.fixtures.local import LocalServer
+from tests.web.calls import assert_problem, finish
+from web.api.encode import rfc3339
+
+CHARTS = ("history", "times", "causes")
+HOUR = 3_600_000
+DAY = 24 * HOUR
+
+
+async def get(local: LocalServer, chart: str, **query: Any) -> Any:
+    status, answer = await local.call("GET", f"/api/stats/{chart}?{urlencode(query)}")
+    assert status == 200, answer
+    return answer
+
+
+async def test_a_chart_is_of_a_window_or_of_a_range(local: LocalServer, autojump_clock: Any) -> None:
+    """As finely as figures of that age are kept, in a few hundred slots at most."""
+    now = local.parts.now()
+    for chart, steps in (("history", (60, 900, 3600, 21_600)), ("times", (300, 3600, 3600, 21_600))):
+        for window, step, hours in zip(("1h", "24h", "7d", "30d"), steps, (1, 24, 168, 720), strict=True):
+            found = await get(local, chart, window=window)
+            assert (found["window"], found["step_seconds"], found["type"]) == (window, step, None)
+            assert len(found["at"]) == hours * 3600 // step
+            assert found["at"][-1] == now // 1000 // step * step
+    for chart in CHARTS:
+        assert (await get(local, chart))["window"] == "1h"
+        since, until = rfc3339(now - 3 * DAY), rfc3339(now - 2 * DAY)
+        found = await get(local, chart, since=since, until=until, type="pdf")
+        assert (found["window"], found["since"], found["until"]) == (None, since, until)
+        assert (found["step_seconds"], found["type"]) == (3600, "pdf")
+        assert found["at"][0] <= (now - 3 * DAY) // 1000 < found["at"][1]
+        assert 24 <= len(found["at"]) <= 25
+        assert len((await get(local, chart, since=rfc3339(now - HOUR // 2)))["at"]) <= 31
+        long_ago = await get(local, chart, since=rfc3339(now - 400 * DAY))
+        assert long_ago["since"] > rfc3339(now - 33 * DAY), "it says what is left of the range"
+        assert len(long_ago["at"]) <= 129
+
+
+@pytest.mark.parametrize(
+    ("query", "field"),
+    [
+        ({"window": "2h"}, "window"),
+        ({"window": "1h", "since": -HOUR}, "window"),
+        ({"until": 0}, "since"),
+        ({"since": HOUR}, "since"),
+        ({"since": -HOUR, "until": -HOUR}, "until"),
+        ({"since": -HOUR, "until": -2 * HOUR}, "until"),
+        ({"since": -50 * DAY, "until": -40 * DAY}, "until"),
+        ({"since": "yesterday"}, "since"),
+        ({"type": "x" * 101}, "type"),
+    ],
+)
+async def test_a_range_that_is_none_is_refused(
+    local: LocalServer, autojump_clock: Any, query: dict[str, Any], field: str
+) -> None:
+    now = local.parts.now()
+    said = {name: rfc3339(now + each) if isinstance(each, int) else each for name, each in query.items()}
+    for chart in CHARTS:
+        answer = await local.call("GET", f"/api/stats/{chart}?{urlencode(said)}")
+        assert_problem(answer, 422, "invalid", field=field)
+
+
+async def test_times_and_causes_over_time(local: LocalServer, autojump_clock: Any) -> None:
+    for chart in ("times", "causes"):
+        assert (await get(local, chart))["kept_since"] is None
+    await local.register()
+    for number in range(13):
+        await local.submit(b"%d" % number)
+    await trio.sleep(100)
+    for _ in range(3):
+        await finish(local)
+    kinds = ["OutOfMemory"] * 2 + [f"Odd{letter}" for letter in "abcdefgh"]
+    for kind in kinds:
+        job_id = (await local.claim())["job"]["id"]
+        body = {"worker_id": "w1", "error": "no", "kind": kind, "retryable": False}
+        assert (await local.call("POST", f"/api/jobs/{job_id}/fail", body))[0] == 200
+    found = await get(local, "times")
+    assert found["kept_since"] == rfc3339(found["at"][-1] * 1000)
+    queued, ran = found["queued"], found["ran"]
+    assert (queued["total"], ran["total"]) == (13, 3)
+    assert queued["n"] == [None] * 11 + [13]
+    for share in ("p50", "p90", "p99"):
+        assert 80 < queued["overall"][share] < 125
+        assert queued[share] == [None] * 11 + [queued["overall"][share]]
+    assert sum(bar["n"] for bar in queued["histogram"]) == 13
+    assert queued["histogram"][0]["least_seconds"] <= 100 < queued["histogram"][-1]["below_seconds"]
+    causes = await get(local, "causes", window="24h")
+    assert (causes["total"], len(causes["causes"])) == (10, 5)
+    first = causes["causes"][0]
+    assert (first["kind"], first["total"], first["n"][-1]) == ("OutOfMemory", 2, 2)
+    assert (await local.call("GET", f"/api/failures/{first['id']}"))[0] == 200
+    assert causes["others"] == [None] * 23 + [4]
+    assert (await get(local, "causes", type="other"))["total"] == 0
