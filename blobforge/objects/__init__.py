@@ -106,6 +106,11 @@ class ObjectStore(Protocol):
         """Whether a URL can be signed that writes over nothing."""
         ...
 
+    @property
+    def learned(self) -> bool:
+        """Whether it was found out (`learn`); until then, as after a start, `write_once` says nothing."""
+        ...
+
     def plain_source_key(self, source_hash: str) -> str:
         """The key for an upload of a source that is not bound to its checksum."""
         ...

@@ -44,6 +44,7 @@ class LocalStore:
 
     name = "local"
     multipart = None  # one streamed PUT takes whatever comes
+    learned = True
     write_once = False  # and needs no header: when the PUT comes, the record decides whether it may still write
 
     def __init__(

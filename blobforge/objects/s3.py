@@ -100,6 +100,7 @@ class S3Store:
         slow: S3Client = make(config=config.merge(patient))
         self._bucket = Bucket(client, slow, bucket, normalised(prefix), where=where, timeout=timeout)
         self.write_once = False  # until it has shown that it can
+        self.learned = False
         self.multipart = S3Multipart(
             client,
             bucket,
@@ -173,6 +174,7 @@ class S3Store:
         work = partial(self._bucket.heeds_condition, self._bucket.full(key))
         heeds = await self._breaker.call(self._asking, work, timeout=self._timeout, op="put")
         self.write_once = heeds and await self.multipart.heeds_condition(key)
+        self.learned = True
 
     async def digest(self, key: str, *, version: str | None = None) -> str | None:
         abandoned = threading.Event()

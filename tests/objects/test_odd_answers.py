@@ -310,7 +310,7 @@ async def test_whether_a_store_writes_over_nothing(answers: list[bytes], once: b
                 await store.learn(mark_key("binstallation"))
         else:
             await store.learn(mark_key("binstallation"))
-        assert store.write_once is bool(once)
+        assert (store.write_once, store.learned) == (bool(once), once is not None)
 
 
 async def test_a_store_without_parts_is_known_by_its_answer() -> None:

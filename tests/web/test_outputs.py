@@ -276,3 +276,14 @@ async def test_several_outputs_beside_either_store(both: Both) -> None:  # noqa:
         return not (await store.list_page(prefix)).objects
 
     await both.until(gone)
+
+
+async def test_what_the_store_can_do_is_found_out_before_several_outputs_are_refused(
+    local: LocalServer, autojump_clock: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A server that had just started said that its store took one output of an attempt."""
+    grant = await claimed(local)
+    monkeypatch.setattr(type(local.parts.services.objects), "learned", False)
+    assert_problem(await named(local, grant, "a", "b"), 503, "unavailable")
+    monkeypatch.undo()
+    await brought(local, grant, "a", "b")

@@ -38,6 +38,9 @@ async def upload_urls(
 ) -> wire_files.UploadUrls | Refusal:
     """URLs to upload several outputs of an attempt; from now on the attempt has told of them."""
     objects = call.services.objects
+    if not objects.learned:
+        said = "The server has just started, and has not found out yet what the object store can do. Ask again."
+        return Refusal(RefusalCode.UNAVAILABLE, said, retry_after=1)
     if not (objects.write_once or objects.name == "local"):
         said = "This object store writes over what is there, whatever an upload says: an attempt has one output here."
         return Refusal(RefusalCode.WRONG_STORE, said)
