@@ -100,7 +100,7 @@ def go_on_below(tx: Transaction, operation: Operation, reason: str | None) -> Op
     walk = below.walk or Walk(_tops(tx, operation, below.page))
     changes, _, left = _piece(tx, walk.path, reason)
     if changes:
-        tx.store.operations.add_pages(operation.id, operation.page, [[]])
+        tx.store.operations.add_pages(operation.id, operation.page, [[each.job_id for each in changes]])
         tx.store.operations.keep_changes(operation.id, operation.page, changes)
     further = operations.moved_on(operation, treated=len(changes), changed=len(changes), now=tx.now)
     n = len(changes)

@@ -53,6 +53,7 @@ from actors.messages import (
 from actors.works import JobItem, chosen_workers, item, ran_then, scope_of, still_chosen
 from blobforge import operation as life
 from blobforge.job import Job
+from blobforge.life import Verb, allowed
 from blobforge.operation import (
     DELETE_BATCH,
     JOIN_STAGES,
@@ -199,6 +200,8 @@ def _treat(
         return False
     if isinstance(asked, DeleteJob | LeaveBatch):
         return _removed(tx, job, asked, refusals)
+    if isinstance(plan.work, CancelFamilies) and not allowed(Verb.CANCEL, job.status):
+        return False  # it is chosen for what came of it
     done: KeptChange | Refusal | None
     match asked:
         case Retry():

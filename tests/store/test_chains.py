@@ -626,7 +626,7 @@ def test_many_jobs_are_cancelled_with_what_came_of_them_and_all_of_it_is_undone(
     with book.reader() as reader:
         done = reader.operation(begun.operation_id)
     assert done is not None
-    assert (done.state, done.total, done.done, done.changed) == ("completed", 5, 5, 4)
+    assert (done.state, done.total, done.done, done.changed, done.reason) == ("completed", 5, 5, 4, None)
     undone = book.do(UndoOperation(begun.operation_id, ASKER))
     while open_operations(book):
         turn(book)
