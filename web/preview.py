@@ -1,4 +1,5 @@
-"""The beginning of an output as HTML that is safe to show: Markdown rendered, text escaped, anything else not at all.
+"""The beginning of a file as HTML that is safe to show: Markdown rendered, JSON indented, CSV as a table, text
+escaped; whether a picture or a PDF can be shown; anything else not at all.
 
 What a worker uploads are strangers' bytes. Markdown is rendered without raw HTML, and what comes out goes through an
 allow-list once more (nh3): no script, no style, no form, no frame, nothing that is loaded from anywhere (an image
@@ -22,19 +23,25 @@ import trio
 from markdown_it import MarkdownIt
 
 from blobforge.machinery.hop import Hop, in_thread
+from web import pictures, structured
 
 T = TypeVar("T")
 
 MOST_BYTES = 256 * 1024  # of an output that are looked at
+MOST_PDF = 64 * 1024 * 1024
 MOST_HREFS = 1 << 20  # characters of all links together: a long address is written out wherever it is referred to
 MOST_NESTING = 20  # levels; a page of nothing but `>` would be a deep tree for the browser
 MARKDOWN_TYPES = frozenset({"text/markdown", "text/x-markdown"})
 MARKDOWN_ENDINGS = frozenset({".md", ".markdown", ".mdown", ".mkd"})
 TEXT_ENDINGS = frozenset(
     {".txt", ".text", ".log", ".csv", ".tsv", ".json", ".jsonl", ".ndjson", ".xml", ".yaml", ".yml", ".srt", ".vtt",
-     ".rst", ".tex", ".toml", ".ini"}
+     ".rst", ".tex", ".toml", ".ini", ".html", ".htm", ".svg"}
 )  # fmt: skip
 TEXT_TYPES = frozenset({"application/json", "application/xml", "application/yaml", "application/x-ndjson"})
+TABLE_TYPES = frozenset({"text/csv", "text/tab-separated-values"})
+TABLE_ENDINGS = frozenset({".csv", ".tsv"})
+PICTURE_TYPES = frozenset({"image/png", "image/jpeg", "image/gif", "image/webp"})
+PICTURE_ENDINGS = frozenset({".png", ".jpg", ".jpeg", ".gif", ".webp"})
 UNTOLD_TYPES = frozenset({"", "application/octet-stream", "binary/octet-stream"})  # the upload said nothing
 TAGS = {
     "a", "blockquote", "br", "code", "del", "em", "h1", "h2", "h3", "h4", "h5", "h6", "hr", "li", "ol", "p", "pre",
@@ -43,7 +50,8 @@ TAGS = {
 
 
 class Preview(msgspec.Struct, frozen=True):
-    """`kind` is `markdown` or `text`; without HTML, `reason` says why. `cut`: the output goes on."""
+    """`kind` is `markdown`, `text`, `json`, `table`, `image` or `pdf`; without HTML, `reason` says why. `cut`:
+    there is more of it. A picture or a PDF has no HTML; without a `reason`, it can be shown."""
 
     kind: str | None = None
     html: str | None = None
@@ -75,23 +83,32 @@ def preview(data: bytes, *, size: int, content_type: str | None, filename: str) 
         declared = (content_type or "").partition(";")[0].strip()
         ending = PurePosixPath(filename).suffix or "a file without ending"
         what = declared if declared.lower() not in UNTOLD_TYPES else ending
-        return Preview(reason=f"There is a preview of text and Markdown only; this is {what[:100]}.")
+        return Preview(reason=f"There is a preview of text, tables, pictures and PDF only; this is {what[:100]}.")
     if size == 0:
-        return Preview(kind, "", reason="The output is empty.")
+        return Preview(kind, "", reason="The file is empty.")
+    if kind == "image":
+        return Preview(kind, reason=pictures.why_not(data, size))
+    if kind == "pdf":
+        return Preview(kind, reason=_no_pdf(data, size))
     cut = size > len(data)
     text = _text(data, cut=cut)
     if text is None:
-        return Preview(reason="There is no preview: the output says that it is text, and is not UTF-8.")
+        return Preview(reason="There is no preview: the file says that it is text, and is not UTF-8.")
     if kind == "markdown":
         rendered = markdown(text)
         if rendered is None:
             return Preview(reason="There is no preview: with its links written out, it is too large to show.")
         return Preview(kind, rendered, cut)
-    return Preview(kind, f"<pre>{html.escape(text)}</pre>", cut)
+    if kind == "json" and not cut and (shown := structured.indented(text)) is not None:
+        return Preview(kind, shown)
+    tabs = filename.lower().endswith(".tsv") or "tab-separated" in (content_type or "")
+    if kind == "table" and (found := structured.table(text, tabs=tabs, cut=cut)) is not None:
+        return Preview(kind, *found)
+    return Preview("text", f"<pre>{html.escape(text)}</pre>", cut)
 
 
 def kind_of(content_type: str | None, filename: str) -> str | None:
-    """`markdown`, `text`, or None. The name decides where the upload said no more than that it is text."""
+    """The kind of preview, or None. The name decides where the upload said no more than that it is text."""
     declared = (content_type or "").partition(";")[0].strip().lower()
     ending = PurePosixPath(filename).suffix.lower()
     if declared in MARKDOWN_TYPES:
@@ -99,13 +116,36 @@ def kind_of(content_type: str | None, filename: str) -> str | None:
     if declared in UNTOLD_TYPES or declared == "text/plain":
         if ending in MARKDOWN_ENDINGS:
             return "markdown"
-        return "text" if declared == "text/plain" or ending in TEXT_ENDINGS else None
+        if ending in TABLE_ENDINGS:
+            return "table"
+        if ending == ".json":
+            return "json"
+        if declared == "text/plain":
+            return "text"
+        if ending in PICTURE_ENDINGS:
+            return "image"
+        return "pdf" if ending == ".pdf" else "text" if ending in TEXT_ENDINGS else None
+    if declared in PICTURE_TYPES:
+        return "image"
+    if declared == "application/pdf":
+        return "pdf"
+    if declared in TABLE_TYPES:
+        return "table"
+    if declared == "application/json" or declared.endswith("+json"):
+        return "json"
     # HTML is text, too, and is shown as its source.
     return (
         "text"
         if declared.startswith("text/") or declared in TEXT_TYPES or declared.endswith(("+json", "+xml"))
         else None
     )
+
+
+def _no_pdf(data: bytes, size: int) -> str | None:
+    """Why it is not shown, or None. Its header is somewhere in the first 1,024 bytes (ISO 32000-1, annex H)."""
+    if size > MOST_PDF:
+        return f"The PDF is too large to be shown here: more than {MOST_PDF >> 20} MiB."
+    return None if b"%PDF-" in data[:1024] else "This is not the PDF that its name or its media type says."
 
 
 def _text(data: bytes, *, cut: bool) -> str | None:

@@ -163,7 +163,7 @@ async def _object_store(client: AsyncClient, who: WhoAmI) -> Finding:
 
 
 async def _browser(client: AsyncClient, who: WhoAmI) -> list[Finding]:
-    """Whether the dashboard may send files to the object store: a bucket says which pages may."""
+    """Whether the dashboard may send files to the object store, and fetch them: a bucket says which pages may."""
     if not _may(who, "submit"):
         return []
     try:
@@ -173,16 +173,27 @@ async def _browser(client: AsyncClient, who: WhoAmI) -> list[Finding]:
             return [Finding("browser", "ok", "the dashboard sends files to the server itself")]
         names = sorted({"content-type", *(each.lower() for each in signed.headers or {})})
         answer = await client.preflight(signed.url, origin=page, method="PUT", names=names)
+        fetches = (
+            not answer.allows or (await client.preflight(signed.url, origin=page, method="GET", names=names)).allows
+        )
     except ClientError:
         return []  # it has been told of
-    if answer.allows:
-        return [Finding("browser", "ok", f"pages of {page} may send files to {place}")]
-    rule = {"AllowedOrigins": [page], "AllowedMethods": ["PUT"], "AllowedHeaders": ["*"], "MaxAgeSeconds": 3600}
+    if answer.allows and fetches:
+        return [Finding("browser", "ok", f"pages of {page} may send files to {place}, and fetch them there")]
+    rule = {
+        "AllowedOrigins": [page],
+        "AllowedMethods": ["GET", "PUT"],
+        "AllowedHeaders": ["*"],
+        "MaxAgeSeconds": 3600,
+    }
     advice = (
-        "It takes that to submit files on the dashboard, and for nothing else. Set the bucket's CORS rules:\n"
+        "It takes that to submit files on the dashboard, and to see a PDF there, and for nothing else.\n"
+        "Set the bucket's CORS rules:\n"
         f"aws s3api put-bucket-cors --bucket BUCKET --cors-configuration '{json.dumps({'CORSRules': [rule]})}'\n"
         "If people open the dashboard at another address, name that one among the AllowedOrigins, too."
     )
+    if answer.allows:
+        return [Finding("browser", "warning", f"pages of {page} may not fetch files from {place}", advice)]
     text = f"pages of {page} may not send files to {place}: it answers a preflight with {answer.status}, and no leave"
     return [Finding("browser", "warning", text, advice)]
 

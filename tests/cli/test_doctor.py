@@ -130,15 +130,21 @@ def test_an_object_store_that_is_reached_and_one_that_is_not(seaweed: Seaweed, t
             == f"{seaweed.endpoint} answers; there is no file yet to try a download with"
         )
         # What a browser asks before a page may send something there.
-        assert findings(running)["browser"]["text"] == f"pages of {running.url} may send files to {seaweed.endpoint}"
-        rule = {"AllowedOrigins": ["https://elsewhere.example"], "AllowedMethods": ["PUT"], "AllowedHeaders": ["*"]}
+        said = f"pages of {running.url} may send files to {seaweed.endpoint}, and fetch them there"
+        assert findings(running)["browser"]["text"] == said
+        methods: dict[str, Any] = {"AllowedMethods": ["PUT"], "AllowedHeaders": ["*"]}
+        rule = methods | {"AllowedOrigins": ["https://elsewhere.example"]}
         seaweed.client().put_bucket_cors(Bucket=seaweed.bucket, CORSConfiguration={"CORSRules": [rule]})
         try:
             refused = findings(running)["browser"]
+            rule["AllowedOrigins"] = [running.url]
+            seaweed.client().put_bucket_cors(Bucket=seaweed.bucket, CORSConfiguration={"CORSRules": [rule]})
+            no_pdf = findings(running)["browser"]
         finally:
             seaweed.client().delete_bucket_cors(Bucket=seaweed.bucket)
+        assert (no_pdf["level"], "may not fetch files from" in no_pdf["text"]) == ("warning", True)
         assert (refused["level"], "preflight with 403" in refused["text"]) == ("warning", True)
-        assert f'"AllowedOrigins": ["{running.url}"], "AllowedMethods": ["PUT"]' in refused["advice"]
+        assert f'"AllowedOrigins": ["{running.url}"], "AllowedMethods": ["GET", "PUT"]' in refused["advice"]
         running.wait_for(person.submit("", "empty"), "pending")
         assert "gives out a file" in findings(running)["files"]["text"]
     unreachable = settings | {"BLOBFORGE_S3_ENDPOINT": "http://127.0.0.1:1", "BLOBFORGE_S3_TIMEOUT": "1"}

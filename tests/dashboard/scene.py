@@ -3,10 +3,16 @@
 from __future__ import annotations
 
 import hashlib
+import struct
+import zlib
+from pathlib import Path
 from typing import Any
 
 import httpx
 
+from blobforge import demo
+
+SAMPLE = Path(demo.__file__).parent / "samples" / "report.pdf"
 TRACEBACK = """Traceback (most recent call last):
   File "/opt/convert/pages.py", line 88, in render
     image = decode(page.stream)
@@ -131,6 +137,7 @@ def furnish(scene: Scene) -> dict[str, int]:
         gpu = {"utilization": cpu, "memory": 19 << 30, "memory_total": 20 << 30}
         load = {"cpu": cpu, "cpus": 8, "memory": 5 << 30, "memory_total": 16 << 30, "gpus": [gpu]}
         scene.call("POST", "/api/workers/obelix/heartbeat", {"load": load})
+    ids["album"] = illustrated(scene)
     scene.call("POST", "/api/workers/dogmatix/drain")
     scene.call("POST", "/api/admin/workers", {"id": "getafix", "type": "pdf", "name": "The druid"})
     scene.call("POST", "/api/admin/workers/getafix/disable")
@@ -157,6 +164,33 @@ def chained(scene: Scene) -> int:
     scene.fail("geriatrix", grant := scene.claim("geriatrix", "ocr", wait=20))
     scene.claim("geriatrix", "ocr", wait=20)
     return int(grant["job"]["id"])
+
+
+def picture(width: int = 240, height: int = 160) -> bytes:
+    """A PNG with a gradient; of that size, whatever it says."""
+
+    def chunk(name: bytes, data: bytes) -> bytes:
+        return struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
+
+    rows = b"".join(b"\0" + bytes(v for x in range(width) for v in (x % 256, y % 256, 140)) for y in range(height))
+    head = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", head) + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
+
+
+def illustrated(scene: Scene) -> int:
+    """A PDF of which an output of each kind came."""
+    table = "dish,boars,at\n" + "".join(f"roast {n},{n},2026-11-{n:02}\n" for n in range(1, 29))
+    outputs = {
+        "book.md": MARKDOWN,
+        "figures/1.png": picture(),
+        "meta.json": b'{"title":"The Banquet","pages":12,"by":["Uderzo","Goscinny"],"share":1e-3}',
+        "table.csv": table.encode(),
+        "whole.pdf": SAMPLE.read_bytes(),
+    }
+    scene.worker("cacofonix", "album")
+    job = scene.submit("albums/banquet.pdf", content=SAMPLE.read_bytes(), type="album")
+    scene.complete_all("cacofonix", scene.claim("cacofonix", "album"), outputs)
+    return job
 
 
 def furnish_hostile(scene: Scene) -> tuple[list[int], list[str]]:

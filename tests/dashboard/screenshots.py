@@ -33,6 +33,8 @@ def pages(ids: dict[str, int]) -> dict[str, str]:
         "job-dead": f"/jobs/{ids['dead0']}",
         "job-completed": f"/jobs/{ids['completed']}",
         "job-waiting": f"/jobs/{ids['waiting']}",
+        "job-view": f"/jobs/{ids['album']}/view",
+        "job-view-outputs": f"/jobs/{ids['album']}/view?left=output:figures/1.png&right=output:table.csv",
         "job-family": f"/jobs/{ids['family']}/family",
         "failures": "/failures",
         "types": "/types",

@@ -38,6 +38,7 @@ def test_every_page_is_looked_at() -> None:
         "/do/<path:rest>",
         "/jobs/suggestions",
         "/jobs/<id:job_id>/preview",
+        "/jobs/pdf",
         "/jobs/<id:job_id>/diff",
         "/jobs/<id:job_id>/log",
         "/jobs/<id:job_id>/<any(source,output):kind>",

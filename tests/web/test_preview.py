@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import re
 import time
 from html.parser import HTMLParser
@@ -13,9 +14,12 @@ from hypothesis import strategies as st
 
 from blobforge.objects import ObjectStoreError
 from blobforge.objects.keys import accepted_key
+from tests.dashboard.scene import picture
 from tests.fixtures.local import LocalServer
 from tests.web.calls import assert_problem
+from web.pictures import dimensions
 from web.preview import MOST_BYTES, TAGS, Preview, kind_of, markdown, preview
+from web.structured import MOST_COLUMNS, MOST_ROWS
 
 ATTRIBUTES = {"a": {"href", "title", "rel", "target"}, "ol": {"start"}, "td": {"align"}, "th": {"align"}}
 
@@ -136,9 +140,11 @@ def test_hostile_nesting_is_bounded(text: str) -> None:
     [
         ("text/markdown; charset=utf-8", "a.bin", "markdown"), ("application/octet-stream", "a.MD", "markdown"),
         (None, "notes.md", "markdown"), ("text/plain", "notes.md", "markdown"), ("text/plain", "a", "text"),
-        ("text/html", "a.md", "text"), ("application/json", "a", "text"), ("image/svg+xml", "a.svg", "text"),
-        (None, "a.csv", "text"), (None, "a.pdf", None), (None, "a", None), ("application/pdf", "a.md", None),
-        ("image/png", "a.txt", None), ("", "a.txt", "text"),
+        ("text/html", "a.md", "text"), ("application/json", "a", "json"), ("image/svg+xml", "a.svg", "text"),
+        (None, "a.csv", "table"), (None, "a.pdf", "pdf"), (None, "a", None), ("application/pdf", "a.md", "pdf"),
+        ("image/png", "a.txt", "image"), ("", "a.txt", "text"), ("text/plain", "a.json", "json"),
+        ("text/csv", "a", "table"), (None, "a.JPG", "image"), ("text/plain", "a.png", "text"),
+        ("application/geo+json", "a", "json"), (None, "a.jsonl", "text"), ("image/tiff", "a.png", None),
     ],
 )  # fmt: skip
 def test_what_is_shown_as_what(content_type: str | None, name: str, kind: str | None) -> None:
@@ -167,7 +173,7 @@ def test_what_is_cut_says_so_and_loses_no_more_than_a_letter() -> None:
     ("data", "fields", "words"),
     [
         (b"\xff\xfe\x00", {}, "not UTF-8"), (b"a\0b", {}, "not UTF-8"), (b"", {}, "empty"),
-        (b"%PDF", {"content_type": "application/pdf"}, "this is application/pdf"),
+        (b"PK", {"content_type": "application/zip"}, "this is application/zip"),
         (b"x", {"content_type": None, "name": "x.tar.gz"}, "this is .gz"),
         (b"x", {"content_type": None, "name": "x"}, "a file without ending"),
     ],
@@ -258,3 +264,88 @@ def test_a_long_address_is_not_written_out_ten_thousand_times() -> None:
     assert found.html is None
     assert found.reason is not None
     assert "links" in found.reason
+
+
+# ------------------------------------------------------------------ JSON, tables, pictures
+
+
+def test_json_is_indented_as_it_was_written() -> None:
+    found = show(b'{"a":1e5,"b":["<script>",1.0]}', content_type=None, name="a.json")
+    assert found.kind == "json"
+    assert html.unescape(found.html or "") == '<pre>{\n  "a": 1e5,\n  "b": [\n    "<script>",\n    1.0\n  ]\n}</pre>'
+    assert "<script>" not in (found.html or "")
+
+
+@pytest.mark.parametrize("text", ['{"a":', "[" * 100_000, "[" * 65 + "]" * 65, "}{", '{"a":1}\n{"a":2}'])
+def test_what_is_no_json_or_too_deep_is_text(text: str) -> None:
+    assert show(text.encode(), content_type="application/json").html == f"<pre>{html.escape(text)}</pre>"
+
+
+def test_json_that_is_cut_is_text() -> None:
+    found = show(b'{"a": [1, 2', size=5000, content_type="application/json")
+    assert (found.kind, found.cut, found.html) == ("text", True, "<pre>{&quot;a&quot;: [1, 2</pre>")
+
+
+def test_a_table_of_csv_is_its_text_and_no_formula() -> None:
+    found = show(b'a,b\n"<img src=x>\n=2","=HYPERLINK(""x"")"\n\n3', content_type="text/csv")
+    assert (found.kind, found.cut) == ("table", False)
+    assert found.html == (
+        '<table><thead><tr><th scope="col">a</th><th scope="col">b</th></tr></thead><tbody>'
+        "<tr><td>&lt;img src=x&gt;\n=2</td><td>=HYPERLINK(&quot;x&quot;)</td></tr><tr><td>3</td></tr></tbody></table>"
+    )
+    for data, name in ((b"a;b\n1,5;2", "x.csv"), (b"a\tb\n1,5\t2", "x.tsv")):
+        assert "<td>1,5</td><td>2</td>" in (show(data, content_type=None, name=name).html or "")
+
+
+def test_a_table_is_bounded_and_says_so() -> None:
+    rows = "\n".join(["x," * MOST_COLUMNS + "y" * 999] * (MOST_ROWS + 9))
+    found = show(rows.encode(), content_type="text/csv")
+    assert found.html is not None
+    assert (found.cut, found.html.count("<tr>"), "yy" in found.html) == (True, MOST_ROWS, False)
+    assert "…" in (show(b"a\n" + b"y" * 999, content_type="text/csv").html or "")
+    # The last row of what goes on may be half a row.
+    found = show(b"a,b\n1,2\n3,", size=5000, content_type="text/csv")
+    assert found.html is not None
+    assert (found.cut, "3" in found.html) == (True, False)
+    # A cell beyond all bounds: it is shown as the text that it is.
+    assert show(b'"' + b"x" * 200_000, content_type="text/csv").kind == "text"
+
+
+JPEG = b"\xff\xd8\xff\xe0\x00\x10JFIF" + bytes(10) + b"\xff\xff\xc2\x00\x11\x08\x01\x02\x03\x04" + bytes(9)
+
+
+@pytest.mark.parametrize(
+    ("data", "size"),
+    [
+        (picture(300, 2), (300, 2)),
+        (b"GIF89a\x0a\x00\x05\x00", (10, 5)),
+        (JPEG, (0x304, 0x102)),
+        (b"RIFF____WEBPVP8X" + bytes(8) + b"\x63\x00\x00\x31\x00\x00", (100, 50)),
+        (b"RIFF____WEBPVP8L" + bytes(4) + b"\x2f\x63\x40\x0c\x00", (100, 50)),
+        (b"RIFF____WEBPVP8 " + bytes(10) + b"\x64\x00\x32\x00", (100, 50)),
+        (b"<svg onload=alert(1)>", None), (b"", None), (JPEG[:25], None), (b"GIF89a\0\0\0\0", None),
+        (b"\xff\xd8" + b"\xff\xd8" * 9, None), (b"\x89PNG\r\n\x1a\n", None), (b"RIFF____WEBPVP8L", None),
+    ],
+)  # fmt: skip
+def test_the_size_of_a_picture_is_in_its_beginning(data: bytes, size: tuple[int, int] | None) -> None:
+    assert dimensions(data) == size
+
+
+@given(st.binary(max_size=60))
+@settings(max_examples=100, deadline=None)
+def test_no_bytes_break_it(data: bytes) -> None:
+    for head in (b"", b"\xff\xd8\xff", b"RIFF____WEBPVP8", b"\x89PNG\r\n\x1a\n"):
+        dimensions(head + data)
+
+
+def test_a_picture_or_a_pdf_is_shown_if_it_is_one_and_of_a_size_that_can_be() -> None:
+    assert show(picture(), content_type="image/png") == Preview("image")
+    assert show(b"x%PDF-1.7", content_type=None, name="a.pdf") == Preview("pdf")
+    bomb = picture(2, 2).replace(b"\0\0\0\x02" * 2, b"\0\0\xff\xff" * 2)
+    for data, size, kind, words in (
+        (bomb, 99, "image/png", "65,535 by 65,535 pixels"), (picture(), 1 << 30, "image/png", "more than 16 MiB"),
+        (b"<html>", 6, "image/png", "not the picture"), (b"<html>", 6, "application/pdf", "not the PDF"),
+        (b"%PDF-1.7", 1 << 30, "application/pdf", "more than 64 MiB"),
+    ):  # fmt: skip
+        found = show(data, size=size, content_type=kind)
+        assert words in (found.reason or ""), kind

@@ -208,10 +208,20 @@ class EventWire(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     by: str | None = None
 
 
-class PreviewWire(msgspec.Struct, frozen=True):
-    """The beginning of an output as HTML that is safe to show, or null with the reason why there is none.
+class PreviewQuery(msgspec.Struct, frozen=True):
+    """`of`: the source, or an output; `name`: which of several outputs, `former`: of the result that is kept to be
+    compared."""
 
-    `kind` is `markdown` or `text`; `cut`: there is more of it than is shown.
+    of: Literal["source", "output"] = "output"
+    name: Annotated[str, Meta(max_length=512)] | None = None
+    former: bool = False
+
+
+class PreviewWire(msgspec.Struct, frozen=True):
+    """The beginning of a file as HTML that is safe to show, or null with the reason why there is none.
+
+    `kind` is `markdown`, `text`, `json` or `table`; or `image` or `pdf`, of which there is no HTML. `cut`: there is
+    more of it than is shown.
     """
 
     kind: str | None

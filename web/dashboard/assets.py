@@ -1,4 +1,5 @@
-"""Style sheets, scripts and icons. State owned here: their bytes, plain and compressed, read once at the start.
+"""Style sheets, scripts and icons. State owned here: their bytes, read once at the start, and compressed when
+first asked for.
 
 Every address carries the hash of what it leads to, so that browsers may keep it for ever and a new release is never
 seen with old scripts.
@@ -9,29 +10,37 @@ from __future__ import annotations
 import gzip
 import hashlib
 import mimetypes
+from functools import cached_property
 from importlib import resources
 from importlib.resources.abc import Traversable
-from typing import NamedTuple
 
 from quart import Request, Response, request
 from quart_trio import QuartTrio
 from werkzeug.exceptions import NotFound
 
+from blobforge.machinery.hop import in_thread
 from web import policy
 
 KNOWN = "public, max-age=31536000, immutable"
 UNKNOWN = "no-cache"
 HASHER = "hasher.js"  # a worker, whose policy is its own and not that of the page
-SERVED = {".css", ".js", ".svg", ".png"}
+SERVED = {".css", ".js", ".mjs", ".svg", ".png", ".wasm"}
+# What the frame of a PDF loads. It has no origin, so that to a browser each of these is another's.
+FOR_FRAMES = {"vendor/pdf.min.mjs", "vendor/pdf.worker.min.mjs", "vendor/jbig2.wasm", "vendor/openjpeg.wasm"}
 
 
-class Asset(NamedTuple):
+class Asset:
     """One file: its bytes, the same compressed, its type and the first digits of its hash."""
 
-    plain: bytes
-    packed: bytes
-    type: str
-    tag: str
+    def __init__(self, plain: bytes, type_: str) -> None:
+        self.plain = plain
+        self.type = type_
+        self.tag = hashlib.sha256(plain).hexdigest()[:12]
+
+    @cached_property
+    def packed(self) -> bytes:
+        """The largest take a quarter of a second: it is done when the file is first asked for."""
+        return gzip.compress(self.plain, 9, mtime=0)
 
 
 class Assets:
@@ -45,7 +54,7 @@ class Assets:
         """The address for a page. Raises KeyError for a file that is not there: a bug in a template."""
         return f"/static/{name}?v={self._assets[name].tag}"
 
-    def serve(self, name: str, asked: Request) -> Response:
+    async def serve(self, name: str, asked: Request) -> Response:
         asset = self._assets.get(name)
         if asset is None:
             raise NotFound
@@ -56,19 +65,21 @@ class Assets:
         }
         if name == HASHER:
             headers["Content-Security-Policy"] = policy.HASHING
+        if name in FOR_FRAMES:
+            headers["Access-Control-Allow-Origin"] = "*"
         if asset.tag in asked.headers.get("If-None-Match", ""):
             return Response("", 304, headers=headers, content_type=asset.type)
         body = asset.plain
         if "gzip" in asked.headers.get("Accept-Encoding", ""):
             headers["Content-Encoding"] = "gzip"
-            body = asset.packed
+            body = await in_thread(lambda: asset.packed)
         return Response(body, headers=headers, content_type=asset.type)
 
     def install(self, app: QuartTrio) -> None:
         """Serve the files, and let templates name them."""
 
         async def static(name: str) -> Response:
-            return self.serve(name, request._get_current_object())  # type: ignore[attr-defined]
+            return await self.serve(name, request._get_current_object())  # type: ignore[attr-defined]
 
         app.add_url_rule("/static/<path:name>", "static", static, methods=["GET"])
         app.jinja_env.globals["asset"] = self.url
@@ -84,11 +95,5 @@ def _read(folder: Traversable, prefix: str) -> list[tuple[str, Asset]]:
             plain = entry.read_bytes()
             kind = mimetypes.guess_type(name)[0] or "application/octet-stream"
             text = kind.startswith("text/") or kind.endswith(("javascript", "svg+xml"))
-            tag = hashlib.sha256(plain).hexdigest()[:12]
-            found.append(
-                (
-                    name,
-                    Asset(plain, gzip.compress(plain, 9, mtime=0), f"{kind}; charset=utf-8" if text else kind, tag),
-                )
-            )
+            found.append((name, Asset(plain, f"{kind}; charset=utf-8" if text else kind)))
     return found

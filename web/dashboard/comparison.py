@@ -16,9 +16,8 @@ from blobforge.outputs import Output
 from blobforge.refusals import Refusal
 from blobforge.store.reading import Reader
 from web.api import comparison, former, outputs, wire_files
-from web.dashboard.page import FRAME_POLICY
+from web.dashboard.page import frame
 from web.decode import query
-from web.html import html
 from web.routing import Access, Call, Route
 from web.served import served
 
@@ -65,10 +64,7 @@ async def diff(call: Call) -> Response | Refusal:
         texts.append(text)
     if found is None:
         found = await call.services.previews.in_turn(partial(_compared, *texts))
-    response = html(await render_template("diff.html", found=found))
-    response.headers["Content-Security-Policy"] = FRAME_POLICY
-    response.headers["X-Frame-Options"] = "SAMEORIGIN"
-    return response
+    return frame(await render_template("diff.html", found=found))
 
 
 async def _content(call: Call, job: Job, name: str | None) -> bytes | Diff:

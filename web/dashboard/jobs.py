@@ -5,8 +5,7 @@ from __future__ import annotations
 from typing import Any
 from urllib.parse import urlencode
 
-from markupsafe import Markup
-from quart import Response, render_template
+from quart import Response
 from werkzeug.datastructures import MultiDict
 
 from blobforge.job import Job, JobStatus, no_such_job
@@ -20,15 +19,14 @@ from blobforge.texts import job_id
 from web.api import chains, encode, families, files, logs, wire_jobs, wire_logs
 from web.api import jobs as api
 from web.api.insights import read_failure
-from web.api.preview import find_preview
 from web.api.timeline import reading_timeline
 from web.api.wire_chains import MOST_NAMES, ChainCheckBody, ChainCheckWire
 from web.api.wire_insights import FailureDetailWire
 from web.dashboard import comparison, suggestions
 from web.dashboard.jobtable import COLUMNS, DENSITIES, choose, order_words, table_of
-from web.dashboard.page import FRAME_POLICY, framed, page
+from web.dashboard.page import framed, page
 from web.decode import query
-from web.html import html, redirect
+from web.html import redirect
 from web.routing import Access, Call, Route
 
 LOCAL = len("2026-11-23T10:00")  # what a browser's field for a time sends: no zone
@@ -199,18 +197,6 @@ async def file(call: Call) -> Response | Refusal:
     return outcome if isinstance(outcome, Refusal) else redirect(outcome.url)
 
 
-async def preview(call: Call) -> Response | Refusal:
-    found = await find_preview(call)
-    if isinstance(found, Refusal):
-        return found
-    # What the preview made is safe (web/preview.py), and the one thing on any page that is not escaped.
-    shown = Markup(found.html) if found.html else None  # noqa: S704
-    response = html(await render_template("preview.html", found=found, shown=shown))
-    response.headers["Content-Security-Policy"] = FRAME_POLICY
-    response.headers["X-Frame-Options"] = "SAMEORIGIN"
-    return response
-
-
 ROUTES = [
     Route("GET", "/jobs", Access.READ, listed, "The jobs page", gives=str, page=True, query=wire_jobs.ListQuery),
     Route("POST", "/do/jobs/view", Access.READ, choose, "Choose the columns and the density of the table of jobs",
@@ -218,7 +204,6 @@ ROUTES = [
     Route("GET", "/jobs/<id:job_id>", Access.READ, shown, "The page of one job", gives=str, page=True),
     Route("GET", "/jobs/<id:job_id>/log", Access.READ, log_text, "The log of its latest attempt, as a file",
           gives=str, page=True),
-    Route("GET", "/jobs/<id:job_id>/preview", Access.READ, preview, "The preview on that page", gives=str, page=True),
     Route("GET", "/jobs/<id:job_id>/<any(source,output):kind>", Access.READ, file,
           "Leads to the source or the output", gives=str, page=True),
 ]  # fmt: skip

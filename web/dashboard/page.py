@@ -14,16 +14,13 @@ from blobforge.operation import Operation
 from blobforge.refusals import Refusal
 from blobforge.store.figures import Stats
 from blobforge.store.reading import Reader
+from web import policy
 from web.html import PLACES, html, packed, redirect
 from web.routing import Call
 
 T = TypeVar("T")
 
 NOTICE_SECONDS = 60
-# What strangers have made is a document of its own in a sandboxed frame of ours: no script, no form, nothing loaded.
-FRAME_POLICY = (
-    "sandbox; default-src 'none'; style-src 'self'; frame-ancestors 'self'; base-uri 'none'; form-action 'none'"
-)
 LONGEST_ID = 19  # digits, less than those of the largest number of a database
 MOST_WATCHED = 5  # operations that are shown on each page
 WATCHED_SECONDS = 7 * 86_400  # how long one is watched, seen or not
@@ -47,6 +44,14 @@ async def framed(call: Call, read: Callable[[Reader], T]) -> tuple[Stats | None,
     return await call.services.reads.moment(
         lambda reader: (reader.stats(now=now) if may_read else None, read(reader))
     )
+
+
+def frame(text: str, policy: str = policy.FRAMES) -> Response:
+    """A document for a frame of ours."""
+    response = html(text)
+    response.headers["Content-Security-Policy"] = policy
+    response.headers["X-Frame-Options"] = "SAMEORIGIN"
+    return response
 
 
 async def page(

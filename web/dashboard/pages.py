@@ -18,6 +18,7 @@ from web.dashboard import (
     submit,
     suggestions,
     types,
+    view,
     webhooks,
     workers,
 )
@@ -33,6 +34,7 @@ def page_routes(api: Iterable[Route]) -> list[Route]:
         *jobs.ROUTES,
         *comparison.ROUTES,
         *family.ROUTES,
+        *view.ROUTES,
         *batches.ROUTES,
         *operations.ROUTES,
         *canaries.ROUTES,

@@ -31,13 +31,18 @@ LONGEST_FIELD = 64 * 1024  # bytes
 MOST_TYPES = 200  # that are offered; any other can be written
 
 
+def store_url(call: Call) -> str:
+    """A URL of the object store; relative where the server serves it itself. It is for policies: only its origin
+    counts."""
+    return call.services.objects.sign_upload(source_key(NOTHING), expires_in=1).url
+
+
 async def shown(call: Call) -> Response:
     if "HX-Request" in call.request.headers:
         # It has a policy of its own, which a browser takes from a page that it loads itself.
         return Response("", headers={"HX-Redirect": "/submit", "Cache-Control": "no-store"})
-    objects = call.services.objects
     stats, _ = await framed(call, lambda reader: None)
-    store = objects.sign_upload(source_key(NOTHING), expires_in=1).url
+    store = store_url(call)
     response = await page(
         call, "submit.html", title="Submit", place="/submit", stats=stats, local=store.startswith("/"),
         types=sorted(stats.by_type)[:MOST_TYPES] if stats is not None else [], default=DEFAULT_PRIORITY,

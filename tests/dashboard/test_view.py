@@ -1,0 +1,109 @@
+"""Source and result side by side in a browser: what is drawn, and that hostile contents execute nothing."""
+
+from __future__ import annotations
+
+import re
+
+from playwright.sync_api import Page, Request, expect
+
+from tests.dashboard.conftest import Stage
+from tests.dashboard.looks import PHONE, scrolls_sideways
+from tests.dashboard.scene import HOSTILE_MARKDOWN, picture
+
+OWNED = "<script>document.title = 'owned'; parent.postMessage('owned', '*')</script>"
+SVG = f'<svg xmlns="http://www.w3.org/2000/svg" onload="document.title=\'owned\'">{OWNED}</svg>'
+# A PDF that runs a script when it is opened, goes to an address, and asks for a file from elsewhere.
+PDF = b"""%PDF-1.7
+1 0 obj <</Type /Catalog /Pages 2 0 R /OpenAction <</S /JavaScript /JS (app.alert\\('owned'\\); this.submitForm\\('https://example.org'\\))>>
+ /AA <</WC <</S /URI /URI (https://example.org/closed)>>>>>> endobj
+2 0 obj <</Type /Pages /Kids [3 0 R] /Count 1>> endobj
+3 0 obj <</Type /Page /Parent 2 0 R /MediaBox [0 0 300 200] /Resources <<>> /Contents 4 0 R
+ /Annots [<</Type /Annot /Subtype /Link /Rect [0 0 300 200] /A <</S /JavaScript /JS (app.alert\\(1\\))>>>>]>> endobj
+4 0 obj <</Length 32>> stream
+0 0 1 rg 20 20 260 160 re f
+endstream endobj
+trailer <</Root 1 0 R>>
+"""
+HOSTILE = {
+    "a.md": HOSTILE_MARKDOWN,
+    "b.svg": SVG.encode(),
+    "c.html": OWNED.encode(),
+    "d.csv": f'name,"{OWNED.replace(chr(34), chr(34) * 2)}"\n=cmd|calc,@x'.encode(),
+    "e.json": f'{{"{OWNED}": [{"[" * 50}{"]" * 50}]}}'.encode(),
+    "f.png": SVG.encode(),
+    "g.txt": OWNED.encode() * 20_000,
+    "h.pdf": OWNED.encode(),
+    "i.pdf": PDF,
+    '"><img src=x onerror=alert(1)>.md': b"# Named",
+}
+
+
+def test_a_pdf_is_drawn_beside_each_kind_of_output(stage: Stage, page: Page) -> None:
+    asked: list[str] = []
+    page.on("request", lambda request: asked.append(request.url))
+    page.goto(f"/jobs/{stage.ids['album']}")
+    page.get_by_role("link", name="Source and result side by side").click()
+    pdf = page.frame_locator("#left iframe")
+    expect(pdf.get_by_role("img", name="Page 1 of 3")).to_be_visible()
+    expect(page.frame_locator("#right iframe").get_by_role("heading", name="The Banquet")).to_be_visible()
+    assert not [url for url in asked if not url.startswith((stage.server.url, "blob:"))]
+    # No preview in the list is fetched until it is opened.
+    assert not [url for url in asked if "preview?name=" in url]
+    row = page.get_by_role("row", name=re.compile("^meta.json"))
+    row.get_by_text("Preview").click()
+    expect(row.frame_locator("iframe").get_by_text('"share": 1e-3')).to_be_visible()
+    page.get_by_label("At the right", exact=True).select_option("output:figures/1.png")
+    picture = page.frame_locator("#right iframe").get_by_role("img", name="The output figures/1.png")
+    expect(picture).to_be_visible()
+    assert picture.evaluate("each => each.naturalWidth") == 240
+    page.get_by_role("link", name="table.csv at the left").click()
+    expect(page.frame_locator("#left iframe").get_by_role("cell", name="roast 28")).to_be_attached()
+    expect(page.frame_locator("#right iframe").get_by_role("img")).to_be_visible()
+
+
+def test_hostile_contents_execute_nothing_and_ask_for_nothing(stage: Stage, page: Page) -> None:
+    scene = stage.scene()
+    scene.worker("impedimenta", "evil")
+    job = scene.submit("evil/source.pdf", content=PDF, type="evil")
+    scene.complete_all("impedimenta", scene.claim("impedimenta", "evil"), HOSTILE)
+    said, elsewhere = [], []
+
+    def note(request: Request) -> None:
+        if not request.url.startswith((stage.server.url, "blob:")):
+            elsewhere.append(request.url)
+
+    page.on("request", note)
+    page.on("dialog", lambda dialog: (said.append(dialog.message), dialog.dismiss()))
+    for name in HOSTILE:
+        page.goto(f"/jobs/{job}/view")
+        page.get_by_label("At the right", exact=True).select_option(f"output:{name}")
+        expect(page.locator("#right h2")).to_have_text(f"Result: {name}")
+        frame = page.frame_locator("#right iframe")
+        if name == "h.pdf":
+            expect(frame.get_by_text("This PDF cannot be shown.")).to_be_visible()
+        elif name == "i.pdf":
+            expect(frame.get_by_role("img", name="Page 1 of 1")).to_be_visible()
+        else:
+            expect(frame.locator("main")).to_contain_text(re.compile("."))
+            assert frame.locator("main :is(script, style, img, iframe, form, object, svg)").count() == 0
+        if name == "f.png":
+            expect(frame.get_by_text("This is not the picture")).to_be_visible()
+        expect(page).to_have_title(re.compile(f"Source and result of job {job} · BlobForge$"))
+        expect(page.locator("[onerror], img[src=x]")).to_have_count(0)
+    assert (said, elsewhere) == ([], [])
+    page.set_viewport_size(PHONE)  # type: ignore[arg-type]
+    assert not scrolls_sideways(page)
+
+
+def test_without_a_script_there_are_previews_of_text_and_links(stage: Stage) -> None:
+    page = stage.visitor(java_script_enabled=False)
+    page.goto(f"/jobs/{stage.ids['album']}/view")
+    expect(page.locator("#left")).to_contain_text("A PDF is drawn by a script, and none runs in this browser.")
+    expect(page.frame_locator("#right iframe").get_by_role("heading", name="The Banquet")).to_be_visible()
+    page.get_by_label("At the left", exact=True).select_option("output:table.csv")
+    page.locator("#left").get_by_role("button", name="Show").click()
+    expect(page.frame_locator("#left iframe").get_by_role("cell", name="roast 1", exact=True)).to_be_visible()
+    with page.expect_download() as download:
+        page.get_by_role("link", name="Download figures/1.png").click()
+    assert download.value.path().read_bytes() == picture()
+    page.context.close()
