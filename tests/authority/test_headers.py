@@ -115,13 +115,14 @@ async def test_https_is_believed_from_named_proxies_only(tmp_path: Path, autojum
 @pytest.mark.parametrize("page", TEMPLATES, ids=lambda page: page.name)
 def test_pages_hold_no_script_and_no_style(page: Path) -> None:
     text = page.read_text()
-    assert (
+    assert not (
         re.findall(
-            r"<script(?![^>]*\ssrc=)[^>]*>|<style|\sstyle\s*=|javascript:|<base|<iframe(?![^>]*\ssandbox[\s>])",
+            # A frame runs nothing, whatever its own policy says; with an origin it may show a picture of ours.
+            r"<script(?![^>]*\ssrc=)[^>]*>|<style|\sstyle\s*=|javascript:|<base|"
+            r'<iframe(?![^>]*\ssandbox(="allow-same-origin")?[\s>])',
             text,
             re.I,
         )
-        == []
     )
     assert re.findall(r"<[^>]*\son\w+\s*=", text, re.I) == []
     assert re.findall(r"(?:src|href|action)\s*=\s*[\"'](?:https?:)?//[^\"']*", text, re.I) == [], "another host"
