@@ -14,7 +14,7 @@ from typing import Any, Final
 import blobforge.cli
 from actors import operator
 from actors.courier import Courier
-from actors.effects import batches, chains, joining, webhooks
+from actors.effects import batches, chains, joining, manystages, webhooks
 from actors.intake import Intake
 from blobforge.events import Fact, ManifestMade, ProofAwaited
 from web import presence
@@ -65,6 +65,12 @@ def when_delivered() -> None:
     Courier._try = tried  # type: ignore[method-assign]
 
 
+def when_put_off(name: str) -> None:
+    """Die as `when_done`, where no message joins a stage by itself."""
+    joining.MOST_WORK = 0
+    when_done(manystages, name)
+
+
 def _starts(_: Any, job: Any, *more: Any) -> bool:
     return bool(job.chain.then)
 
@@ -75,6 +81,8 @@ MOMENTS: Final[dict[str, Callable[[], None]]] = {
     "a further piece made": lambda: when_done(chains, "go_on", times=2),
     "a stage joined": lambda: when_done(joining, "_join"),
     "a join committed": lambda: when_told(ManifestMade),
+    "a stage put off": lambda: when_put_off("put_on_record"),
+    "a stage looked at": lambda: when_put_off("go_on"),
     "the end of a batch in the outbox": lambda: when_done(batches, "_has_ended"),
     "an event delivered": when_delivered,
 }
