@@ -8,6 +8,7 @@ from urllib.parse import urlencode
 from quart import Response
 from werkzeug.datastructures import MultiDict
 
+from blobforge.access import Scope
 from blobforge.job import Job, JobStatus, no_such_job
 from blobforge.life import cancelled_for
 from blobforge.refusals import Refusal, RefusalCode
@@ -25,6 +26,7 @@ from web.api.wire_insights import FailureDetailWire
 from web.dashboard import comparison, suggestions
 from web.dashboard.jobtable import COLUMNS, DENSITIES, choose, order_words, table_of
 from web.dashboard.page import framed, page
+from web.dashboard.remedies import remedies
 from web.decode import query
 from web.html import redirect
 from web.routing import Access, Call, Route
@@ -157,9 +159,12 @@ async def shown(call: Call) -> Response | Refusal:
         return no_such_job(job_id)
     chosen = call.request.args.get("diff", "")
     live = _live_log(call, found["job"])
+    caller, waiting = call.caller, found["waiting"]
+    ways = remedies(found["job"], waiting, may_act=caller.may(Scope.SUBMIT), admin=caller.is_admin) if waiting else []
     return await page(
-        call, "job.html", title=f"Job {job_id}", place="/jobs", stats=stats, chosen=chosen, live=live, **found
-    )
+        call, "job.html", title=f"Job {job_id}", place="/jobs", stats=stats, chosen=chosen, live=live,
+        remedies=ways, **found,
+    )  # fmt: skip
 
 
 def _would_start(call: Call, reader: Reader, job: Job) -> ChainCheckWire | None:
