@@ -159,7 +159,8 @@ async def upload_url(
     if job.write_once and not body.write_once:
         said = "This attempt was claimed with write_once: send it here, too, and the headers with the PUT."
         return Refusal(RefusalCode.INVALID, said, field="write_once")
-    once = body.write_once and call.services.objects.write_once
+    # What was claimed so stays so, also where a server that has just started does not know yet what the store can do.
+    once = job.write_once or (body.write_once and call.services.objects.write_once)
     return _signed(call, body, key, checksum=body.checksum, write_once=once)
 
 
