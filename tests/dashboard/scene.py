@@ -95,7 +95,8 @@ class Scene:
         job, lease = grant["job"]["id"], grant["lease"]
         body = {"job_id": job, "lease": lease, "worker_id": worker, "names": list(outputs)}
         for each in self.call("POST", "/api/files/upload-url", body)["urls"]:
-            httpx.put(each["url"], content=outputs[each["name"]], trust_env=False).raise_for_status()
+            content, headers = outputs[each["name"]], each.get("headers")
+            httpx.put(each["url"], content=content, headers=headers, trust_env=False).raise_for_status()
         body = {"worker_id": worker, "lease": lease, "outputs": "all"}
         self.call("POST", f"/api/jobs/{job}/complete", body)
 
@@ -189,7 +190,7 @@ def illustrated(scene: Scene) -> int:
     }
     scene.worker("cacofonix", "album")
     job = scene.submit("albums/banquet.pdf", content=SAMPLE.read_bytes(), type="album")
-    scene.complete_all("cacofonix", scene.claim("cacofonix", "album"), outputs)
+    scene.complete_all("cacofonix", scene.claim("cacofonix", "album", wait=20), outputs)
     return job
 
 

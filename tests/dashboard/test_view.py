@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 
 from playwright.sync_api import Page, Request, expect
 
 from tests.dashboard.conftest import Stage
 from tests.dashboard.looks import PHONE, scrolls_sideways
-from tests.dashboard.scene import HOSTILE_MARKDOWN, picture
+from tests.dashboard.scene import HOSTILE_MARKDOWN, Scene, illustrated, picture
+from tests.fixtures.seaweed import Seaweed
+from tests.fixtures.server import serving
 
 OWNED = "<script>document.title = 'owned'; parent.postMessage('owned', '*')</script>"
 SVG = f'<svg xmlns="http://www.w3.org/2000/svg" onload="document.title=\'owned\'">{OWNED}</svg>'
@@ -53,9 +56,9 @@ def test_a_pdf_is_drawn_beside_each_kind_of_output(stage: Stage, page: Page) -> 
     row.get_by_text("Preview").click()
     expect(row.frame_locator("iframe").get_by_text('"share": 1e-3')).to_be_visible()
     page.get_by_label("At the right", exact=True).select_option("output:figures/1.png")
-    picture = page.frame_locator("#right iframe").get_by_role("img", name="The output figures/1.png")
-    expect(picture).to_be_visible()
-    assert picture.evaluate("each => each.naturalWidth") == 240
+    shown = page.frame_locator("#right iframe").get_by_role("img", name="The output figures/1.png")
+    expect(shown).to_be_visible()
+    assert shown.evaluate("each => each.naturalWidth") == 240
     page.get_by_role("link", name="table.csv at the left").click()
     expect(page.frame_locator("#left iframe").get_by_role("cell", name="roast 28")).to_be_attached()
     expect(page.frame_locator("#right iframe").get_by_role("img")).to_be_visible()
@@ -107,3 +110,33 @@ def test_without_a_script_there_are_previews_of_text_and_links(stage: Stage) -> 
         page.get_by_role("link", name="Download figures/1.png").click()
     assert download.value.path().read_bytes() == picture()
     page.context.close()
+
+
+def test_a_pdf_and_a_picture_come_from_s3(stage: Stage, seaweed: Seaweed, tmp_path: Path) -> None:
+    """The policy of each names the store's origin; where a bucket lets no page in, a PDF says what to do."""
+    settings = seaweed.settings(f"view/{tmp_path.name}")
+    with serving(tmp_path / "data", **settings, litestream_disabled="true") as server:
+        with server.client() as client:
+            job = illustrated(Scene(client))
+        context = stage.browser.new_context(base_url=server.url)
+        complaints: list[str] = []
+        context.on("console", lambda message: complaints.append(message.text) if message.type == "error" else None)
+        form = {"token": server.token, "next": "/"}
+        context.request.post("/login", form=form, headers={"Origin": server.url}, max_redirects=0)
+        page = context.new_page()
+        answer = page.goto(f"/jobs/{job}/view?right=output:figures/1.png")
+        assert answer is not None
+        assert f"connect-src 'self' {seaweed.endpoint};" in answer.headers["content-security-policy"]
+        expect(page.frame_locator("#left iframe").get_by_role("img", name="Page 1 of 3")).to_be_visible()
+        shown = page.frame_locator("#right iframe").get_by_role("img")
+        expect(shown).to_be_visible()
+        assert shown.evaluate("each => each.decode().then(() => each.naturalWidth)") == 240
+        assert complaints == []
+        rule = {"AllowedOrigins": ["https://elsewhere.example"], "AllowedMethods": ["GET"], "AllowedHeaders": ["*"]}
+        seaweed.client().put_bucket_cors(Bucket=seaweed.bucket, CORSConfiguration={"CORSRules": [rule]})
+        try:
+            page.reload()
+            expect(page.locator("#left")).to_contain_text("blobforge doctor says what to set")
+        finally:
+            seaweed.client().delete_bucket_cors(Bucket=seaweed.bucket)
+        context.close()
