@@ -474,7 +474,10 @@ class Unregister(Message[WorkerChanged], frozen=True):
 
 
 class Drain(Message[WorkerChanged], frozen=True):
+    """`only`: as in RemoveWorker."""
+
     worker_id: str
+    only: WorkerFilter | None = None
 
 
 class RemoveWorker(Message[WorkerChanged], frozen=True):
@@ -499,9 +502,10 @@ class ReplaceSecret(Message[WorkerChanged], frozen=True):
 
 
 class EnableWorker(Message[WorkerChanged], frozen=True):
-    """Also ends a drain."""
+    """Also ends a drain. `only`: as in RemoveWorker."""
 
     worker_id: str
+    only: WorkerFilter | None = None
 
 
 class DisableWorker(Message[WorkerChanged], frozen=True):
@@ -1208,6 +1212,8 @@ Item = (
     | ChangeTags
     | DeleteJob
     | RemoveWorker
+    | Drain
+    | EnableWorker
 )
 ItemOutcome = (
     Submitted | SourceSettledFor | Completed | AttemptFailed | JobChanged | JobDeleted | WorkerChanged | Refusal

@@ -188,6 +188,8 @@ def _apply(tx: Transaction, message: Command) -> Answer:  # noqa: PLR0912, PLR09
             | ChangeTags()
             | DeleteJob()
             | RemoveWorker()
+            | Drain()
+            | EnableWorker()
         ):
             return _apply_item(tx, message)
         case Batch():
@@ -216,14 +218,10 @@ def _apply(tx: Transaction, message: Command) -> Answer:  # noqa: PLR0912, PLR09
             return fleet.register(tx, message)
         case Unregister():
             return fleet.unregister(tx, message)
-        case Drain():
-            return fleet.drain(tx, message)
         case CreateWorker():
             return fleet.create(tx, message)
         case ReplaceSecret():
             return fleet.replace_secret(tx, message)
-        case EnableWorker():
-            return fleet.enable(tx, message)
         case DisableWorker():
             return fleet.disable(tx, message)
         case QuarantineWorker():
@@ -379,6 +377,10 @@ def _apply_item(tx: Transaction, message: Item) -> ItemOutcome:  # noqa: PLR0912
             return retention.delete_job(tx, message)
         case RemoveWorker():
             return fleet.remove(tx, message)
+        case Drain():
+            return fleet.drain(tx, message)
+        case EnableWorker():
+            return fleet.enable(tx, message)
         case _:
             assert_never(message)
 

@@ -238,9 +238,9 @@ def unregister(tx: Transaction, message: Unregister) -> WorkerChanged | Refusal:
 
 def drain(tx: Transaction, message: Drain) -> WorkerChanged | Refusal:
     """No new jobs from now on; what it runs, it may end. Lasts until it registers anew or is enabled."""
-    worker = tx.store.worker(message.worker_id)
-    if worker is None:
-        return no_such_worker(message.worker_id)
+    worker = _chosen(tx, message)
+    if isinstance(worker, Refusal):
+        return worker
     # An offline worker stays offline; it drains when it is back.
     status = worker.status if worker.status is WorkerStatus.OFFLINE else WorkerStatus.DRAINING
     draining = replace(worker, drain=True, status=status, updated_at=tx.now)
@@ -250,18 +250,27 @@ def drain(tx: Transaction, message: Drain) -> WorkerChanged | Refusal:
 
 
 def remove(tx: Transaction, message: RemoveWorker) -> WorkerChanged | Refusal:
-    worker = tx.store.worker(message.worker_id)
-    if worker is None:
-        return no_such_worker(message.worker_id)
-    if message.only is not None and not message.only.matches(worker):
-        text = f"Worker {worker.id!r} is {worker.status} now, and no longer what it was chosen for."
-        return Refusal(RefusalCode.WORKER_MOVED_ON, text)
+    worker = _chosen(tx, message)
+    if isinstance(worker, Refusal):
+        return worker
     returned = take_back_all(tx, [worker.id], "the worker was removed")
     tx.store.delete_worker(worker)
     _revoke(tx, worker)
     tx.events.append(WorkerRemoved(worker.id, worker.type))
     tx.facts += [WorkerGone(worker.id), AccessChanged()]
     return _changed(worker, returned)
+
+
+def _chosen(tx: Transaction, message: Drain | RemoveWorker | EnableWorker) -> Worker | Refusal:
+    """The worker, as long as it is what it was chosen for."""
+    worker = tx.store.worker(message.worker_id)
+    if worker is None:
+        return no_such_worker(message.worker_id)
+    if message.only is not None and not message.only.matches(worker):
+        state = worker.status if worker.enabled else "disabled"
+        text = f"Worker {worker.id!r} is {state} now, and no longer what it was chosen for."
+        return Refusal(RefusalCode.WORKER_MOVED_ON, text)
+    return worker
 
 
 def create(tx: Transaction, message: CreateWorker) -> WorkerChanged | Refusal:
@@ -293,9 +302,9 @@ def replace_secret(tx: Transaction, message: ReplaceSecret) -> WorkerChanged | R
 
 
 def enable(tx: Transaction, message: EnableWorker) -> WorkerChanged | Refusal:
-    worker = tx.store.worker(message.worker_id)
-    if worker is None:
-        return no_such_worker(message.worker_id)
+    worker = _chosen(tx, message)
+    if isinstance(worker, Refusal):
+        return worker
     draining = worker.status is WorkerStatus.DRAINING
     enabled = replace(
         worker,

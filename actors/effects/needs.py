@@ -23,6 +23,8 @@ from actors.messages import (
     CloseBatch,
     Complete,
     DeleteJob,
+    Drain,
+    EnableWorker,
     ExpireLeases,
     ExpireUploads,
     ExpireWorkers,
@@ -161,7 +163,15 @@ def _add(needs: Needs, message: Message[Any]) -> None:  # noqa: PLR0912, PLR0915
             needs.jobs.add(message.job_id)
             needs.ending.add(message.job_id)
             needs.files.add(message.key)
-        case Register() | Unregister() | RemoveWorker() | QuarantineWorker() | ReadmitWorker():
+        case (
+            Register()
+            | Unregister()
+            | RemoveWorker()
+            | Drain()
+            | EnableWorker()
+            | QuarantineWorker()
+            | ReadmitWorker()
+        ):
             needs.workers.add(message.worker_id)
         case ExpireWorkers():
             needs.workers.update(silent.worker_id for silent in message.workers)

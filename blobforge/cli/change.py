@@ -441,20 +441,20 @@ def change_counted(
     by_id: bool,
     dry_run: bool,
     yes: bool,
-    begin: Callable[[], int],
+    begin: Callable[[], int] | None,
     among: int | None = None,
     families: bool = False,
 ) -> None:
     """One bulk request, `ask_for(dry=...)`: counted first, asked about, then done; where they are many, as the
-    operation that `begin` asks for, which goes on whatever becomes of this command. `among`: of how many they are.
-    `families`: with what came of them, which is always one. Raises CliError."""
+    operation that `begin` asks for, where there is one, which goes on whatever becomes of this command. `among`: of
+    how many they are. `families`: with what came of them, which is always one. Raises CliError."""
     from blobforge.operation import MANY
 
     found = ask_for(dry=True)
     below = f", and {_below_in_words(found)}" if families and found.children else ""
     if not dry_run and (found.changed or below):
         common.confirm(f"{question} {output.count(found.changed, noun)}{below}?", yes=yes)
-    if not dry_run and (found.changed > MANY or families):
+    if begin is not None and not dry_run and (found.changed > MANY or families):
         found = _through(session, begin())
     elif not dry_run:  # also where there is nothing to change: the attempt is on record
         found = ask_for(dry=False)

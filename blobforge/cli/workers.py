@@ -120,12 +120,53 @@ def worker_attempts(session: CliSession, worker_id: str, limit: int, cursor: str
 
 
 @workers.command("drain")
-@_WORKER_ID
+@click.argument("worker_ids", metavar="[ID]...", nargs=-1, shell_complete=suggest.workers)
+@click.option("--status", type=click.Choice(STATUSES), help="Only workers in this status.")
+@click.option("--type", "type", metavar="TYPE", shell_complete=suggest.types, help="Only workers of this type.")
+@click.option("--search", "q", metavar="TEXT", help="Only workers whose id or name contains this.")
+@click.option("--end", is_flag=True, help="End their drain: they get jobs again.")
+@click.option("-y", "--yes", is_flag=True, help="Do not ask before many are changed.")
+@click.option("--dry-run", is_flag=True, help="Say how many it would change, and change none.")
 @session_options
 @pass_session
-def drain_worker(session: CliSession, worker_id: str) -> None:
-    """Let a worker end what it has and give it nothing new."""
-    _act(session, worker_id, lambda client: client.drain_worker(worker_id))
+def drain_workers(
+    session: CliSession,
+    /,
+    *,
+    worker_ids: tuple[str, ...],
+    end: bool,
+    yes: bool,
+    dry_run: bool,
+    **filters: str | None,
+) -> None:
+    """Let workers end what they have and give them nothing new.
+
+    \b
+      blobforge workers drain gpu-1
+      blobforge workers drain --search rack7- --dry-run
+      blobforge workers drain --search rack7- --end --yes
+    """
+    ids_or_filter(worker_ids, filters, noun="worker")
+    if len(worker_ids) == 1 and not end and not dry_run:
+        (worker_id,) = worker_ids
+        _act(session, worker_id, lambda client: client.drain_worker(worker_id))
+        return
+
+    def ask_for(*, dry: bool) -> BulkDone:
+        return session.run(
+            lambda client: client.drain_workers(ids=worker_ids, drain=not end, dry_run=dry, **chosen(filters))
+        )
+
+    change_counted(
+        session,
+        ask_for,
+        "End the drain of" if end else "Drain",
+        noun="worker",
+        by_id=bool(worker_ids),
+        dry_run=dry_run,
+        yes=yes,
+        begin=None,
+    )
 
 
 @workers.command("quarantine")

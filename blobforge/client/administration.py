@@ -150,6 +150,30 @@ class AdminEndpoints(WebhookEndpoints):
         )
         return await self._post("/api/workers/remove", BulkDone, body, once_only=not dry_run, answer_timeout=IN_BULK)
 
+    async def drain_workers(
+        self,
+        *,
+        ids: Sequence[str] | None = None,
+        drain: bool = True,
+        dry_run: bool = False,
+        status: str | None = None,
+        type: str | None = None,
+        q: str | None = None,
+        silent_since: str | None = None,
+    ) -> BulkDone:
+        """Let many workers end what they have and give them nothing new, by their ids or a filter; with `drain` false
+        that is over."""
+        body = without_none(
+            ids=list(ids) if ids else None,
+            drain=drain,
+            dry_run=dry_run or None,
+            status=status,
+            type=type,
+            q=q,
+            silent_since=silent_since,
+        )
+        return await self._post("/api/workers/drain", BulkDone, body, once_only=not dry_run, answer_timeout=IN_BULK)
+
     async def begin_removing_workers(
         self,
         *,

@@ -783,6 +783,32 @@ class Client(BlockingClient):
             )
         )
 
+    def drain_workers(
+        self,
+        *,
+        ids: Sequence[str] | None = None,
+        drain: bool = True,
+        dry_run: bool = False,
+        status: str | None = None,
+        type: str | None = None,
+        q: str | None = None,
+        silent_since: str | None = None,
+    ) -> BulkDone:
+        """Let many workers end what they have and give them nothing new, by their ids or a filter; with `drain` false
+        that is over."""
+        return self._run(
+            partial(
+                self._client.drain_workers,
+                ids=ids,
+                drain=drain,
+                dry_run=dry_run,
+                status=status,
+                type=type,
+                q=q,
+                silent_since=silent_since,
+            )
+        )
+
     def begin_removing_workers(
         self,
         *,

@@ -80,6 +80,7 @@ ACTIONS: list[tuple[str, dict[str, Any], str, str, str | None]] = [
         None,
     ),
     ("DELETE /api/admin/webhooks/1", {}, "webhook.delete", "1", None),
+    ("POST /api/workers/drain", {"ids": ["w", "x"]}, "workers.drain", "", "1 of 2"),
     ("POST /api/workers/remove", {"ids": ["w", "x"]}, "workers.remove", "", "1 of 2"),
     ("POST /api/jobs/1/cancel", {}, "job.cancel", "1", None),
     ("POST /api/jobs/1/priority", {"priority": 1}, "job.priority", "1", None),

@@ -292,6 +292,51 @@ def test_workers_are_drained_enabled_disabled_and_removed(stage: Stage, page: Pa
     other.context.close()
 
 
+def test_ticked_workers_are_drained_and_removed(stage: Stage, page: Page) -> None:
+    for name in ("rack-1", "rack-2", "rack-3"):
+        stage.scene().worker(name, "rack")
+    page.goto("/workers?type=rack")
+
+    def ask(button: str, *names: str) -> None:
+        for name in names:
+            page.get_by_label(f"Select worker {name}").check()
+        page.get_by_role("button", name=button, exact=True).click()
+
+    ask("Drain…")
+    said(page, "Nothing was ticked")
+    ask("Drain…", "rack-1", "rack-2")
+    expect(page.locator("main")).to_contain_text("This will drain 2 workers")
+    expect(page.get_by_role("link", name="rack-2")).to_be_visible()
+    page.get_by_role("button", name="Drain 2 workers").click()
+    said(page, "2 of 2 workers end what they run, and get nothing new.")
+    expect(page).to_have_url(re.compile(r"/workers\?type=rack$"))
+    drained = {name: stage.value("workers", "drain", id=name) for name in ("rack-1", "rack-2", "rack-3")}
+    assert drained == {"rack-1": 1, "rack-2": 1, "rack-3": 0}
+    ask("End their drain…", "rack-2", "rack-3")
+    page.get_by_role("button", name="Let 1 worker work again").click()
+    said(page, "1 of 2 workers get jobs again. 1 were left")
+    assert stage.value("workers", "drain", id="rack-2") == 0
+    ask("Remove…", "rack-1", "rack-2")
+    page.get_by_role("button", name="Remove 2 workers").click()
+    said(page, "2 of 2 workers are removed.")
+    assert [stage.count("workers", id=name) for name in ("rack-1", "rack-2", "rack-3")] == [0, 0, 1]
+
+
+def test_a_quarantine_is_overruled_by_one_click_and_that_taken_back(stage: Stage, page: Page) -> None:
+    scene = stage.scene()
+    scene.worker("odd-1", "odd")
+    scene.call("POST", "/api/workers/odd-1/quarantine", {"reason": "its 'disk' is <full>"})
+    for address in ("/workers?type=odd", "/workers/odd-1"):
+        page.goto(address)
+        expect(page.locator("main")).to_contain_text("its 'disk' is <full>")
+        page.get_by_role("button", name="Readmit").click()
+        said(page, "odd-1 gets jobs again.")
+        expect(page.locator("main").get_by_text("quarantined", exact=True)).to_have_count(0)
+        page.get_by_role("button", name="Quarantine it again").click()
+        said(page, "odd-1 gets no jobs until it is readmitted.")
+        expect(page.locator("main")).to_contain_text("its 'disk' is <full>")
+
+
 def test_a_worker_is_made_and_its_secret_shown_once(stage: Stage, page: Page) -> None:
     page.goto("/workers")
     page.get_by_label("Id", exact=True).fill("newcomer")

@@ -175,6 +175,7 @@ CASES: dict[str, Prepare] = {
     ),
     "/api/workers/<worker:worker_id>/unregister": plain("/api/workers/w1/unregister", jobs=1, running=True),
     "/api/workers/remove": plain("/api/workers/remove", {"type": "pdf", "status": "online"}),
+    "/api/workers/drain": plain("/api/workers/drain", {"type": "pdf"}),
     "/api/workers/<worker:worker_id>/drain": plain("/api/workers/w1/drain"),
     "/api/workers/<worker:worker_id>/quarantine": plain("/api/workers/w1/quarantine", {"reason": "broken"}),
     "/api/workers/<worker:worker_id>/readmit": plain("/api/workers/w1/readmit"),
@@ -213,7 +214,7 @@ CASES: dict[str, Prepare] = {
 
 BULK = {
     "/api/jobs/retry", "/api/jobs/cancel", "/api/jobs/priority", "/api/jobs/retype", "/api/jobs/requires",
-    "/api/jobs/tags", "/api/jobs/delete", "/api/workers/remove",
+    "/api/jobs/tags", "/api/jobs/delete", "/api/workers/remove", "/api/workers/drain",
 }  # fmt: skip
 
 

@@ -9,7 +9,7 @@ import msgspec
 import pytest
 import trio
 
-from actors.messages import Batch, BatchDone, RemoveWorker, WorkerChanged
+from actors.messages import Batch, BatchDone, Drain, EnableWorker, RemoveWorker, WorkerChanged
 from actors.works import pages_of_workers
 from blobforge.refusals import Refusal, RefusalCode
 from blobforge.worker import WorkerFilter
@@ -57,6 +57,63 @@ async def test_those_that_match_go(
     assert await ids(local) == list("abcde"), "a dry run removes none"
     assert await removed(local, **asked) == (matched, gone)
     assert await ids(local) == list(left)
+
+
+@pytest.mark.parametrize(
+    ("asked", "matched", "drained"),
+    [
+        ({"ids": ["a", "c", "d", "e", "nobody", "a"]}, 5, "acd"),  # d drains already, e is disabled
+        ({"type": "pdf"}, 4, "acd"),
+        ({"status": "online"}, 1, "cd"),
+        ({"q": "B"}, 1, "bd"),
+        ({"type": "none"}, 0, "d"),
+    ],
+)
+async def test_many_are_drained_and_drained_no_more(
+    local: LocalServer, autojump_clock: Any, asked: dict[str, Any], matched: int, drained: str
+) -> None:
+    async def draining() -> str:
+        found = await local.parts.services.reads.run(
+            lambda reader: reader.roster.by_id(WorkerFilter(), after="", limit=100)[0]
+        )
+        return "".join(each.id for each, _ in found if each.drain)
+
+    async def drain(**more: Any) -> tuple[int, int, int]:
+        status, answer = await local.call("POST", "/api/workers/drain", asked | more)
+        assert status == 200, answer
+        return answer["matched"], answer["changed"], answer["refused"]
+
+    await fleet(local)
+    new = len(drained) - 1
+    assert await drain(dry_run=True) == (matched, new, matched - new)
+    assert await draining() == "d", "a dry run drains none"
+    assert await drain() == (matched, new, matched - new)
+    assert await draining() == drained
+    assert (await drain())[1] == 0, "they are so already"
+    if asked.get("status") != "online":  # none of these is online now
+        back = await drain(drain=False)
+        assert back[1] == new + (asked.get("type") == "pdf" or "ids" in asked), "the one that drained before, too"
+    if "ids" in asked or asked.get("type") == "pdf":
+        assert await draining() == ""
+        assert (await local.call("GET", "/api/workers/e"))[1]["enabled"] is False
+
+
+async def test_a_drain_of_many_says_what_it_lacks(local: LocalServer, autojump_clock: Any) -> None:
+    for body in ({}, {"ids": ["a"], "type": "pdf"}, {"drain": False}):
+        assert_problem(await local.call("POST", "/api/workers/drain", body), 422, "invalid", field="ids")
+    assert (await local.call("POST", "/api/workers/drain", {"type": "pdf", "background": True}))[0] == 422
+
+
+async def test_a_worker_that_was_disabled_since_is_not_enabled(local: LocalServer, autojump_clock: Any) -> None:
+    await fleet(local)
+    only = WorkerFilter(enabled=True)
+    done = await local.ask(Batch((EnableWorker("e", only), Drain("e", only), EnableWorker("d", only), Drain("c"))))
+    assert isinstance(done, BatchDone)
+    first, second, *others = done.items
+    for refused in (first, second):
+        assert isinstance(refused, Refusal)
+        assert (refused.code, "disabled now" in refused.detail) == (RefusalCode.WORKER_MOVED_ON, True)
+    assert all(isinstance(each, WorkerChanged) for each in others)
 
 
 async def test_a_silent_worker_goes_and_what_it_ran_goes_back(local: LocalServer, autojump_clock: Any) -> None:
@@ -190,7 +247,7 @@ async def test_the_form_asks_first(local: LocalServer, autojump_clock: Any) -> N
     await fleet(local)
     page = await (await raw(local, "GET", "/workers?type=pdf")).get_data(as_text=True)
     assert 'action="/do/workers/remove"' in page
-    assert 'action="/do/workers/remove"' not in await (await raw(local, "GET", "/workers")).get_data(as_text=True)
+    assert ' action="/do/workers/remove"' not in await (await raw(local, "GET", "/workers")).get_data(as_text=True)
     form = b"type=pdf&status=offline&return_to=/workers"
     as_form = {"Content_Type": "application/x-www-form-urlencoded", "Sec_Fetch_Site": "same-origin"}
     answer = await raw(local, "POST", "/do/workers/remove", form + b"&dry_run=true", **as_form)

@@ -148,7 +148,7 @@ def _chosen(body: wire_bulk.BulkBody) -> JobFilter | Refusal:
     return filter_
 
 
-def _said(body: wire_bulk.BulkBody | wire_bulk.BulkWorkers) -> dict[str, object]:
+def _said(body: wire_bulk.BulkBody | wire_bulk.BulkWorkers | wire_bulk.BulkDrain) -> dict[str, object]:
     return {name: value for name, value in msgspec.structs.asdict(body).items() if value is not None}
 
 
@@ -162,7 +162,7 @@ def _parameters_refused(call: Call) -> Refusal | None:
 
 async def carry_out(
     call: Call,
-    body: wire_bulk.BulkBody | wire_bulk.BulkWorkers,
+    body: wire_bulk.BulkBody | wire_bulk.BulkWorkers | wire_bulk.BulkDrain,
     select: Callable[[], Awaitable[Selected | Refusal]],
     *,
     only: JobFilter | None = None,

@@ -101,6 +101,19 @@ class BulkDelete(BulkBody, frozen=True, kw_only=True, forbid_unknown_fields=True
     objects: bool = True
 
 
+class BulkDrain(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """`ids`, or a filter, as in BulkWorkers. `drain` false ends the drain. Those that are so already stay as they
+    are, and so do disabled ones."""
+
+    ids: Annotated[list[WorkerId], Meta(min_length=1, max_length=10_000)] | None = None
+    status: WorkerStatus | None = None
+    type: JobType | None = None
+    q: Annotated[str, Meta(min_length=1, max_length=500)] | None = None
+    silent_since: Moment | None = None
+    drain: bool = True
+    dry_run: bool = False
+
+
 class BulkWorkers(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """`ids`, or a filter. `q` is a part of the id or the name; `silent_since`: not heard from then on.
 

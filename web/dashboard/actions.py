@@ -31,12 +31,17 @@ SAMPLES = 5  # that a question names
 MOST_PAGES = 40  # of deliveries, 500 each, that one form sends again
 MOST_FIELDS = 2000  # of one form: a page of jobs with all of them selected, and room
 LONGEST_FORM = 256 * 1024  # bytes
-NONE_TICKED = "Nothing was ticked, and nothing was done: tick the jobs that you mean, or take all that a filter has."
+NONE_TICKED = "Nothing was ticked, and nothing was done: tick those that you mean, or take all that a filter has."
 NO_REQUIREMENT = "No label was named, and nothing was done: write those that workers must have, or: nothing."
 NOTHING = "nothing"  # what a person writes where many jobs are to require it
+READMIT = "POST /api/workers/<worker:worker_id>/readmit"
+LONGEST_EVIDENCE = 200  # characters: a notice is in a cookie
+DRAIN = "POST /api/workers/drain"
 NO_TAG = "No tag was named, and nothing was done: write one to add, or one to remove."
 _STATE = "their state forbids it"
 _SO_ALREADY = "they are so already"
+_DRAINED = "they are so already, or disabled"
+ENABLE = ("let {} work again", "get jobs again", _DRAINED)  # instead of a drain, where that is ended
 _NOT_RETYPED = "they do not wait, are so already, or there is a job of that type for their source"
 # What is done to many: what a person is asked (`{}`: how many) and, after the numbers, told; and why some are left as
 # they are.
@@ -49,6 +54,7 @@ BULK = {
     "POST /api/jobs/requires": ("change the requirements of {}", "have the new requirements", _SO_ALREADY),
     "POST /api/jobs/delete": ("delete {} for good", "are deleted", _STATE),
     "POST /api/workers/remove": ("remove {}", "are removed", _STATE),
+    DRAIN: ("drain {}", "end what they run, and get nothing new", _DRAINED),
 }
 # What else a person has chosen of it: the words for the fields of the API's body.
 CHOSEN = {
@@ -70,7 +76,7 @@ SAID = {
     "DELETE /api/jobs/<id:job_id>": "Job {job_id} is deleted.",
     "POST /api/workers/<worker:worker_id>/drain": "{worker_id} drains: it ends what it runs and gets nothing new.",
     "POST /api/workers/<worker:worker_id>/quarantine": "{worker_id} gets no jobs until it is readmitted.",
-    "POST /api/workers/<worker:worker_id>/readmit": "{worker_id} gets jobs again.",
+    READMIT: "{worker_id} gets jobs again.",
     "DELETE /api/workers/<worker:worker_id>": "{worker_id} is removed; what it ran has gone back.",
     "POST /api/admin/workers/<worker:worker_id>/enable": "{worker_id} may work again.",
     "POST /api/admin/workers/<worker:worker_id>/disable": "{worker_id} is disabled; what it ran has gone back.",
@@ -187,14 +193,21 @@ def _noticing(name: str) -> ActionAnswer:
         facts = msgspec.to_builtins(given) if isinstance(given, msgspec.Struct) else {}
         known = call.params | (facts if isinstance(facts, dict) else {})
         said = _with_children(SAID[name], facts).format_map(known)
+        readmitted, evidence = _readmitted(name, call, form)
         response = leave(
             call,
             ELSEWHERE[name].format_map(known) if name in ELSEWHERE else back(call),
-            Notice(said, undo=str(facts.get("undo") or "")),
+            Notice(said, undo=str(facts.get("undo") or ""), readmitted=readmitted, evidence=evidence),
         )
         return watch(call, response, facts["operation"]) if isinstance(given, wire_bulk.OperationBegun) else response
 
     return answered
+
+
+def _readmitted(name: str, call: Call, form: dict[str, list[str]]) -> tuple[str, str]:
+    """The worker that may be quarantined again, by hand, and why; nothing where none was readmitted for something."""
+    evidence = form.get("evidence", [""])[-1][:LONGEST_EVIDENCE]
+    return (call.params["worker_id"], evidence) if name == READMIT and evidence else ("", "")
 
 
 def _with_children(said: str, facts: dict[str, Any]) -> str:
@@ -252,13 +265,13 @@ def _sent_again(row: Route) -> ActionAnswer:
 def _bulk(row: Route) -> ActionAnswer:
     """First a dry run and a question with the number in it; the answer to that does it."""
 
-    noun = "worker" if row.body is wire_bulk.BulkWorkers else "job"
-    question, said, left = BULK[row.name]
+    noun = "worker" if row.body in (wire_bulk.BulkWorkers, wire_bulk.BulkDrain) else "job"
     to = "/do" + row.path.removeprefix("/api")
 
     async def answered(
         call: Call, form: dict[str, list[str]], outcome: wire_bulk.BulkAnswer | tuple[int, wire_bulk.OperationBegun]
     ) -> Response:
+        question, said, left = ENABLE if row.name == DRAIN and form.get("drain") == ["false"] else BULK[row.name]
         if isinstance(outcome, tuple):
             number = outcome[1].operation
             response = leave(call, f"/operations/{number}", Notice(f"Operation {number} goes on by itself."))
@@ -273,7 +286,8 @@ def _bulk(row: Route) -> ActionAnswer:
                 after=after, noun=noun, does=question.format(many_of), samples=samples,
                 danger=row.name in ("POST /api/jobs/delete", "POST /api/workers/remove"), found=outcome, kept=kept,
                 return_to=back(call), left=left, chosen=_chosen(form, row), wanted=_wanted(form, noun),
-                many=outcome.changed > MANY, below=_below_in_words(outcome),
+                many=outcome.changed > MANY and row.name != DRAIN, alone=row.name == DRAIN,
+                below=_below_in_words(outcome),
             )  # fmt: skip
         text = f"{outcome.changed:,} of {outcome.matched:,} {noun}s {said}."
         if outcome.refused:
@@ -297,7 +311,7 @@ def _samples(row: Route, form: dict[str, list[str]], reader: Reader) -> list[tup
     """Some of the jobs, or workers, that it is about: where their pages are, and what they are called."""
     assert row.body is not None
     body = body_of(bulk_fields(form, row.body), row.body)
-    if isinstance(body, wire_bulk.BulkWorkers):
+    if isinstance(body, wire_bulk.BulkWorkers | wire_bulk.BulkDrain):
         workers = removal.sample(reader, body, most=SAMPLES)
         return [(f"/workers/{quote(each.id, safe='')}", each.id) for each in workers]
     if not isinstance(body, wire_bulk.BulkBody):
@@ -387,7 +401,9 @@ def _labels(form: dict[str, list[str]]) -> list[str]:
 
 
 def names_none(body: type[Any], form: dict[str, list[str]]) -> bool:
-    """Whether this is a change of jobs that were to be ticked, and none was."""
+    """Whether this is a change of jobs, or workers, that were to be ticked, and none was."""
+    if issubclass(body, wire_bulk.BulkWorkers | wire_bulk.BulkDrain):
+        return not any(form.get(name) for name in ("ids", "q", "type", "status"))
     return issubclass(body, wire_bulk.BulkBody) and "everything" not in form and not form.get("ids")
 
 

@@ -29,12 +29,14 @@ THEMES = ("system", "light", "dark")
 
 class Notice(msgspec.Struct, frozen=True):
     """An action's result, or the reason why it was not done, for the next page. `undo` is a token for
-    `/do/jobs/undo`."""
+    `/do/jobs/undo`. `readmitted` is a worker that may be quarantined again, for what spoke against it."""
 
     text: str
     bad: bool = False
     at: int = 0  # ms since the epoch
     undo: str = ""
+    readmitted: str = ""
+    evidence: str = ""
 
 
 async def framed(call: Call, read: Callable[[Reader], T]) -> tuple[Stats | None, T]:
