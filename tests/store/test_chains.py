@@ -977,3 +977,19 @@ def test_a_batch_does_not_wait_for_what_a_deleted_job_would_have_started(book: T
     book.do(DeleteJob(parent))
     assert [each.batch_id for each in book.events if isinstance(each, BatchEnded)] == [number]
     assert open_operations(book) == []
+
+
+def test_what_is_joined_where_the_walk_was_is_cancelled_too(book: Told, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(families, "A_TURN", 1)
+    parent = split(book)
+    begun = book.do(BeginOperation(OperationPlan(CancelFamilies(), ids=(parent,)), ASKER))
+    book.do(SelectJobs(begun.operation_id, 0, ((parent,),), 1))
+    turn(book)
+    turn(book)
+    read_last = page(book)
+    assert books(book) == [parent]
+    while open_operations(book):
+        turn(book)
+    ended = {job.id: job.status.value for job in book.children(parent)}
+    assert ended.pop(read_last) == "completed"
+    assert set(ended.values()) == {"cancelled"}

@@ -221,8 +221,9 @@ async def _what_cancel_would_do(
             parents.append(job)
         return touches(CancelJobs(), job)
 
+    matched, ids = await _select(call, body.ids, filter_, pick)  # also where the answer is known: see `parents`
+
     async def select() -> Selected:
-        matched, ids = await _select(call, body.ids, filter_, pick)
         return matched, [tuple(Cancel(job_id) for job_id in ids)]
 
     answer = await carry_out(call, body, select)
