@@ -24,6 +24,7 @@ def pages(ids: dict[str, int]) -> dict[str, str]:
     """Name and address of each page."""
     return {
         "overview": "/",
+        "overview-tables": "/?figures=tables",
         "jobs": "/jobs",
         "jobs-dead": "/jobs?status=dead",
         "jobs-sorted": "/jobs?sort=-size&density=compact&columns=tags,status,tries,size,group,batch,worker,made_by,"
@@ -39,6 +40,7 @@ def pages(ids: dict[str, int]) -> dict[str, str]:
         "failures": "/failures",
         "types": "/types",
         "type": "/types/pdf",
+        "type-month": "/types/pdf?window=30d",
         "batches": "/batches",
         "batch": "/batches/1",
         "submit": "/submit",
@@ -73,8 +75,21 @@ def sign_in(page: Page, server: ServerProcess) -> None:
 def remember(database: Path) -> None:
     """An hour and a day behind the scene, for the charts: what a server that has run so long would have noted."""
     now = int(time.time())
-    happened, depths = [], []
-    for step, slots in ((60, 60), (900, 96), (3600, 24)):
+    happened, depths, splits = [], [], []
+    for step, slots in ((300, 12), (3600, 24), (21_600, 5)):
+        for back in range(slots):
+            slot, wave = now // step - back, 1 + math.sin(back / 3)
+            for bucket in range(12):
+                bell = 40 * math.exp(-((bucket - 5 - wave) ** 2) / 5)
+                splits += [
+                    (step, slot, of, what, least + bucket, int(bell) + 1)
+                    for of in ("pdf", "") for what, least in (("queued", 32), ("ran", 40))
+                ]  # fmt: skip
+            splits += [
+                (step, slot, of, "cause", cause, 1 + int(wave * 6 / cause))
+                for of in ("pdf", "") for cause in (1, 2, 3)
+            ]  # fmt: skip
+    for step, slots in ((60, 60), (900, 96), (3600, 24), (21_600, 5)):
         for back in range(1, slots):
             slot, wave = now // step - back, 1 + math.sin(back / 7)
             ended = {"submitted": 9 * wave + back % 4, "completed": 6 * wave + back % 3 + 3, "failed": back % 13 == 0}
@@ -86,6 +101,8 @@ def remember(database: Path) -> None:
         for table, kind, noted in (("happenings", "what", happened), ("depths", "status", depths)):
             found.probe.remove(table)
             found.probe.add_all(table, ("step", "slot", "type", kind, "n"), noted)
+        found.probe.remove("splits")
+        found.probe.add_all("splits", ("step", "slot", "type", "what", "part", "n"), splits)
 
 
 def shoot(browser: Browser, server: ServerProcess, ids: dict[str, int], folder: Path) -> None:

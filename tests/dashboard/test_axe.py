@@ -54,7 +54,7 @@ def _several(path: str) -> str:
 def test_a_page(stage: Stage, looker: Page, name: str) -> None:
     looker.goto(pages(stage.ids)[name])
     if name == "overview":
-        expect(looker.locator(".chart canvas")).to_have_count(3)
+        expect(looker.locator(".chart canvas").nth(2)).to_be_visible()
     for summary in looker.locator(".timeline summary, #table-view summary").all():
         summary.click()
     assert violations(looker) == []

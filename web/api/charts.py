@@ -20,6 +20,7 @@ from web.routing import Access, Call, Route
 
 MOST_CAUSES: Final = 5  # that have a series of their own
 SHARES: Final = (0.5, 0.9, 0.99)
+MOST_BARS: Final = 16
 DAYS_KEPT: Final = max(KEPT.values()) // 86_400
 Split = Mapping[int, int]  # a bucket or a cause: how many
 T_co = TypeVar("T_co", covariant=True)
@@ -99,7 +100,7 @@ def read_causes(reader: Reader, wanted: TimeRange, type_: str | None, *, now: in
 def _times(slots: Slots, found: Mapping[int, Split], since: int | None) -> wire_charts.TimesOfWire:
     overall = _sum(found)
     p50, p90, p99 = ([_quantile(found.get(slot, {}), share) for slot in slots.numbers] for share in SHARES)
-    bars = distribution.histogram(overall)
+    bars = distribution.histogram(overall, most=MOST_BARS)
     return wire_charts.TimesOfWire(
         _each(slots, {slot: sum(each.values()) for slot, each in found.items()}, since), p50, p90, p99,
         overall.total(),

@@ -15,8 +15,10 @@ from blobforge.store.reading import Reader
 from web.api.insights import MOST_SHOWN, read_outlook, reading_attention, reading_failures
 from web.api.jobs import expected_ends
 from web.api.wire_insights import FailureQuery
+from web.dashboard.chartrange import chart_range
+from web.dashboard.figuretables import read_figures
 from web.dashboard.page import framed, page
-from web.dashboard.typerows import WINDOWS, busiest, ends, known_types, rows_of
+from web.dashboard.typerows import busiest, ends, known_types, rows_of
 from web.routing import Access, Call, Route
 
 RUNNING_SHOWN = 20  # jobs that the overview lists; the others stand in the list of jobs
@@ -26,7 +28,7 @@ MOST_CAUSES = 100
 
 async def overview(call: Call) -> Response:
     services, now = call.services, call.services.now()
-    window = call.request.args.get("window", "")
+    ranges = chart_range(call.request.args, "/", usual="1h", now=now)
     read_attention = await reading_attention(services)
 
     def read(reader: Reader) -> dict[str, Any]:
@@ -36,6 +38,7 @@ async def overview(call: Call) -> Response:
         return {
             "attention": read_attention(reader, durations),
             "outlook": outlook,
+            "figures": read_figures(reader, ranges, None, now=now),
             "unknown": [type_ for type_, each in outlook.by_type.items() if each.high_seconds is None],
             "types": len(types),
             "rows": rows_of(reader, busiest(types, TYPES_SHOWN), outlook, now=now),
@@ -49,8 +52,7 @@ async def overview(call: Call) -> Response:
         "overview.html",
         title="Overview",
         place="/",
-        window=window if window in WINDOWS else "1h",
-        windows=WINDOWS,
+        ranges=ranges,
         most=MOST_SHOWN,
         until_when=ends,
         stats=stats,

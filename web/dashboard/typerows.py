@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Final
 
 import msgspec
 
@@ -17,7 +16,6 @@ from web.api.job_types import probe_at
 from web.api.wire_insights import OutlookWire, TypeOutlookWire
 
 HIGH_SHARE = 0.2  # of attempts that fail: coloured from there on
-WINDOWS: Final = {"1h": "hour", "24h": "day", "7d": "week"}  # of charts
 LONGEST_CLOCK = 365 * 86_400  # seconds from now: what is later has no time of day
 
 

@@ -19,10 +19,12 @@ from web.api.job_types import change, in_force
 from web.api.wire_chains import ChainCheckBody
 from web.api.wire_types import TypeBody
 from web.dashboard.actions import read_form
+from web.dashboard.chartrange import chart_range
+from web.dashboard.figuretables import ChartFigures, read_figures
 from web.dashboard.page import Notice, framed, leave, page, refused_notice
 from web.dashboard.typeform import changes_of, fields_of, typed
 from web.dashboard.typepage import LOOKED_AT, MOST_WORKERS, WORKERS_SHOWN, TypeFacts, read_facts
-from web.dashboard.typerows import STATES, WINDOWS, KnownType, TypeRow, ends, known_types, rows_of
+from web.dashboard.typerows import STATES, KnownType, TypeRow, ends, known_types, rows_of
 from web.routing import Access, Call, Route
 
 PAGE = 100
@@ -67,10 +69,11 @@ async def _shown(
 ) -> Response | Refusal:
     """The page of a type; with what a person has `written` into its form, and what is `unfit` of that."""
     type_, now = call.params["type"], call.services.now()
-    window = call.request.args.get("window", "")
+    at = f"/types/{quote(type_, safe='')}"
+    ranges = chart_range(call.request.args, at, usual="24h", now=now)
     most_types = call.services.settings.max_types
 
-    def read(reader: Reader) -> tuple[TypeRow, TypeFacts, Any] | None:
+    def read(reader: Reader) -> tuple[TypeRow, TypeFacts, ChartFigures, Any] | None:
         found = [each for each in known_types(reader) if each.type == type_]
         if not found and not reader.insights.workers_of_type(type_, limit=1):
             return None
@@ -81,17 +84,18 @@ async def _shown(
         (row,) = rows_of(reader, found, outlook, now=now)
         asked = ChainCheckBody(type=type_)
         follows = would_start(reader, asked, most_types=most_types) if row.settings.then else None
-        return row, read_facts(reader, type_, durations.get(type_), now=now), follows
+        figures = read_figures(reader, ranges, type_, now=now)
+        return row, read_facts(reader, type_, durations.get(type_), now=now), figures, follows
 
     stats, found = await framed(call, read)
     if found is None:
         return no_such_type(type_)
-    row, facts, follows = found
+    row, facts, figures, follows = found
     return await page(
         call, "type.html", title=f"Type {type_}", place="/types", status=status, stats=stats, row=row, facts=facts,
         fields=fields_of(row.settings, call.services.settings), typed=written or {}, unfit=unfit or {},
-        in_force=in_force(row.settings, call.services.settings), until_when=ends, windows=WINDOWS,
-        window=window if window in WINDOWS else "24h", looked_at=LOOKED_AT, workers_shown=WORKERS_SHOWN,
+        in_force=in_force(row.settings, call.services.settings), until_when=ends, ranges=ranges,
+        figures=figures, looked_at=LOOKED_AT, workers_shown=WORKERS_SHOWN,
         most_workers=MOST_WORKERS, would_start=follows,
     )  # fmt: skip
 

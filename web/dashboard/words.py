@@ -51,6 +51,7 @@ def install(environment: Environment) -> None:
         "progress": progress,
         "span": span,
         "clock": clock,
+        "time_of_day": _time_of_day,
         "per_hour": per_hour,
         "bars_of": bars_of,
         "spark": spark,

@@ -1,4 +1,4 @@
-// The pages' script: live updates, times that stay true, charts, keys. Every page can be read without it.
+// The pages' script: live updates, times that stay true, keys. Every page can be read without it.
 "use strict";
 
 const main = () => document.querySelector("main");
@@ -264,80 +264,6 @@ const keepNotices = () => {
     notice.querySelector("[data-dismiss]")?.removeAttribute("hidden");
   }
 };
-
-// ---------------------------------------------------------------- charts
-
-const charts = new Map();
-
-const drawChart = async (holder) => {
-  const { chart: address } = holder.dataset;
-  let data;
-  try {
-    const response = await fetch(address);
-    if (!response.ok) return;
-    data = await response.json();
-  } catch { return; }
-  if (!holder.isConnected) return;
-  const style = getComputedStyle(holder);
-  const colour = (name) => style.getPropertyValue(`--${name}`).trim();
-  const series = { ...data.flows, ...data.levels, workers: data.workers };
-  const chosen = (holder.dataset.series || "").split(" ").filter((name) => name in series);
-  const rows = [data.at, ...chosen.map((name) => series[name])];
-  const existing = charts.get(holder.id);
-  const width = Math.max(200, holder.clientWidth);
-  if (existing && existing.root.isConnected && existing.blobforge === address + style.color) {
-    existing.setData(rows);
-    return;
-  }
-  existing?.destroy();
-  // Hours as hours, days as days, and the newest figures while no pointer asks for others.
-  const said = (step) => new Intl.DateTimeFormat("en-GB", step < 86400 ? { hour: "2-digit", minute: "2-digit" } : { day: "numeric", month: "short" });
-  const exact = new Intl.DateTimeFormat("en-GB", { ...(data.step_seconds < 3600 ? {} : { day: "numeric", month: "short" }), hour: "2-digit", minute: "2-digit" });
-  const few = (self, index) => self.data[index].filter((value) => value != null).length < 20; // no line to see yet
-  const times = (_, splits, __, ___, step) => splits.map((at) => said(step).format(at * 1000));
-  const newest = (self) => { if (self.legend.idx == null) self.setLegend({ idx: self.data[0].length - 1 }, false); };
-  // 1,200,000 as 1.2M: and as much room as the longest of them takes.
-  const compact = new Intl.NumberFormat("en", { notation: "compact", maximumFractionDigits: 1 });
-  const short = (_, splits) => splits.map((n) => Number.isInteger(n) || n >= 1000 ? compact.format(n) : "");
-  const wide = (_, values) => 18 + 8 * Math.max(2, ...(values || []).map((each) => each.length));
-  const fromNothing = (_, low, high) => [0, Math.max(high || 0, 1)];
-  const apart = chosen.includes("workers") && chosen.length > 1; // few of them beside many jobs would lie flat
-  const axis = { stroke: colour("muted"), grid: { stroke: colour("line"), width: 1 }, ticks: { stroke: colour("line") } };
-  const plot = new uPlot({
-    width,
-    height: 160,
-    legend: { live: true },
-    cursor: { y: false },
-    axes: [
-      { ...axis, values: times },
-      { ...axis, scale: "y", size: wide, values: short, label: chosen.includes("workers") && chosen.length === 1 ? "workers" : "jobs", labelSize: 16 },
-      ...(apart ? [{ ...axis, scale: "workers", side: 1, size: wide, values: short, label: "workers", labelSize: 16, grid: { show: false } }] : []),
-    ],
-    hooks: { setLegend: [newest], setData: [newest], ready: [newest] },
-    scales: { y: { range: fromNothing }, ...(apart ? { workers: { range: fromNothing } } : {}) },
-    series: [{ value: (_, at) => at == null ? "" : exact.format(at * 1000) }, ...chosen.map((name) => ({
-      label: name, scale: apart && name === "workers" ? "workers" : "y", value: (_, n) => n == null ? "–" : n.toLocaleString("en"),
-      stroke: colour(`chart-${name}`) || colour("accent"), width: 2, spanGaps: false, points: { show: few, size: 4 },
-      fill: chosen.length === 1 ? `${colour(`chart-${name}`) || colour("accent")}22` : undefined,
-    }))],
-  }, rows, holder);
-  plot.blobforge = address + style.color;
-  charts.set(holder.id, plot);
-};
-
-const drawCharts = () => {
-  for (const [id, plot] of charts) if (!plot.root.isConnected) { plot.destroy(); charts.delete(id); }
-  if (typeof uPlot === "undefined") return;
-  for (const holder of document.querySelectorAll("[data-chart]")) drawChart(holder);
-};
-
-let resizing = 0;
-addEventListener("resize", () => {
-  clearTimeout(resizing);
-  resizing = setTimeout(() => {
-    for (const plot of charts.values()) plot.setSize({ width: Math.max(200, plot.root.parentElement.clientWidth), height: 160 });
-  }, 150);
-});
 
 // ---------------------------------------------------------------- the log of a job that runs
 
