@@ -21,6 +21,7 @@ def asked(page: Page) -> dict[str, datetime]:
 def test_a_chart_is_zoomed_by_hand_and_by_keys(stage: Stage, page: Page) -> None:
     page.goto("/")
     page.locator(CANVAS).wait_for()
+    page.locator("#chart-ended").scroll_into_view_if_needed()
     box = page.locator("#chart-ended .u-over").bounding_box()
     assert box is not None
     page.mouse.move(box["x"] + box["width"] * 0.25, box["y"] + 20)
