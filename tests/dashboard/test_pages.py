@@ -29,7 +29,7 @@ HEADINGS = {
     "job-waiting": "pending maps/gaul.svg", "job-family": "Family of job", "machine": "Add a machine",
     "job-view": "Source and result of job", "job-view-outputs": "Source and result of job",
     "failures": "Failures by their cause",
-    "types": "Types", "type": "Type pdf",
+    "types": "Types", "type": "Type pdf", "type-month": "Type pdf", "overview-tables": "Overview",
     "canaries": "Canaries", "canary": "Canary 1", "batches": "Batches", "batch": "Batch 1: letters of November",
     "submit": "Submit files", "operations": "Operations", "operation": "Operation 1: priority", "workers": "Workers",
     "worker": "online obelix",

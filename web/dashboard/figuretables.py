@@ -12,7 +12,7 @@ from web.api.wire_charts import CausesWire, TimesOfWire, TimesWire
 from web.dashboard.chartrange import ChartRange
 from web.dashboard.words import count, duration
 
-Column = tuple[str, Sequence[int | float | None], bool]  # its name, its values, and whether they are seconds
+FigureColumn = tuple[str, Sequence[int | float | None], bool]  # its name, its values, and whether they are seconds
 
 
 class FigureTable(msgspec.Struct, frozen=True):
@@ -57,21 +57,21 @@ def _tables(
 ) -> Iterable[FigureTable]:
     past = read_history(reader, ranges.wanted, type_, now=now)
     flows, levels = past.flows, past.levels
-    ended: list[Column] = [(name, flows[name], False) for name in ("submitted", "completed", "failed", "lost")]
-    depth: list[Column] = [(name, levels[name], False) for name in ("pending", "running")]
+    ended: list[FigureColumn] = [(name, flows[name], False) for name in ("submitted", "completed", "failed", "lost")]
+    depth: list[FigureColumn] = [(name, levels[name], False) for name in ("pending", "running")]
     yield _table("ended", "Submitted, and attempts that ended", past.at, ended)
     yield _table("depth", "In the queue, and workers", past.at, [*depth, ("workers", past.workers, False)])
-    why: list[Column] = [(f"{each.kind} in {each.place}", each.n, False) for each in causes.causes]
+    why: list[FigureColumn] = [(f"{each.kind} in {each.place}", each.n, False) for each in causes.causes]
     yield _table("why", "Failures by cause", causes.at, [*why, ("others", causes.others, False)])
     yield _table("waited", "Time in the queue", times.at, _quantiles(times.queued))
     yield _table("ran", "Time running", times.at, _quantiles(times.ran))
 
 
-def _quantiles(of: TimesOfWire) -> list[Column]:
+def _quantiles(of: TimesOfWire) -> list[FigureColumn]:
     return [("attempts", of.n, False), ("half up to", of.p50, True), ("90 %", of.p90, True), ("99 %", of.p99, True)]
 
 
-def _table(id_: str, title: str, at: Sequence[int], columns: Sequence[Column]) -> FigureTable:
+def _table(id_: str, title: str, at: Sequence[int], columns: Sequence[FigureColumn]) -> FigureTable:
     known = [n for n in range(len(at)) if any(values[n] is not None for _, values, _ in columns)]
     rows = [(at[n] * 1000, [_words(values[n], seconds) for _, values, seconds in columns]) for n in reversed(known)]
     return FigureTable(id_, title, [name for name, _, _ in columns], rows)
