@@ -45,7 +45,9 @@ def test_a_pdf_is_drawn_beside_each_kind_of_output(stage: Stage, page: Page) -> 
     asked: list[str] = []
     page.on("request", lambda request: asked.append(request.url))
     page.goto(f"/jobs/{stage.ids['album']}")
-    page.get_by_role("link", name="Source and result side by side").click()
+    page.keyboard.press("Control+k")
+    page.keyboard.type("side by")
+    page.get_by_role("button", name="Page Source and result side by side").click()
     pdf = page.frame_locator("#left iframe")
     expect(pdf.get_by_role("img", name="Page 1 of 3")).to_be_visible()
     expect(page.frame_locator("#right iframe").get_by_role("heading", name="The Banquet")).to_be_visible()

@@ -23,7 +23,7 @@ def found(reason: Reason, subject: Job | None = None, *, may_act: bool = True, a
 
 @pytest.mark.parametrize("reason", Reason)
 def test_each_reason_has_its_ways_and_none_that_its_caller_may_not_go(reason: Reason) -> None:
-    subject = job()
+    subject = job(FAILED) if reason is Reason.BACK_OFF else job()
     assert not [each for each in found(reason, subject, may_act=False, admin=False) if each.acts or "#r" in each.url]
 
 
