@@ -17,7 +17,7 @@ from blobforge.worker import Worker, WorkerStatus
 MOST_POINTS = 40
 POINT_MS = 15_000
 KEPT_MS = 900_000
-MOST_WORKERS = 10_000
+MOST_WORKERS = 5_000  # some 40 MiB, with a GPU each
 _decoder = msgspec.json.Decoder(MachineLoad)
 
 
