@@ -322,3 +322,28 @@ def test_nobody_streams_a_log_to_a_tab_in_the_background_and_it_is_read_without_
     reader.goto(f"/jobs/{job}")
     expect(reader.locator("#live-log")).to_have_text("what is printed\n")
     plain.close()
+
+
+def test_loads_come_to_a_page_although_no_event_tells_of_them(stage: Stage, page: Page) -> None:
+    scene = stage.scene()
+    scene.worker("busy", "loads")
+
+    def tell(cpu: float) -> None:
+        scene.call("POST", "/api/workers/busy/heartbeat", {"load": {"cpu": cpu, "cpus": 4}})
+
+    tell(0.25)
+    page.clock.install()
+    for address in ("/workers?type=loads", "/workers/busy"):
+        tell(0.25)
+        page.goto(address)
+        content = page.locator("main")
+        expect(content).to_contain_text("25 %")
+        live(page)
+        time.sleep(1.5)  # what events there were before are told by now
+        page.clock.run_for(4_000)
+        page.evaluate("window.same = true")
+        tell(0.75)
+        page.clock.run_for(16_000)
+        expect(content).to_contain_text("75 %")
+        assert page.evaluate("window.same"), "the page was not loaded anew"
+    assert page.get_by_role("img", name=re.compile("^CPU: 75 %")).count() == 1
