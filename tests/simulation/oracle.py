@@ -550,6 +550,11 @@ class Oracle:
         job = self.now.jobs.get(attempt.job)
         type_ = job.type if job is not None else ""
         broken = any(self.types.settings(look.types, type_).by_breaker for look in (was, self.now))
+        # In one commit its breaker may have paused it, and what was completed have ended that.
+        broken = broken or any(
+            each.outcome == "completed" and (before := was.attempts.get(place)) is not None and before.outcome is None
+            for place, each in self.now.attempts.items()
+        )
         if not any(held) and given_back and not (attempt.outcome == "failed" and broken):
             self._broken(
                 "quarantine gives back exactly what it took", f"{name} ended on {attempt.worker}, for nothing"

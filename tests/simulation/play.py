@@ -278,7 +278,7 @@ class Play:
             history=self.history,
             types=types if who.random() < 0.7 or name == LAST else (who.choice(types),),
             timeout=LIMITS.worker_timeout,
-            labels=dice(self._seed, f"labels of {name}") if name != LAST else None,
+            labels=dice(self._seed, f"labels of {name}") if name not in (LAST, AGEING) else None,
         )
 
     def _operator(self, workers: list[str], types: tuple[str, ...], cast: random.Random) -> Operator:
