@@ -43,6 +43,7 @@ from blobforge.client.types import (
     JobLog,
     JobPage,
     JobWaiting,
+    Marks,
     Operation,
     OperationBegun,
     OperationPage,
@@ -377,6 +378,17 @@ class Endpoints(FileEndpoints, AttemptEndpoints, BatchEndpoints, AdminEndpoints)
     ) -> Causes:
         """Why attempts failed, in a range of time as with `history`."""
         return await self._call("GET", "/api/stats/causes", Causes, params=_chart(window, since, until, type))
+
+    async def marks(
+        self,
+        *,
+        window: str | None = None,
+        since: datetime | None = None,
+        until: datetime | None = None,
+        type: str | None = None,
+    ) -> Marks:
+        """When types were paused and resumed, in a range of time as with `history`."""
+        return await self._call("GET", "/api/stats/marks", Marks, params=_chart(window, since, until, type))
 
     async def attention(self) -> Attention:
         """What a person should look at."""

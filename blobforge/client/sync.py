@@ -58,6 +58,7 @@ from blobforge.client.types import (
     JobLog,
     JobPage,
     JobWaiting,
+    Marks,
     NamedUploadUrl,
     NewToken,
     Operation,
@@ -499,6 +500,17 @@ class Client(BlockingClient):
     ) -> Causes:
         """Why attempts failed, in a range of time as with `history`."""
         return self._run(partial(self._client.causes, window=window, since=since, until=until, type=type))
+
+    def marks(
+        self,
+        *,
+        window: str | None = None,
+        since: datetime | None = None,
+        until: datetime | None = None,
+        type: str | None = None,
+    ) -> Marks:
+        """When types were paused and resumed, in a range of time as with `history`."""
+        return self._run(partial(self._client.marks, window=window, since=since, until=until, type=type))
 
     def attention(self) -> Attention:
         """What a person should look at."""

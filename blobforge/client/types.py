@@ -559,6 +559,26 @@ class Times(msgspec.Struct, frozen=True, kw_only=True):
     kept_since: datetime | None = None
 
 
+class Mark(msgspec.Struct, frozen=True, kw_only=True):
+    """A type was `paused` or `resumed`, by somebody or by its breaker (`server`)."""
+
+    at: datetime
+    kind: str
+    type: str
+    by: str
+    reason: str | None = None
+
+
+class Marks(msgspec.Struct, frozen=True, kw_only=True):
+    """The latest first. `more`: there were others before."""
+
+    since: datetime
+    until: datetime
+    marks: list[Mark]
+    more: bool = False
+    window: str | None = None
+
+
 class CauseSeries(msgspec.Struct, frozen=True, kw_only=True):
     """A cause, and how many attempts failed so in each slot, and in the whole range."""
 

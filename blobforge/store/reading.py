@@ -112,6 +112,10 @@ class Insights(Protocol):
     def completed_since(self, type_: str, hour: int) -> int:
         """How many attempts of the type were completed from this hour (since the epoch) on."""
 
+    def marks(self, since: int, until: int, *, type_: str | None, limit: int) -> list[AuditEntry]:
+        """What is on record of pauses of types, of all or of one, between these times (ms), the latest first; also
+        other settings that were changed."""
+
     # --- how long things take
 
     def durations(self, *, now: int) -> dict[str, Durations]:

@@ -12,7 +12,7 @@ from tests.fixtures.local import LocalServer
 from tests.web.calls import assert_problem, finish
 from web.api.encode import rfc3339
 
-CHARTS = ("history", "times", "causes")
+CHARTS = ("history", "times", "causes")  # which have slots
 HOUR = 3_600_000
 DAY = 24 * HOUR
 
@@ -101,3 +101,27 @@ async def test_times_and_causes_over_time(local: LocalServer, autojump_clock: An
     assert (await local.call("GET", f"/api/failures/{first['id']}"))[0] == 200
     assert causes["others"] == [None] * 23 + [4]
     assert (await get(local, "causes", type="other"))["total"] == 0
+
+
+async def test_charts_are_marked_where_types_were_paused(local: LocalServer, autojump_clock: Any) -> None:
+    """By the audit log, in the words of who did it; other settings are no mark."""
+    await local.submit(b"1")
+    before = local.parts.now()
+    await trio.sleep(60)
+    assert (await local.call("POST", "/api/types/pdf/pause", {"reason": "the fonts <b>are</b> away"}))[0] == 200
+    assert (await local.call("PATCH", "/api/types/ocr", {"paused": True, "reason": "no GPU"}))[0] == 200
+    assert (await local.call("PATCH", "/api/types/ocr", {"max_running": 3}))[0] == 200
+    await trio.sleep(60)
+    assert (await local.call("POST", "/api/types/pdf/resume", {}))[0] == 200
+    found = await get(local, "marks")
+    assert [(each["type"], each["kind"], each.get("reason")) for each in found["marks"]] == [
+        ("pdf", "resumed", None), ("ocr", "paused", "no GPU"), ("pdf", "paused", "the fonts <b>are</b> away")
+    ]  # fmt: skip
+    assert not found["more"]
+    assert [each["kind"] for each in (await get(local, "marks", type="pdf"))["marks"]] == ["resumed", "paused"]
+    early = await get(local, "marks", since=rfc3339(before - HOUR), until=rfc3339(before + 1))
+    assert early["marks"] == []
+    status, page = await local.call("GET", "/types/pdf")
+    assert status == 200
+    assert str(page).count("data-mark=") == 2
+    assert "the fonts &lt;b&gt;are&lt;/b&gt; away" in str(page)

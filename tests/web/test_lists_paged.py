@@ -33,6 +33,7 @@ BOUNDED = {
     "/api/workers/<worker:worker_id>": "the first hundred jobs that it runs",
     "/api/stats/history": "a fixed number of slots",
     "/api/stats/times": "the same, and as many steps of a histogram",
+    "/api/stats/marks": "50 of them",
     "/api/stats/causes": "the same, of the most frequent causes",
     "/api/stats/attention": "20 of each kind",
     "/api/scale": "a thousand idle workers: no program ends more at a time",

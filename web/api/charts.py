@@ -7,9 +7,12 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
-from typing import Final, Protocol, TypeVar
+from typing import Final, Literal, Protocol, TypeVar
+
+import msgspec
 
 from blobforge import distribution
+from blobforge.people import AuditEntry
 from blobforge.refusals import Refusal, RefusalCode
 from blobforge.store.figures import KEPT, SPLITS_KEPT
 from blobforge.store.reading import Reader
@@ -23,7 +26,16 @@ SHARES: Final = (0.5, 0.9, 0.99)
 MOST_BARS: Final = 16
 DAYS_KEPT: Final = max(KEPT.values()) // 86_400
 Split = Mapping[int, int]  # a bucket or a cause: how many
+MOST_MARKS: Final = 50
+MOST_LOOKED_AT: Final = 500  # records of types: most that were set were no pause
 T_co = TypeVar("T_co", covariant=True)
+
+
+class _PauseSet(msgspec.Struct, frozen=True):
+    """What a record of settings may say of a pause."""
+
+    paused: bool | msgspec.UnsetType | None = msgspec.UNSET
+    reason: str | None = None
 
 
 class ReadChart(Protocol[T_co]):
@@ -142,6 +154,36 @@ async def _answer(call: Call, read: ReadChart[T_co]) -> T_co | Refusal:
     return await call.services.reads.run(lambda reader: read(reader, of, wanted.type, now=now))
 
 
+def read_marks(reader: Reader, wanted: TimeRange, type_: str | None, *, now: int) -> wire_charts.MarksWire:
+    """By the audit log, as far back as it is kept."""
+    since = max(wanted.since, now - DAYS_KEPT * 86_400_000)
+    found = reader.insights.marks(since, wanted.until, type_=type_, limit=MOST_LOOKED_AT)
+    marks = [mark for mark in map(_mark, found) if mark is not None]
+    more = len(marks) > MOST_MARKS or len(found) == MOST_LOOKED_AT
+    said = (wanted.window, encode.rfc3339(since), encode.rfc3339(wanted.until), type_)
+    return wire_charts.MarksWire(*said, marks[:MOST_MARKS], more)
+
+
+def _mark(entry: AuditEntry) -> wire_charts.MarkWire | None:
+    """What it says of a pause; None: of something else that was set."""
+    paused, reason = entry.action == "type.pause", entry.detail
+    if entry.action == "type.set":
+        try:
+            said = msgspec.json.decode(entry.detail or "{}", type=_PauseSet)
+        except msgspec.DecodeError:  # cut off, as it was long
+            return None
+        if said.paused is msgspec.UNSET:
+            return None
+        paused, reason = bool(said.paused), said.reason
+    kind: Literal["paused", "resumed"] = "paused" if paused else "resumed"
+    by = entry.name or entry.actor
+    return wire_charts.MarkWire(encode.rfc3339(entry.at), kind, entry.subject, by, reason if paused else None)
+
+
+async def marks(call: Call) -> wire_charts.MarksWire | Refusal:
+    return await _answer(call, read_marks)
+
+
 async def history(call: Call) -> wire_charts.HistoryWire | Refusal:
     return await _answer(call, read_history)
 
@@ -163,4 +205,6 @@ ROUTES = [
           gives=wire_charts.TimesWire, query=wire_charts.ChartQuery),
     Route("GET", "/api/stats/causes", Access.READ, causes, "Why attempts failed, over time",
           gives=wire_charts.CausesWire, query=wire_charts.ChartQuery),
+    Route("GET", "/api/stats/marks", Access.READ, marks, "When types were paused and resumed: marks for charts",
+          gives=wire_charts.MarksWire, query=wire_charts.ChartQuery),
 ]  # fmt: skip

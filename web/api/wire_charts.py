@@ -84,6 +84,27 @@ class TimesWire(SlotsWire, frozen=True):
     ran: TimesOfWire
 
 
+class MarkWire(msgspec.Struct, frozen=True):
+    """A type was `paused` (for this reason) or `resumed`: at this time, by somebody, or by its breaker (`server`)."""
+
+    at: str
+    kind: Literal["paused", "resumed"]
+    type: str
+    by: str
+    reason: str | None = None
+
+
+class MarksWire(msgspec.Struct, frozen=True):
+    """What a chart of that range is marked with, the latest first: 50 at most. `more`: there were others before."""
+
+    window: str | None
+    since: str
+    until: str
+    type: str | None
+    marks: list[MarkWire]
+    more: bool
+
+
 class CauseSeriesWire(msgspec.Struct, frozen=True):
     """A cause (`GET /api/failures/{id}`), and how many attempts failed so in each slot, and in the whole range."""
 

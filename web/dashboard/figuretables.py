@@ -7,8 +7,8 @@ from collections.abc import Iterable, Sequence
 import msgspec
 
 from blobforge.store.reading import Reader
-from web.api.charts import read_causes, read_history, read_times
-from web.api.wire_charts import CausesWire, TimesOfWire, TimesWire
+from web.api.charts import read_causes, read_history, read_marks, read_times
+from web.api.wire_charts import CausesWire, MarksWire, TimesOfWire, TimesWire
 from web.dashboard.chartrange import ChartRange
 from web.dashboard.words import count, duration
 
@@ -30,6 +30,7 @@ class ChartFigures(msgspec.Struct, frozen=True):
 
     times: TimesWire
     causes: CausesWire
+    marks: MarksWire
     tables: list[FigureTable]
 
     @property
@@ -49,7 +50,7 @@ def read_figures(reader: Reader, ranges: ChartRange, type_: str | None, *, now: 
     times = read_times(reader, ranges.wanted, type_, now=now)
     causes = read_causes(reader, ranges.wanted, type_, now=now)
     tables = list(_tables(reader, ranges, type_, times, causes, now=now)) if ranges.tables else []
-    return ChartFigures(times, causes, tables)
+    return ChartFigures(times, causes, read_marks(reader, ranges.wanted, type_, now=now), tables)
 
 
 def _tables(

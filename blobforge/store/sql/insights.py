@@ -167,6 +167,9 @@ class Insights:
         row = self._ask.row(sql.COMPLETED_SINCE, (hour, type_))
         return int(row[0]) if row else 0
 
+    def marks(self, since: int, until: int, *, type_: str | None, limit: int) -> list[AuditEntry]:
+        return [AuditEntry(*row) for row in self._ask.rows(sql.AUDIT_OF_MARKS, (since, until, type_, limit))]
+
     # --- how long things take
 
     def durations(self, *, now: int) -> dict[str, Durations]:

@@ -94,6 +94,7 @@ const optionsOf = (holder, data, shown, style) => {
   const fromNothing = (_, low, high) => [0, Math.max(high || 0, 1)];
   const around = (_, low, high) => [Math.max(0.05, (low || 1) / 2), (high || 60) * 2];
   const apart = shown.rows.length > 1 && shown.rows.some((row) => row.name === "workers"); // few of them beside many jobs would lie flat
+  const marked = { paused: style.getPropertyValue("--bad").trim(), resumed: style.getPropertyValue("--good").trim() };
   const axis = { stroke: muted, grid: { stroke: line, width: 1 }, ticks: { stroke: line } };
   const upright = shown.seconds
     ? { values: (_, splits) => splits.map(tellSeconds), splits: (_, __, low, high) => SECONDS.filter((each) => each >= low && each <= high), filter: (_, splits) => splits }
@@ -107,7 +108,7 @@ const optionsOf = (holder, data, shown, style) => {
       { ...axis, ...upright, scale: "y", size: wide, label: shown.unit, labelSize: 16 },
       ...(apart ? [{ ...axis, scale: "workers", side: 1, size: wide, values: short, label: "workers", labelSize: 16, grid: { show: false } }] : []),
     ],
-    hooks: { setLegend: [newest], setData: [newest], ready: [newest], setSelect: [(self) => zoom(self, data.step_seconds)] },
+    hooks: { setLegend: [newest], setData: [newest], ready: [newest], setSelect: [(self) => zoom(self, data.step_seconds)], draw: [(self) => drawMarks(self, marked)] },
     scales: {
       y: shown.seconds ? { distr: 3, range: around } : { range: fromNothing },
       ...(apart ? { workers: { range: fromNothing } } : {}),
@@ -140,6 +141,28 @@ addEventListener("resize", () => {
     for (const plot of charts.values()) plot.setSize({ width: Math.max(200, plot.root.parentElement.clientWidth), height: HIGH });
   }, 150);
 });
+
+// ---------------------------------------------------------------- marks
+
+// Where types were paused and resumed: by the list of the page, upright lines over each chart.
+const drawMarks = (plot, colours) => {
+  const { ctx, bbox } = plot;
+  ctx.save();
+  ctx.lineWidth = devicePixelRatio;
+  for (const each of document.querySelectorAll("[data-mark]")) {
+    const at = Date.parse(each.dataset.mark) / 1000;
+    if (at < plot.scales.x.min || at > plot.scales.x.max) continue;
+    const x = Math.round(plot.valToPos(at, "x", true));
+    const paused = each.dataset.markKind === "paused";
+    ctx.strokeStyle = ctx.fillStyle = paused ? colours.paused : colours.resumed;
+    ctx.setLineDash(paused ? [] : [4 * devicePixelRatio, 4 * devicePixelRatio]);
+    ctx.beginPath();
+    ctx.moveTo(x, bbox.top);
+    ctx.lineTo(x, bbox.top + bbox.height);
+    ctx.stroke();
+  }
+  ctx.restore();
+};
 
 // ---------------------------------------------------------------- ranges
 
