@@ -559,8 +559,8 @@ class Times(msgspec.Struct, frozen=True, kw_only=True):
     kept_since: datetime | None = None
 
 
-class Mark(msgspec.Struct, frozen=True, kw_only=True):
-    """A type was `paused` or `resumed`, by somebody or by its breaker (`server`)."""
+class PauseMark(msgspec.Struct, frozen=True, kw_only=True):
+    """A type was `paused` or `resumed`, by a person or by its breaker (`server`)."""
 
     at: datetime
     kind: str
@@ -574,7 +574,7 @@ class Marks(msgspec.Struct, frozen=True, kw_only=True):
 
     since: datetime
     until: datetime
-    marks: list[Mark]
+    marks: list[PauseMark]
     more: bool = False
     window: str | None = None
 

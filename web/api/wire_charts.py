@@ -85,7 +85,7 @@ class TimesWire(SlotsWire, frozen=True):
 
 
 class MarkWire(msgspec.Struct, frozen=True):
-    """A type was `paused` (for this reason) or `resumed`: at this time, by somebody, or by its breaker (`server`)."""
+    """A type was `paused` (for this reason) or `resumed`: at this time, by a person, or by its breaker (`server`)."""
 
     at: str
     kind: Literal["paused", "resumed"]
