@@ -108,7 +108,7 @@ const optionsOf = (holder, data, shown, style) => {
       { ...axis, ...upright, scale: "y", size: wide, label: shown.unit, labelSize: 16 },
       ...(apart ? [{ ...axis, scale: "workers", side: 1, size: wide, values: short, label: "workers", labelSize: 16, grid: { show: false } }] : []),
     ],
-    hooks: { setLegend: [newest], setData: [newest], ready: [newest], setSelect: [(self) => zoom(self, data.step_seconds)], draw: [(self) => drawMarks(self, marked)] },
+    hooks: { setLegend: [newest], setData: [newest], ready: [newest], setSelect: [(self) => zoom(self, data.step_seconds)], draw: [(self) => drawMarks(self, marked, data.step_seconds)] },
     scales: {
       y: shown.seconds ? { distr: 3, range: around } : { range: fromNothing },
       ...(apart ? { workers: { range: fromNothing } } : {}),
@@ -145,14 +145,15 @@ addEventListener("resize", () => {
 // ---------------------------------------------------------------- marks
 
 // Where types were paused and resumed: by the list of the page, upright lines over each chart.
-const drawMarks = (plot, colours) => {
+const drawMarks = (plot, colours, step) => {
   const { ctx, bbox } = plot;
   ctx.save();
   ctx.lineWidth = devicePixelRatio;
   for (const each of document.querySelectorAll("[data-mark]")) {
     const at = Date.parse(each.dataset.mark) / 1000;
-    if (at < plot.scales.x.min || at > plot.scales.x.max) continue;
-    const x = Math.round(plot.valToPos(at, "x", true));
+    const { min, max } = plot.scales.x; // the last slot is drawn where it begins
+    if (at < min || at > max + step) continue;
+    const x = Math.round(plot.valToPos(Math.min(at, max), "x", true));
     const paused = each.dataset.markKind === "paused";
     ctx.strokeStyle = ctx.fillStyle = paused ? colours.paused : colours.resumed;
     ctx.setLineDash(paused ? [] : [4 * devicePixelRatio, 4 * devicePixelRatio]);
