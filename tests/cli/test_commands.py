@@ -407,3 +407,7 @@ def test_stats_for_people_and_programs(running: Running, document: Path) -> None
     assert "\x1b" not in running.ok("stats")
     assert stats["bytes"]["by_type"]["pdf"]["sources"] == document.stat().st_size
     assert running.json("stats", "--tags") == []
+    assert running.json("stats", "--times", "--window", "7d")["queued"]["total"] == 0
+    assert "No attempt has ended since such figures are kept." in running.ok("stats", "--times")
+    assert "No attempt has failed since such figures are kept." in running.ok("stats", "--causes", "--type", "pdf")
+    assert running.blobforge("stats", "--times", "--tags").returncode == 2
