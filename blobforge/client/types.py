@@ -559,14 +559,17 @@ class Times(msgspec.Struct, frozen=True, kw_only=True):
     kept_since: datetime | None = None
 
 
-class PauseMark(msgspec.Struct, frozen=True, kw_only=True):
-    """A type was `paused` or `resumed`, by a person or by its breaker (`server`)."""
+class ChartMark(msgspec.Struct, frozen=True, kw_only=True):
+    """A type was `paused` or `resumed`, by a person or by its breaker (`server`); or a server `started` or `stopped`,
+    with this version."""
 
     at: datetime
     kind: str
-    type: str
     by: str
+    type: str | None = None
     reason: str | None = None
+    server: str | None = None
+    version: str | None = None
 
 
 class Marks(msgspec.Struct, frozen=True, kw_only=True):
@@ -574,7 +577,7 @@ class Marks(msgspec.Struct, frozen=True, kw_only=True):
 
     since: datetime
     until: datetime
-    marks: list[PauseMark]
+    marks: list[ChartMark]
     more: bool = False
     window: str | None = None
 

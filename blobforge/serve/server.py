@@ -13,7 +13,7 @@ import signal
 import socket
 import sys
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager, nullcontext
+from contextlib import asynccontextmanager, nullcontext, suppress
 from functools import partial
 from types import FrameType
 
@@ -24,6 +24,8 @@ import trio
 from actors.effects.backfill import begin
 from actors.effects.recovery import settle_restore
 from actors.effects.transaction import Rules, Transaction
+from actors.mailbox import ask
+from actors.messages import Audit, Note
 from actors.replicator import STOPPED_WITHIN, Replicator
 from blobforge.backup import BackupError
 from blobforge.backup.opening import opened
@@ -62,6 +64,7 @@ log = structlog.get_logger("blobforge.server")
 # How long a thread that computes may keep the interpreter's lock from one that waits for it. The writer waits behind
 # every statement; with the default of 5 ms it stands still for as long as the answers to a batch are encoded.
 SWITCH_SECONDS = 0.0005
+ON_RECORD_SECONDS = 2.0
 DRAIN_SECONDS = 10.0  # for the writer to take its last message; it takes none when it has met a bug itself
 FIRST_LOOK_SECONDS = 2.0
 INHERIT_AGAIN = 5.0
@@ -123,6 +126,7 @@ async def serve(settings: Settings, *, task_status: trio.TaskStatus[str] = trio.
                         _announce(settings, parts)
                         notify.tell(notify.READY)
                         task_status.started(parts.url)
+                        nursery.start_soon(_on_record, parts, "server.started")
                         await anext(signals)
                     # A second signal ends the process at once.
                     signal.signal(signal.SIGTERM, _end_at_once)
@@ -130,6 +134,7 @@ async def serve(settings: Settings, *, task_status: trio.TaskStatus[str] = trio.
                     notify.tell(notify.STOPPING)
                     log.info("stopping")
                     # Streams first: an open one would hold up everything behind it.
+                    await _on_record(parts, "server.stopped")
                     parts.broadcaster.close()
                     parts.live_logs.close()
                     parts.scheduler.close()
@@ -138,6 +143,13 @@ async def serve(settings: Settings, *, task_status: trio.TaskStatus[str] = trio.
                 for name in (datadir.READY_FILE, datadir.LINK_FILE):
                     (settings.data_path / name).unlink(missing_ok=True)
     log.info("stopped")
+
+
+async def _on_record(parts: Parts, action: str) -> None:
+    """Into the audit log, which charts are marked by. Where the database does not take it, nothing waits for it."""
+    audit = Audit("server", "server", "", action, parts.presence.servers()[0].name, version())
+    with trio.move_on_after(ON_RECORD_SECONDS), suppress(DatabaseError):
+        await ask(parts.writer.mailbox, Note(), audit=audit)
 
 
 def _http_server(settings: Settings, parts: Parts, listener: socket.socket) -> Server:

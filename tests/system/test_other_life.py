@@ -104,6 +104,9 @@ def test_two_databases_beside_one_bucket(tmp_path: Path, seaweed: Seaweed) -> No
             _refused(http.post("/api/admin/orphans", json={"dry_run": False}), "store-shared")
         servers[0].stop()
         servers[0].start()  # what was to be deleted is tried anew
+        with servers[0].client() as http:
+            marks = http.get("/api/stats/marks").raise_for_status().json()["marks"]
+            assert [mark["kind"] for mark in marks][-2:] == ["stopped", "started"], "charts are marked by it"
         with servers[1].client() as http, httpx.Client(trust_env=False, timeout=60) as outside:
             for number, source in enumerate(documents, 1):
                 url = http.get(f"/api/files/{number}/source/url").raise_for_status().json()["url"]

@@ -8,6 +8,8 @@ from urllib.parse import urlencode
 import pytest
 import trio
 
+from actors.mailbox import ask
+from actors.messages import Audit, Note
 from tests.fixtures.local import LocalServer
 from tests.web.calls import assert_problem, finish
 from web.api.encode import rfc3339
@@ -101,6 +103,22 @@ async def test_times_and_causes_over_time(local: LocalServer, autojump_clock: An
     assert (await local.call("GET", f"/api/failures/{first['id']}"))[0] == 200
     assert causes["others"] == [None] * 23 + [4]
     assert (await get(local, "causes", type="other"))["total"] == 0
+
+
+async def test_charts_are_marked_where_servers_started_and_stopped(local: LocalServer, autojump_clock: Any) -> None:
+    """Also those of one type: what it does may be for that."""
+    for action in ("server.stopped", "server.started"):
+        audit = Audit("server", "server", "", action, "b<i>1:8080", "1.2.3")
+        await ask(local.parts.writer.mailbox, Note(), audit=audit)
+        await trio.sleep(1)
+    found = await get(local, "marks", type="pdf")
+    assert [(each["kind"], each["server"], each["version"], each["type"]) for each in found["marks"]] == [
+        ("started", "b<i>1:8080", "1.2.3", None), ("stopped", "b<i>1:8080", "1.2.3", None)
+    ]  # fmt: skip
+    await local.submit(b"1")
+    for place in ("/", "/types/pdf"):
+        _, page = await local.call("GET", place)
+        assert "server <bdi>b&lt;i&gt;1:8080</bdi> started (version <bdi>1.2.3</bdi>)" in str(page)
 
 
 async def test_charts_are_marked_where_types_were_paused(local: LocalServer, autojump_clock: Any) -> None:

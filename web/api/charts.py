@@ -165,7 +165,11 @@ def read_marks(reader: Reader, wanted: TimeRange, type_: str | None, *, now: int
 
 
 def _mark(entry: AuditEntry) -> wire_charts.MarkWire | None:
-    """What it says of a pause; None: of something else that was set."""
+    """What it says of a pause, or of a server; None: of something else that was set."""
+    at, by = encode.rfc3339(entry.at), entry.name or entry.actor
+    if entry.action in ("server.started", "server.stopped"):
+        what: Literal["started", "stopped"] = "started" if entry.action == "server.started" else "stopped"
+        return wire_charts.MarkWire(at, what, by, server=entry.subject, version=entry.detail)
     paused, reason = entry.action == "type.pause", entry.detail
     if entry.action == "type.set":
         try:
@@ -176,8 +180,7 @@ def _mark(entry: AuditEntry) -> wire_charts.MarkWire | None:
             return None
         paused, reason = bool(said.paused), said.reason
     kind: Literal["paused", "resumed"] = "paused" if paused else "resumed"
-    by = entry.name or entry.actor
-    return wire_charts.MarkWire(encode.rfc3339(entry.at), kind, entry.subject, by, reason if paused else None)
+    return wire_charts.MarkWire(at, kind, by, entry.subject, reason if paused else None)
 
 
 async def marks(call: Call) -> wire_charts.MarksWire | Refusal:
@@ -205,6 +208,7 @@ ROUTES = [
           gives=wire_charts.TimesWire, query=wire_charts.ChartQuery),
     Route("GET", "/api/stats/causes", Access.READ, causes, "Why attempts failed, over time",
           gives=wire_charts.CausesWire, query=wire_charts.ChartQuery),
-    Route("GET", "/api/stats/marks", Access.READ, marks, "When types were paused and resumed: marks for charts",
+    Route("GET", "/api/stats/marks", Access.READ, marks,
+          "Marks for charts: types that were paused and resumed, servers that started and stopped",
           gives=wire_charts.MarksWire, query=wire_charts.ChartQuery),
 ]  # fmt: skip

@@ -85,13 +85,16 @@ class TimesWire(SlotsWire, frozen=True):
 
 
 class MarkWire(msgspec.Struct, frozen=True):
-    """A type was `paused` (for this reason) or `resumed`: at this time, by a person, or by its breaker (`server`)."""
+    """A type was `paused` (for this reason) or `resumed`: at this time, by a person, or by its breaker (`server`). Or
+    a server `started`, or `stopped` in good order, with this version; one that is killed says nothing."""
 
     at: str
-    kind: Literal["paused", "resumed"]
-    type: str
+    kind: Literal["paused", "resumed", "started", "stopped"]
     by: str
+    type: str | None = None
     reason: str | None = None
+    server: str | None = None
+    version: str | None = None
 
 
 class MarksWire(msgspec.Struct, frozen=True):

@@ -340,7 +340,8 @@ AUDIT_OF: Final = f"{_AUDIT} WHERE subject = ? AND id < ? ORDER BY id DESC"
 # As in its index.
 AUDIT_OF_MARKS: Final = f"""
     {_AUDIT} WHERE action IN ('type.pause', 'type.resume', 'type.set', 'server.started', 'server.stopped')
-       AND at >= ?1 AND at <= ?2 AND (subject = ?3 OR ?3 IS NULL) ORDER BY at DESC, id DESC LIMIT ?4"""
+       AND at >= ?1 AND at <= ?2 AND (subject = ?3 OR ?3 IS NULL OR action IN ('server.started', 'server.stopped'))
+     ORDER BY at DESC, id DESC LIMIT ?4"""
 LOWEST_AUDIT_SINCE: Final = "SELECT min(+id) FROM audit WHERE at >= ?"  # by its index, not along the ids
 AUDIT_OF_JOB: Final = (
     f"{_AUDIT} WHERE subject = ? AND substr(action, 1, 4) = 'job.' AND id < ? ORDER BY id DESC LIMIT ?"

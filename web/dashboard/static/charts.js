@@ -94,7 +94,7 @@ const optionsOf = (holder, data, shown, style) => {
   const fromNothing = (_, low, high) => [0, Math.max(high || 0, 1)];
   const around = (_, low, high) => [Math.max(0.05, (low || 1) / 2), (high || 60) * 2];
   const apart = shown.rows.length > 1 && shown.rows.some((row) => row.name === "workers"); // few of them beside many jobs would lie flat
-  const marked = { paused: style.getPropertyValue("--bad").trim(), resumed: style.getPropertyValue("--good").trim() };
+  const marked = { paused: style.getPropertyValue("--bad").trim(), resumed: style.getPropertyValue("--good").trim(), started: muted, stopped: muted };
   const axis = { stroke: muted, grid: { stroke: line, width: 1 }, ticks: { stroke: line } };
   const upright = shown.seconds
     ? { values: (_, splits) => splits.map(tellSeconds), splits: (_, __, low, high) => SECONDS.filter((each) => each >= low && each <= high), filter: (_, splits) => splits }
@@ -144,7 +144,8 @@ addEventListener("resize", () => {
 
 // ---------------------------------------------------------------- marks
 
-// Where types were paused and resumed: by the list of the page, upright lines over each chart.
+// Where types were paused and resumed, and servers started and stopped: by the list of the page, upright lines over
+// each chart; dashed where something begins again.
 const drawMarks = (plot, colours, step) => {
   const { ctx, bbox } = plot;
   ctx.save();
@@ -154,9 +155,9 @@ const drawMarks = (plot, colours, step) => {
     const { min, max } = plot.scales.x; // the last slot is drawn where it begins
     if (at < min || at > max + step) continue;
     const x = Math.round(plot.valToPos(Math.min(at, max), "x", true));
-    const paused = each.dataset.markKind === "paused";
-    ctx.strokeStyle = ctx.fillStyle = paused ? colours.paused : colours.resumed;
-    ctx.setLineDash(paused ? [] : [4 * devicePixelRatio, 4 * devicePixelRatio]);
+    const kind = each.dataset.markKind;
+    ctx.strokeStyle = colours[kind];
+    ctx.setLineDash(kind === "paused" || kind === "stopped" ? [] : [4 * devicePixelRatio, 4 * devicePixelRatio]);
     ctx.beginPath();
     ctx.moveTo(x, bbox.top);
     ctx.lineTo(x, bbox.top + bbox.height);
