@@ -10,7 +10,7 @@ from typing import Final
 
 COMMAND: Final = "pdftotext -layout {source} {output}"
 IMAGE: Final = "blobforge-worker"
-NO_TOKEN: Final = "bf_PASTE_A_TOKEN_HERE"
+NO_TOKEN: Final = "PASTE_A_TOKEN_HERE"
 LONGEST_SLUG = 40  # characters: the name of a Kubernetes object has room for 63
 LONGEST_TEXT = 2000  # characters of each
 MOST_LABELS = 50

@@ -47,7 +47,7 @@ def test_a_machine_is_added_claims_a_job_and_is_listed(running: Running) -> None
         arguments = ("--type", "pdf", "--exec", "true", "--on", place, "--address", "https://q.example", "--no-token")
         text = running.ok("workers", "add", *arguments)
         assert text.startswith(begin)
-        assert "bf_PASTE_A_TOKEN_HERE" in text
+        assert "PASTE_A_TOKEN_HERE" in text
         assert "https://q.example" in text
     assert running.json("tokens", "list") == before
     refused = running.blobforge("workers", "add", "--type", "pdf", "--exec", "true", "--address", "q.example")

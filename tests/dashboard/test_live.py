@@ -94,7 +94,7 @@ def test_a_refresh_takes_nothing_away_that_was_begun(stage: Stage, page: Page) -
     page.locator("h1").click()
     scene.worker("obelix", version="2.0.0")
     expect(page.locator("tbody")).to_contain_text("2.0.0")
-    expect(page.get_by_role("button", name="Drain")).to_be_visible()
+    expect(page.get_by_role("button", name="Drain", exact=True)).to_be_visible()
     expect(page.get_by_label("Id", exact=True)).to_have_value("half-an-id")
 
     failed = f"/jobs/{stage.ids['failed']}"

@@ -98,8 +98,15 @@ async def test_gpus_are_read_apart_from_heartbeats(tmp_path: Path, monkeypatch: 
 async def test_a_driver_that_hangs_is_asked_once(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     fake_nvidia_smi(tmp_path, monkeypatch, "exit 0")
     monkeypatch.setattr(load_module, "GPU_DEADLINE", -0.9)
-    monkeypatch.setattr(load_module, "ask_nvidia", lambda *_: time.sleep(1))
+    asked = []
+
+    def hangs(*question: object) -> None:
+        asked.append(question)
+        time.sleep(1)
+
+    monkeypatch.setattr(load_module, "ask_nvidia", hangs)
     await LoadMeter().watch_gpus()
+    assert len(asked) == 1
 
 
 @pytest.mark.parametrize("load", [True, False])

@@ -83,9 +83,12 @@ def as_before(path: Path) -> None:
     migrate(old, migrations()[:BEFORE])
     old.execute("ATTACH DATABASE ? AS new", (str(path.with_name("new.db")),))
     tables = [row[0] for row in old.execute("SELECT name FROM main.sqlite_schema WHERE type = 'table'")]
-    for table in set(tables) - {"doomed_objects"}:
+    there = {row[0] for row in old.execute("SELECT name FROM new.sqlite_schema WHERE type = 'table'")}
+    for table in (set(tables) & there) - {"doomed_objects"}:
         names = ", ".join(row[1] for row in old.execute(f"PRAGMA main.table_info({table})"))
         old.execute(f"DELETE FROM main.{table}; INSERT INTO main.{table} ({names}) SELECT {names} FROM new.{table}")
+    for table in ("happenings", "depths"):  # of the newest width it knew nothing
+        old.execute(f"DELETE FROM main.{table} WHERE step = 21600")
     for table, key in (("jobs", "output_key"), ("files", "key")):
         old.execute(f"UPDATE main.{table} SET {key} = 'outputs/' || substr({key}, 27) WHERE {key} LIKE 'outputs/b%'")
     old.close()
