@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Page, Route, expect
 
 from tests.dashboard.conftest import Stage
 
@@ -68,8 +68,16 @@ def test_cancelling_a_running_job_asks_first(stage: Stage, page: Page) -> None:
 
 
 def test_deleting_one_job_leads_back_to_the_list(stage: Stage, page: Page) -> None:
+    """What the event of it says is not looked at before the answer is there: the page would be that of nothing."""
     job = stage.scene().submit("to-be-deleted.pdf", type="parked")
     page.goto(f"/jobs/{job}")
+
+    def slow(route: Route) -> None:
+        answer = route.fetch(max_redirects=0)
+        page.wait_for_timeout(2500)  # a refresh would have come by now
+        route.fulfill(response=answer)
+
+    page.route("**/delete", slow)
     page.once("dialog", lambda dialog: dialog.accept())
     page.get_by_role("button", name="Delete").click()
     said(page, f"Job {job} is deleted.")

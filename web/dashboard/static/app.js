@@ -14,6 +14,7 @@ const refresher = {
   due: 0, // when it is over
   last: 0,
   running: null,
+  acting: 0, // requests of the page itself: what they do is not looked at before they are answered
   again: false, // something happened while a refresh was under way, which may have been too early to see it
 
   soon(least = 0) {
@@ -32,7 +33,7 @@ const refresher = {
     clearTimeout(this.timer);
     this.timer = 0;
     if (!main()?.dataset.live) return;
-    if (this.running) { this.again = true; return; }
+    if (this.running || this.acting) { this.again = true; return; }
     if (choosing()) { this.in(REFRESH_MS); return; }
     const address = location.href;
     const running = new AbortController();
@@ -66,6 +67,19 @@ const refresher = {
         if (this.again) { this.again = false; this.soon(); }
       }
     }
+  },
+
+  act() {
+    this.acting += 1;
+    if (!this.running) return;
+    this.again = true;
+    this.running.abort();
+    this.running = null;
+  },
+
+  acted() {
+    this.acting = Math.max(0, this.acting - 1);
+    if (!this.acting && this.again) { this.again = false; this.soon(); }
   },
 
   stop() {
@@ -463,6 +477,7 @@ const settle = () => {
 
 const arrive = () => {
   refresher.stop();
+  refresher.acting = 0;
   refresher.last = Date.now();
   connection.open();
   settle();
@@ -473,7 +488,8 @@ addEventListener("pageshow", (event) => { if (event.persisted) { arrive(); refre
 // A page settles some time after it was swapped in; a refresh that was under way must not take its notice away before.
 document.addEventListener("htmx:afterSwap", () => { refresher.stop(); refresher.last = Date.now(); });
 document.addEventListener("htmx:afterSettle", arrive);
-document.addEventListener("htmx:beforeRequest", () => place.keep());
+document.addEventListener("htmx:beforeRequest", () => { place.keep(); refresher.act(); });
+document.addEventListener("htmx:afterRequest", () => refresher.acted());
 document.addEventListener("htmx:historyRestore", () => { arrive(); place.restore(); refresher.now(); });
 document.addEventListener("htmx:responseError", (event) => { event.detail.shouldSwap = true; });
 document.addEventListener("htmx:beforeSwap", (event) => {
