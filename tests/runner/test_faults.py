@@ -3,6 +3,7 @@ stopped, cut off, told to end, and handed commands that hang, leak children or p
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
@@ -167,10 +168,19 @@ def test_killed_it_leaves_no_process_and_the_next_one_sweeps_its_scratch(field: 
     assert list(field.scratch.iterdir()) == []
 
 
+def _guards(worker: int) -> list[psutil.Process]:
+    found = []
+    for child in psutil.Process(worker).children():
+        with contextlib.suppress(psutil.NoSuchProcess):  # a child that is asked for its load ends meanwhile
+            if "strays.py" in " ".join(child.cmdline()):
+                found.append(child)
+    return found
+
+
 def test_a_guard_that_was_killed_is_replaced(field: Field) -> None:
     worker = field.work(field.script(f"{field.say_pid(0)} sleep 1000"))
     until(lambda: "registered" in field.said())
-    (guard,) = [child for child in psutil.Process(worker.pid).children() if "strays.py" in " ".join(child.cmdline())]
+    (guard,) = _guards(worker.pid)
     guard.kill()
     field.submit()
     (pid,) = field.pids(1)
