@@ -745,13 +745,13 @@ class HurryJobs(Message[Hurried], frozen=True):
 
 
 class Sampled(Success, frozen=True):
-    """`wait`: seconds until the next minute begins."""
+    """`wait`: seconds until the next one: until the next minute begins, or a moment, as there is more to do."""
 
     wait: float
 
 
 class Sample(Message[Sampled], frozen=True):
-    """Keep how deep the queue is now, for the charts."""
+    """Keep how deep the queue is now, for the charts, and bring into their slots what has happened lately."""
 
 
 class SettleFork(Message[Done], frozen=True):

@@ -10,6 +10,7 @@ from blobforge.store.figures import (
     CAUSES_A_SLOT,
     HOUR_MS,
     KEPT,
+    NARROWEST,
     SPLITS_KEPT,
     WEEK,
     WEEK_MS,
@@ -29,11 +30,16 @@ SAMPLED = frozenset({JobStatus.UPLOADING, JobStatus.PENDING, JobStatus.RUNNING, 
 # Free pages that are kept for what is written next: giving them back and taking them anew costs twice.
 SPARE_PAGES = 256
 SPARE_SHARE = 20  # one page of so many
+SPREAD_AT_ONCE = 500  # fresh splits in one transaction: some 10 ms
+SPREAD_PAUSE = 0.25  # seconds between two of these transactions
 LOOKED_BACK = 7200  # seconds: slots of causes that have ended since; it is done each hour
 
 
 def sample(tx: Transaction) -> Sampled:
-    """Keep the depths of the queue, and forget old undos. The next sample is due when the next minute has begun."""
+    """Spread the splits of slots that are over, and with the last of them keep the depths of the queue and forget old
+    undos. The next sample is due when the next minute has begun."""
+    if tx.store.rollups.spread_splits(tx.now // 1000 // NARROWEST, limit=SPREAD_AT_ONCE):
+        return Sampled(SPREAD_PAUSE)
     tx.store.rollups.sample_depths(SAMPLED, {width: tx.now // 1000 // width for width in KEPT})
     tx.store.purge_undos(before=tx.now - UNDO_MS, limit=UNDOS_AT_ONCE)
     return Sampled((MINUTE_MS - tx.now % MINUTE_MS) / 1000)
@@ -57,6 +63,7 @@ def _horizon(now: int) -> Horizon:
         splits={width: (at - seconds) // width for width, seconds in SPLITS_KEPT.items()}
         | {WEEK: now // WEEK_MS - WEEKS_KEPT + 1},
         over={width: ((at - LOOKED_BACK) // width - 1, at // width) for width in SPLITS_KEPT},
+        fresh=at // NARROWEST,
         causes_a_slot=CAUSES_A_SLOT,
         hour=now // HOUR_MS - WORKER_HOURS_KEPT,
         causes_seen_at=now - CAUSES_KEPT_MS,

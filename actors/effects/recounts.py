@@ -31,7 +31,7 @@ def correct(tx: Transaction, message: CorrectCounts) -> CountsCorrected:
     if tx.store.older_wrote != message.older or tx.store.recount != message.recount:
         return CountsCorrected(holds=False)
     jobs = sum(_weigh(tx, job_id) for job_id in message.unweighed)
-    tx.store.correct(message.lacking)
+    tx.store.move_counters(message.lacking)
     for batch, _, _ in message.lacking.batches:  # one may have ended without being told
         tx.store.batch_changed(batch)
     if message.done:

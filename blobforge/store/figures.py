@@ -21,6 +21,9 @@ RATE_STEP, RATE_SLOTS = 900, 5  # what a type completes in an hour: within four 
 KEPT = {60: 2 * 3600, 900: 26 * 3600, 3600: 8 * 86_400, 21_600: 32 * 86_400}
 # The same of splits, which have many rows a slot. By how long attempts ran they are kept by the WEEK, too.
 SPLITS_KEPT = {300: 3 * 3600, 3600: 8 * 86_400, 21_600: 32 * 86_400}
+NARROWEST = min(SPLITS_KEPT)
+# The width that fresh splits stand under, in slots of the narrowest: of their type alone, until they are spread.
+FRESH = 0
 CAUSES_A_SLOT = 20  # of each type and slot that is over: what fewer failures had stands under no cause
 
 SUBMITTED = "submitted"  # a happening beside the outcomes of attempts
@@ -232,12 +235,14 @@ class Backfilling(msgspec.Struct, frozen=True):
 class Horizon(msgspec.Struct, frozen=True):
     """From where on figures are kept: the slots of each width (seconds), those of splits, the hour of
     rates of workers. `over`: the slots of each width that are over, from one on up to before another; of each
-    `causes_a_slot` causes are kept. A cause goes that no job shows, and that was not seen since `causes_seen_at`
-    (ms); where there are still `causes` or more, `room` is made for new ones."""
+    `causes_a_slot` causes are kept. `fresh`: the slot of the narrowest width that is not over. A cause goes that no
+    job shows, and that was not seen since `causes_seen_at` (ms); where there are still `causes` or more, `room` is
+    made for new ones."""
 
     slots: dict[int, int]
     splits: dict[int, int]
     over: dict[int, tuple[int, int]]
+    fresh: int
     causes_a_slot: int
     hour: int
     causes_seen_at: int

@@ -114,10 +114,10 @@ class OpenTransaction:
         """Another one begins. What is counted after this transaction tells what the counters lack."""
         return self._bulk.begin_recount()
 
-    def correct(self, lacking: Tallies) -> None:
-        """Counters move by what they lacked: by differences, so that what was counted meanwhile stays."""
+    def move_counters(self, by: Tallies) -> None:
+        """Beside what moves them anyway: by differences, so that what was counted meanwhile stays."""
         self.forget()
-        self._bulk.write(Changes(tallies=lacking))
+        self._bulk.write(Changes(tallies=by))
 
     def counted(self) -> None:
         """The counters are right again."""

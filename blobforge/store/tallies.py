@@ -17,8 +17,10 @@ from blobforge.forecast import bucket_of
 from blobforge.job import Job, JobStatus, Outcome
 from blobforge.store.figures import (
     CAUSE,
+    FRESH,
     HOUR_MS,
     KEPT,
+    NARROWEST,
     QUEUED,
     RAN,
     SPLITS_KEPT,
@@ -40,7 +42,6 @@ COUNTERS: Final = (
 MOST_COUNTED: Final = 2**40
 _WEIGHED = frozenset({"jobs", "tags"})
 _FAILING = frozenset({JobStatus.FAILED, JobStatus.DEAD})
-_NARROWEST: Final = min(SPLITS_KEPT)
 _SOURCELESS = frozenset({JobStatus.DEAD, JobStatus.CANCELLED})  # in which a job may have ended without its source
 
 
@@ -82,8 +83,9 @@ class Tallies(msgspec.Struct):
     others are numbers alone. `batches` by (batch, status, type), where a status is also GONE; `converters` by
     (converter, status, type, priority); `deferred`, the jobs that are not to be started yet, by (type, priority);
     `failures` by (cause, status); `workers` by (status,); `happenings` by (step, slot, type, what); `worker_rates`
-    by (hour, worker, outcome); `durations` by (week, type, bucket), and `splits` by (slot of the narrowest width,
-    type, what, part), which are written together: splits in each width, of the type and of all ('').
+    by (hour, worker, outcome). `splits` by (slot of the narrowest width, type, what, part) are fresh, until they are
+    `spread` (by the same) to each width, of the type and of all (''), and to the week of `durations`, by (week, type,
+    bucket), which alone is counted late. These three are one kind.
 
     `hours`: the first and the last id that was made in each hour.
     """
@@ -99,6 +101,7 @@ class Tallies(msgspec.Struct):
     durations: dict[tuple[int, str, int], int] = {}
     worker_rates: dict[tuple[int, str, str], int] = {}
     splits: dict[tuple[int, str, str, int], int] = {}
+    spread: dict[tuple[int, str, str, int], int] = {}
     hours: dict[int, tuple[int, int]] = {}
 
     def count(self, jobs: Sequence[Job], change: int) -> None:
@@ -166,7 +169,7 @@ class Tallies(msgspec.Struct):
             if is_comparison(ended.type):
                 continue
             late, week, hour = ended.counted_late, ended.at // WEEK_MS, ended.at // HOUR_MS
-            if ended.outcome is Outcome.COMPLETED and (late is None or week > late // WEEK_MS - WEEKS_KEPT):
+            if ended.outcome is Outcome.COMPLETED and late is not None and week > late // WEEK_MS - WEEKS_KEPT:
                 duration = (week, ended.type, bucket_of(ended.ran))
                 self.durations[duration] = self.durations.get(duration, 0) + n
             if late is None or hour >= late // HOUR_MS - WORKER_HOURS_KEPT:
@@ -187,7 +190,7 @@ class Tallies(msgspec.Struct):
                 moved.append((name, [(*key, *weight) for key, weight in sorted(counted.items()) if any(weight)]))
             else:
                 moved.append((name, [(*key, n) for key, n in sorted(counted.items()) if n]))
-        if self.durations or self.splits:
+        if self.splits or self.durations or self.spread:
             moved.append(("splits", self._splits()))
         if self.hours:
             moved.append(("hours", [(hour, *span) for hour, span in sorted(self.hours.items())]))
@@ -195,13 +198,15 @@ class Tallies(msgspec.Struct):
 
     def _splits(self) -> list[tuple[int, int, str, str, int, int]]:
         """(step, slot, type, what, part, n), in sorted order."""
-        found = {(WEEK, week, of, RAN, bucket): n for (week, of, bucket), n in self.durations.items()}
-        for (slot, type_, what, part), n in self.splits.items():
-            for step in SPLITS_KEPT:
-                wide = slot * _NARROWEST // step
-                for of in (type_, ""):
-                    key = (step, wide, of, what, part)
-                    found[key] = found.get(key, 0) + n
+        found = {(FRESH, *key): n for key, n in self.splits.items()}
+        found |= {(WEEK, week, of, RAN, bucket): n for (week, of, bucket), n in self.durations.items()}
+        for (slot, type_, what, part), n in self.spread.items():
+            at = slot * NARROWEST
+            keys = [(step, at // step, of, what, part) for step in SPLITS_KEPT for of in (type_, "")]
+            if what == RAN:
+                keys.append((WEEK, at // WEEK, type_, RAN, part))
+            for key in keys:
+                found[key] = found.get(key, 0) + n
         return [(*key, n) for key, n in sorted(found.items())]
 
     def _happened(self, at: int, type_: str, what: str, n: int) -> None:
@@ -210,7 +215,7 @@ class Tallies(msgspec.Struct):
             self.happenings[key] = self.happenings.get(key, 0) + n
 
     def _split(self, ended: Ended, n: int) -> None:
-        slot, type_ = ended.at // 1000 // _NARROWEST, ended.type
+        slot, type_ = ended.at // 1000 // NARROWEST, ended.type
         if ended.stood is not None:
             queued = (slot, type_, QUEUED, bucket_of(ended.stood))
             self.splits[queued] = self.splits.get(queued, 0) + n

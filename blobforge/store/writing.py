@@ -69,6 +69,12 @@ class Rollups(Protocol):
         """Keep how many jobs there are now, of each type and of each of these statuses, and how many workers, in a
         slot of each width (seconds); the last sample of a slot stands for it."""
 
+    # --- splits
+
+    def spread_splits(self, before: int, *, limit: int) -> bool:
+        """Spread fresh splits, so many at most, over all widths: those before that slot of the narrowest. Whether
+        there may be more."""
+
     # --- upkeep
 
     def purge(self, kept: Horizon, *, limit: int) -> bool:
@@ -513,8 +519,8 @@ class Store(Lookups, InHistory, Protocol):
     def wrote(self) -> bool:
         """Whether the last transaction changed anything."""
 
-    def correct(self, lacking: Tallies) -> None:
-        """Counters move by what they lacked: by differences, so that what was counted meanwhile stays."""
+    def move_counters(self, by: Tallies) -> None:
+        """Beside what moves them anyway: by differences, so that what was counted meanwhile stays."""
 
     def close(self) -> None: ...
     @property

@@ -40,7 +40,7 @@ from blobforge.jobtype import TypeChanges
 from blobforge.people import AuditEntry
 from blobforge.scaling import Staff
 from blobforge.store import figures
-from blobforge.store.figures import CAUSES_A_SLOT, KEPT, NO_CAUSE, SPLITS_KEPT
+from blobforge.store.figures import CAUSES_A_SLOT, FRESH, KEPT, NARROWEST, NO_CAUSE, SPLITS_KEPT, WEEK
 from blobforge.store.filters import AuditFilter, JobFilter
 from blobforge.store.lists import Cursor
 from blobforge.store.reading import Reader
@@ -232,6 +232,83 @@ def total(counts: Mapping[int, Mapping[int, int]]) -> dict[int, int]:
     for each in counts.values():
         found.update(each)
     return dict(found)
+
+
+def test_what_is_fresh_is_shown_as_it_is_when_it_is_spread(book: Book, reader: Reader) -> None:
+    """In whatever pieces: each counts once."""
+    start = book.now // (6 * HOUR) * (6 * HOUR) + 5 * HOUR
+    at(book, start)
+    book.register("w1")
+    book.do(Register(ADMIN, "w2", "ocr"))
+    for number in range(12):
+        type_ = ("pdf", "ocr")[number % 2]
+        book.do(submission(number, type_=type_))
+        at(book, book.now + 4 * MINUTE)
+        (job,) = book.do(Claim(ADMIN, f"w{1 + number % 2}", (type_,))).jobs
+        at(book, book.now + 4 * MINUTE)
+        failed = Fail(ADMIN, job.worker_id or "", job.id, "no such page", retryable=False)
+        book.do(failed if number % 4 == 3 else Complete(ADMIN, job.worker_id or "", job.id))
+
+    def shown() -> list[object]:
+        found: list[object] = [
+            {type_: known.counts for type_, known in reader.insights.durations(now=book.now).items()}
+        ]
+        for step in SPLITS_KEPT:
+            within = Slots(step, start // 1000 // step, -(-10_800 // step))
+            for type_ in ("pdf", "ocr", None):
+                found.append(reader.insights.times_history(within, type_=type_))
+                found.append(reader.insights.causes_history(within, type_=type_))
+        return found
+
+    def steps() -> set[int]:
+        return set(book.probe.column("splits", "step"))
+
+    fresh, taken = shown(), 0
+    assert steps() == {FRESH}, "a completion writes no more"
+    at(book, book.now + 10 * MINUTE)
+    more = True
+    while more:
+        with book.store.transaction():
+            more = book.store.rollups.spread_splits(book.now // 1000 // NARROWEST, limit=2)
+        taken += 1
+        assert shown() == fresh, taken
+    assert steps() == {WEEK, *SPLITS_KEPT}
+    assert taken > 8
+    assert book.database.broken() == []
+
+
+def test_a_sample_spreads_what_is_over_some_at_a_time(book: Book, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("actors.effects.periodic.SPREAD_AT_ONCE", 2)
+    at(book, book.now // HOUR * HOUR)
+    book.register("w1")
+    book.do(*map(submission, range(3)))
+    for _ in range(2):
+        (job,) = book.do(Claim(ADMIN, "w1", ("pdf",))).jobs
+        book.do(Complete(ADMIN, "w1", job.id))
+        at(book, book.now + 5 * MINUTE)
+    (job,) = book.do(Claim(ADMIN, "w1", ("pdf",))).jobs
+    book.do(Complete(ADMIN, "w1", job.id))
+    under_way = sorted(book.probe.column("splits", "slot"))[-1]
+    waits = [book.do(Sample()).wait for _ in range(3)]
+    assert waits[0] == waits[1] == 0.25
+    assert waits[2] > 1
+    assert {slot for step, slot in book.probe.rows("splits", "step", "slot") if step == FRESH} == {under_way}
+
+
+def test_since_when_times_are_kept_does_not_move_on_with_the_narrowest(book: Book, reader: Reader) -> None:
+    start = book.now // (6 * HOUR) * (6 * HOUR)
+    at(book, start + 20 * MINUTE)
+    book.register("w1")
+    book.do(*map(submission, range(40)))
+    for number in range(40):
+        (job,) = book.do(Claim(ADMIN, "w1", ("pdf",))).jobs
+        at(book, book.now + 8 * MINUTE)
+        book.do(Complete(ADMIN, "w1", job.id))
+        if number % 5 == 4:
+            book.do(Purge())
+            since = reader.insights.times_history(Slots(3600, start // HOUR, 6)).since
+            assert since is not None
+            assert start // 1000 <= since < start // 1000 + 3600, number
 
 
 def test_of_a_slot_that_is_over_the_most_frequent_causes_are_kept(book: Book, reader: Reader) -> None:

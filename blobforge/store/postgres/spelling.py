@@ -236,7 +236,7 @@ _THESE: Final = re.compile(r"SELECT value FROM json_each\((\?\d+)\)")  # of text
 
 # Rows that are deleted or changed some at a time. Where they are is looked up first, and they are found there: a join
 # with the subquery could walk the table, where that was small when it was planned.
-_PAGE: Final = re.compile(r"WHERE \(([\w, ]+)\) IN \(SELECT \1 FROM (.* LIMIT \?)\)$")
+_PAGE: Final = re.compile(r"WHERE \(([\w, ]+)\) IN \(SELECT \1 FROM (.* LIMIT \?)\)( RETURNING .*)?$")
 
 
 @cache
@@ -246,7 +246,7 @@ def spelled(statement: str) -> str:
         return OTHERWISE[statement]
     numbers = count(1)
     statement = _THESE.sub(r"SELECT json_array_elements_text(\1::json)", statement)
-    statement = _PAGE.sub(r"WHERE ctid = ANY (ARRAY(SELECT ctid FROM \2))", statement)
+    statement = _PAGE.sub(r"WHERE ctid = ANY (ARRAY(SELECT ctid FROM \2))\3", statement)
     return _PARAMETER.sub(lambda found: f"${found[1] or next(numbers)}", _HINT.sub("", statement))
 
 

@@ -24,9 +24,11 @@ from blobforge.store import lists
 from blobforge.store.figures import (
     CAUSE,
     FLOWS,
+    FRESH,
     HOUR_MS,
     KEPT,
     LEVELS,
+    NARROWEST,
     ONLINE,
     QUEUED,
     RAN,
@@ -130,19 +132,29 @@ class Insights:
         known = {each.id: each for each in self.failures()} if found else {}
         return CausesHistory(found, known, self._split_since())
 
-    def _splits(self, slots: Slots, type_: str | None, *what: str) -> list[Row]:
-        assert slots.step in SPLITS_KEPT
+    def _splits(self, slots: Slots, type_: str | None, what: str, or_what: str) -> Iterator[Row]:
+        """(slot, what, part, n); those that are fresh are in none of these slots yet."""
+        step = slots.step
+        assert step in SPLITS_KEPT
+        of = (type_ or "", what, or_what)
         numbers = msgspec.json.encode(list(slots.numbers)).decode()
-        return self._ask.rows(sql.SPLITS, (slots.step, numbers, type_ or "", *what))
+        counted = {(slot, *key): n for slot, *key, n in self._ask.rows(sql.SPLITS, (step, numbers, *of))}
+        span = slots.first * step // NARROWEST, (slots.last + 1) * step // NARROWEST
+        for slot, *key, n in self._ask.rows(sql.FRESH_SPLITS, (*span, *of)):
+            wide = (slot * NARROWEST // step, *key)
+            counted[wide] = counted.get(wide, 0) + n
+        return ((*key, n) for key, n in counted.items())
 
     def _split_since(self) -> int | None:
         """The beginning of the first slot that is kept (seconds): of the narrower ones, where they go as far back."""
         oldest = None
-        for step in sorted(SPLITS_KEPT, reverse=True):
+        within = 0  # the width of the slot that begins there
+        for step in (*sorted(SPLITS_KEPT, reverse=True), FRESH):
             row = self._ask.row(sql.FIRST_SPLIT, (step,))
-            first = row[0] * step if row is not None and row[0] is not None else None
-            if first is not None and (oldest is None or first < oldest + max(SPLITS_KEPT)):
-                oldest = first
+            width = step or NARROWEST
+            first = row[0] * width if row is not None and row[0] is not None else None
+            if first is not None and (oldest is None or first < oldest + within):
+                oldest, within = first, width
         return oldest
 
     @of_one_moment

@@ -457,7 +457,7 @@ INVARIANTS: Final = (
     Invariant(
         "splits of all types that are not the sum of each (step, slot, what)",
         """SELECT step || ' ' || slot || ' ' || what FROM splits
-            WHERE step <> 604800
+            WHERE step NOT IN (0, 604800)
               AND slot > (SELECT min(first.slot) FROM splits AS first WHERE first.step = splits.step)
             GROUP BY step, slot, what, CASE WHEN what = 'cause' THEN 0 ELSE part END
            HAVING sum(CASE WHEN type = '' THEN n ELSE -n END) <> 0""",

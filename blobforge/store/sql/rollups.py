@@ -12,6 +12,7 @@ from collections.abc import Collection, Mapping
 from blobforge.store.figures import ONLINE, Backfilling, Horizon
 from blobforge.store.sql import sql
 from blobforge.store.sql.running import Statements
+from blobforge.store.tallies import Tallies
 from blobforge.store.workingset import WorkingSet
 
 ROWS_OF_SLOT = 100  # causes of one type: most have a few, and none more than a thousand or so
@@ -65,6 +66,14 @@ class Rollups:
             for (type_, status), n in depths.items():
                 self._do.rows(sql.SAVE_DEPTH, (step, slot, type_, status, n))
 
+    # --- splits
+
+    def spread_splits(self, before: int, *, limit: int) -> bool:
+        taken = self._do.rows(sql.TAKE_FRESH, (before, limit))
+        if taken:
+            self._working.move_counters(Tallies(spread={(slot, *key): n for slot, *key, n in taken}))
+        return len(taken) == limit
+
     # --- upkeep
 
     def purge(self, kept: Horizon, *, limit: int) -> bool:
@@ -76,6 +85,7 @@ class Rollups:
         pages += [(sql.PURGE_WORKER_RATES, (kept.hour,))]
         pages += [(sql.FORGET_TAGS, ()), (sql.FORGET_CONVERTERS, ()), (sql.FORGET_DEFERRED, ())]
         more = [self._do.change(statement, (*values, limit)) == limit for statement, values in pages]
+        more.append(self.spread_splits(kept.fresh, limit=limit))
         more += [self._fold_causes(step, span, kept.causes_a_slot, limit=limit) for step, span in kept.over.items()]
         types = max(1, limit // ROWS_OF_TYPE)
         more.append(self._do.change(sql.FORGET_TYPES, (types,)) >= types)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from blobforge.store.figures import WEEK
+from blobforge.store.figures import FRESH, NARROWEST, WEEK
 from blobforge.store.sorting import LARGE
 from blobforge.store.tallies import MOST_COUNTED
 
@@ -357,6 +357,11 @@ SAVE_DEPTH: Final = """
 CLEAR_DEPTHS: Final = "DELETE FROM depths WHERE step = ? AND slot = ?"
 PURGE_DEPTHS: Final = _delete_page("depths", "step, slot, type, status", "step = ? AND slot < ?")
 PURGE_SPLITS: Final = _delete_page("splits", "step, slot, type, what, part", "step = ? AND slot < ? ORDER BY slot")
+# Splits that are fresh no more.
+TAKE_FRESH: Final = (
+    _delete_page("splits", "step, slot, type, what, part", f"step = {FRESH} AND slot < ? ORDER BY slot")
+    + " RETURNING slot, type, what, part, n"
+)
 # Slots (step, from, up to before) in which a type has failed of more causes than so many.
 MANY_CAUSES: Final = """
     SELECT slot, type FROM splits WHERE step = ? AND slot >= ? AND slot < ? AND what = 'cause' AND part <> 0
@@ -430,6 +435,11 @@ DEPTHS: Final = """
 SPLITS: Final = """
     SELECT slot, what, part, n FROM splits
      WHERE step = ?1 AND slot IN (SELECT value FROM json_each(?2)) AND type = ?3 AND what IN (?4, ?5)"""
+# Of a type, or of all types (''): few, for they are not fresh for long.
+FRESH_SPLITS: Final = f"""
+    SELECT slot, what, part, CAST(sum(n) AS BIGINT) FROM splits
+     WHERE step = {FRESH} AND slot >= ?1 AND slot < ?2 AND (type = ?3 OR ?3 = '') AND what IN (?4, ?5)
+     GROUP BY slot, what, part"""
 FIRST_SPLIT: Final = "SELECT min(slot) FROM splits WHERE step = ?"
 COMPLETED_BY_TYPE: Final = """
     SELECT type, sum(n) FROM happenings WHERE step = ? AND slot > ? AND what = 'completed' GROUP BY type"""
@@ -440,9 +450,11 @@ ENDED_BY_TYPE: Final = """
     SELECT type, slot, what, n FROM happenings
      WHERE step = ?1 AND slot > ?2 AND what IN ('completed', 'failed', 'lost')
        AND type IN (SELECT value FROM json_each(?3))"""
+# From a week on, and of it and later what is fresh.
 DURATIONS: Final = f"""
     SELECT type, part, CAST(sum(n) AS BIGINT) FROM splits
-     WHERE step = {WEEK} AND slot >= ? AND what = 'ran' GROUP BY type, part"""
+     WHERE ((step = {WEEK} AND slot >= ?1) OR (step = {FRESH} AND slot >= ?1 * {WEEK // NARROWEST})) AND what = 'ran'
+     GROUP BY type, part"""
 WORKER_RATES: Final = "SELECT worker_id, outcome, sum(n) FROM worker_rates WHERE hour > ? GROUP BY worker_id, outcome"
 FLEET_RATES: Final = "SELECT outcome, sum(n) FROM worker_rates WHERE hour > ? GROUP BY outcome"
 WORKER_RATE: Final = "SELECT outcome, n FROM worker_rates WHERE hour = ? AND worker_id = ?"
