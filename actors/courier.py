@@ -86,9 +86,7 @@ class Courier:
         self._rank = rank
         self._own = secrets.token_hex(8)  # of this run of the server
         self._served: dict[int, _Endpoint] = {}
-        self._told: dict[
-            int, float
-        ] = {}  # endpoints with something new, and when to look, before the task has seen it
+        self._told: dict[int, float] = {}  # endpoints with something new, and when to look: not seen by `run` yet
         self._wake = trio.Event()
         self._places = trio.CapacityLimiter(SIDE_BY_SIDE)
         self.delivered = 0

@@ -343,8 +343,8 @@ class Release(Message[Released], frozen=True):
     instance: str | None = None
 
 
-class Expired(Success, frozen=True):
-    """How many had really expired: those that gave a sign of life meanwhile have not."""
+class SomeChanged(Success, frozen=True):
+    """How many it has changed: not those that have moved on meanwhile, or given a sign of life."""
 
     count: int
 
@@ -359,7 +359,7 @@ class Silent(msgspec.Struct, frozen=True):
     lasted: int | None = None
 
 
-class ExpireLeases(Message[Expired], frozen=True):
+class ExpireLeases(Message[SomeChanged], frozen=True):
     """`resumed`: how often writes had come back after an outage, as far as its sender had heard; what was sent before
     they did is refused, for each lease has a fresh period since. None: it is not looked at."""
 
@@ -367,7 +367,7 @@ class ExpireLeases(Message[Expired], frozen=True):
     resumed: int | None = None
 
 
-class OutputChecked(Message[Expired], frozen=True):
+class OutputChecked(Message[SomeChanged], frozen=True):
     """We looked for the output of a completion that was accepted unchecked."""
 
     job_id: int
@@ -392,7 +392,7 @@ class LostOutput(msgspec.Struct, frozen=True):
     why: str
 
 
-class OutputsKept(Message[Expired], frozen=True):
+class OutputsKept(Message[SomeChanged], frozen=True):
     """Accepted outputs that are beyond the reach of URLs now, and those that were lost before that."""
 
     kept: tuple[KeptOutput, ...]
@@ -525,6 +525,18 @@ class ReadmitWorker(Message[WorkerChanged], frozen=True):
     by: str
 
 
+class SilentWorker(msgspec.Struct, frozen=True):
+    worker_id: str
+    beat: int
+
+
+class ExpireWorkers(Message[SomeChanged], frozen=True):
+    """`resumed` as in ExpireLeases."""
+
+    workers: tuple[SilentWorker, ...]
+    resumed: int | None = None
+
+
 # ------------------------------------------------------------------------ types: web -> writer
 
 
@@ -541,18 +553,6 @@ class ChangeType(Message[TypeChanged], frozen=True):
     type: str
     by: str
     changes: TypeChanges
-
-
-class SilentWorker(msgspec.Struct, frozen=True):
-    worker_id: str
-    beat: int
-
-
-class ExpireWorkers(Message[Expired], frozen=True):
-    """`resumed` as in ExpireLeases."""
-
-    workers: tuple[SilentWorker, ...]
-    resumed: int | None = None
 
 
 # ------------------------------------------------------------------------ jobs: web, scheduler -> writer
@@ -644,7 +644,7 @@ class Due(msgspec.Struct, frozen=True):
     until: int
 
 
-class WakeJobs(Message[Expired], frozen=True):
+class WakeJobs(Message[SomeChanged], frozen=True):
     """These waits are over: of a back-off, or for a worker that has not failed the job."""
 
     due: tuple[Due, ...]
@@ -1450,7 +1450,7 @@ TAKES_RIGHTS = (DeleteToken, DisableWorker, EndSessions, RemoveWorker, ReplaceSe
 # What an idempotency record may hold.
 Answer = (
     BatchOpened | BatchStands
-    | Submitted | SourceSettledFor | Granted | Completed | AttemptFailed | Released | Expired | WorkerRegistered
+    | Submitted | SourceSettledFor | Granted | Completed | AttemptFailed | Released | SomeChanged | WorkerRegistered
     | OutputsTold | HeartbeatSeen | WorkerChanged | TypeChanged | JobChanged | TokenCreated | Done | BatchDone
     | BulkDone
     | JobDeleted | Pruned | ToDelete | SearchStands | PagesFreed | Backfilled | TextsIndexed | RecountBegun

@@ -46,11 +46,11 @@ from actors.messages import (
     Claim,
     Complete,
     Due,
-    Expired,
     Granted,
     HeedTimes,
     Release,
     Repeatable,
+    SomeChanged,
     TimesHeeded,
     WakeJobs,
 )
@@ -638,11 +638,11 @@ class Scheduler:
             _, job_id, until = heapq.heappop(self._timers)
             due.append(Due(job_id, until))
         if due:
-            woken = Callback[Expired](lambda outcome: self._jobs_woken(due, outcome))
+            woken = Callback[SomeChanged](lambda outcome: self._jobs_woken(due, outcome))
             await self._writer.put(Envelope(WakeJobs(tuple(due)), woken))
 
-    def _jobs_woken(self, due: list[Due], outcome: Expired | Refusal | Exception) -> None:
-        if isinstance(outcome, Expired):
+    def _jobs_woken(self, due: list[Due], outcome: SomeChanged | Refusal | Exception) -> None:
+        if isinstance(outcome, SomeChanged):
             return
         for timer in due:
             self._wake_in(TRY_AGAIN_SECONDS, timer.job_id, timer.until)

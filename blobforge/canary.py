@@ -250,7 +250,7 @@ def outcome_of(status: JobStatus | None, change: Difference | None) -> CanaryOut
 
 
 class Findings(msgspec.Struct, frozen=True):
-    """How many comparisons came to what. `slower` of those that were completed took `threshold` times as long;
+    """How many comparisons came to what. `slower` of those that were completed took longer by what was said;
     `median` is the ratio of the one in the middle, of `timed` pairs. `is_slower`: the canary is, as a whole.
     `worst` are the comparisons to look at."""
 
@@ -259,7 +259,6 @@ class Findings(msgspec.Struct, frozen=True):
     timed: int
     median: float | None
     is_slower: bool
-    threshold: float
     worst: list[ComparedDocument]
 
     @property
@@ -300,7 +299,6 @@ def report(found: Iterable[ComparedDocument], *, slower: float, worst: int = WOR
         len(ratios),
         round(middle, 3) if middle is not None else None,
         middle is not None and middle >= slower and len(ratios) >= FEWEST_TIMED and not noise,
-        slower,
         sorted(bad, key=_worse)[:worst],
     )
 

@@ -41,11 +41,6 @@ class Point(msgspec.Struct, frozen=True, gc=False):
     gpu: float | None = None
     gpu_memory: float | None = None
 
-    @property
-    def is_near(self) -> bool:
-        """Whether the memory, or that of a GPU, is nearly used up."""
-        return max(self.memory or 0, self.gpu_memory or 0) >= NEAR
-
 
 def point_of(load: MachineLoad, *, at: int) -> Point:
     gpus = load.gpus or ()

@@ -207,11 +207,6 @@ def _is_in_groups(called: str) -> bool:
     return called.startswith(" ")
 
 
-def set_of(lane: Lane) -> int:
-    """The set of requirements that jobs of a lane have; 0: none."""
-    return lane // 2
-
-
 class RequirementSet(NamedTuple):
     """`number` is never 0; `requires` is canonical, or what `in_groups` makes of that."""
 

@@ -10,12 +10,11 @@ import hashlib
 import re
 import unicodedata
 from pathlib import PurePosixPath
-from typing import Final, Literal, get_args
+from typing import Final, Literal
 
 from blobforge.safenames import safe, shortened
 
 Layout = Literal["path", "id", "hash"]
-LAYOUTS: Final = get_args(Layout)
 Names = tuple[str, ...]
 
 LONGEST_PATH: Final = 1500  # of the 4,096 that a path may have, whatever the folder's own

@@ -21,7 +21,6 @@ from blobforge.requirements import (
     lacking,
     lane_of,
     parse,
-    set_of,
 )
 
 HOLDS: list[tuple[Any, str]] = [
@@ -113,7 +112,6 @@ def test_a_job_has_a_bounded_number_of_them() -> None:
 
 def test_lanes_are_those_of_the_sets_and_fit_into_a_smallint() -> None:
     assert [lane_of(0, None), lane_of(0, "{}"), lane_of(1, None), lane_of(1, "{}")] == [0, 1, 2, 3]
-    assert set_of(lane_of(7, "{}")) == 7
     assert lane_of(HIGHEST_SET, "{}") == 2**15 - 1
 
 

@@ -34,9 +34,9 @@ from web.objects import OBJECTS, object_routes
 from web.problems import internal_error, refused
 from web.request import Request
 from web.routing import Route
-from web.served import permit_upload
 from web.services import Services
 from web.site import Site
+from web.uploads import permit_upload
 
 log = structlog.get_logger("blobforge.http")
 

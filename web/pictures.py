@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from typing import Final
 
-BEGINNING: Final = 256 * 1024  # bytes that hold it; metadata may stand before the size of a JPEG
 MOST_BYTES: Final = 16 * 1024 * 1024
 MOST_PIXELS: Final = 50_000_000  # 200 MB once unpacked: a page of A4 at 600 dpi has 35 million
 _FRAMES = frozenset({*range(0xC0, 0xC4), *range(0xC5, 0xC8), *range(0xC9, 0xCC), *range(0xCD, 0xD0)})

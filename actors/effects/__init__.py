@@ -253,7 +253,7 @@ def _apply(tx: Transaction, message: Command) -> Answer:  # noqa: PLR0912, PLR09
         case EndOperation():
             return operations.end(tx, message)
         case UndoOperation():
-            return operations.take_back(tx, message)
+            return operations.undo(tx, message)
         case PruneOperations():
             return operations.prune(tx, message)
         case SettleFork():

@@ -10,11 +10,11 @@ from actors.effects.deletions import doom
 from actors.effects.returns import tell_return
 from actors.effects.transaction import Transaction
 from actors.messages import (
-    Expired,
     ObjectSeen,
     OutputChecked,
     OutputsKept,
     Seen,
+    SomeChanged,
 )
 from blobforge import life
 from blobforge.canary import is_comparison
@@ -54,12 +54,12 @@ def is_copied(job: Job, seen: ObjectSeen, attempt: int) -> bool:
     return seen.version is None and not (job.write_once and attempt == job.attempt)
 
 
-def output_checked(tx: Transaction, message: OutputChecked) -> Expired:
+def output_checked(tx: Transaction, message: OutputChecked) -> SomeChanged:
     """The object store answers again: the output is there, with the bytes that the worker said, or the completion
     is revoked and the job redone."""
     known = tx.store.file(message.key)
     if known is None:
-        return Expired(0)  # revoked, or removed with its job, while we looked
+        return SomeChanged(0)  # revoked, or removed with its job, while we looked
     said, found = known.sha256, message.output.sha256
     if message.output.seen is not Seen.ABSENT and (said is None or found is None or said == found):
         job = tx.store.job(message.job_id)
@@ -67,11 +67,11 @@ def output_checked(tx: Transaction, message: OutputChecked) -> Expired:
             record(tx, job, message.key, message.output, said=said, attempt=message.attempt)
             if weighed != job:
                 tx.store.save_job(job, weighed)
-        return Expired(0)
-    return Expired(_revoked(tx, message.job_id, message.attempt, message.key))
+        return SomeChanged(0)
+    return SomeChanged(_revoked(tx, message.job_id, message.attempt, message.key))
 
 
-def outputs_kept(tx: Transaction, message: OutputsKept) -> Expired:
+def outputs_kept(tx: Transaction, message: OutputsKept) -> SomeChanged:
     """From now on the copy is served. The original goes when the URLs to fetch and to upload it have expired."""
     for each in message.kept:
         if tx.store.file(each.key) is None:  # removed with its job while it was copied
@@ -82,7 +82,7 @@ def outputs_kept(tx: Transaction, message: OutputsKept) -> Expired:
             doom(tx, each.key, again=False, due_at=tx.now + tx.rules.url_lifetime_ms)
     if message.kept:
         tx.facts.append(ObjectsDoomed())
-    return Expired(sum(_revoked(tx, each.job_id, each.attempt, each.key) for each in message.lost))
+    return SomeChanged(sum(_revoked(tx, each.job_id, each.attempt, each.key) for each in message.lost))
 
 
 def _revoked(tx: Transaction, job_id: int, attempt: int, key: str) -> int:

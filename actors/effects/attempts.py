@@ -14,7 +14,6 @@ from actors.messages import (
     Claim,
     Complete,
     Completed,
-    Expired,
     ExpireLeases,
     Fail,
     Granted,
@@ -22,6 +21,7 @@ from actors.messages import (
     Released,
     Seen,
     Silent,
+    SomeChanged,
 )
 from blobforge import failures, life
 from blobforge.canary import ordinary
@@ -222,9 +222,9 @@ def release(tx: Transaction, message: Release) -> Released | Refusal:
     return Released(job.id)
 
 
-def expire_leases(tx: Transaction, message: ExpireLeases) -> Expired:
+def expire_leases(tx: Transaction, message: ExpireLeases) -> SomeChanged:
     """Expire the leases for which no heartbeat was committed since the reaper last heard of the attempt."""
-    return Expired(tx.each(message.leases, _expire_lease))
+    return SomeChanged(tx.each(message.leases, _expire_lease))
 
 
 def _expire_lease(tx: Transaction, silent: Silent) -> bool:

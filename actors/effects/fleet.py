@@ -15,7 +15,6 @@ from actors.messages import (
     DisableWorker,
     Drain,
     EnableWorker,
-    Expired,
     ExpireWorkers,
     Heartbeat,
     HeartbeatSeen,
@@ -24,6 +23,7 @@ from actors.messages import (
     RemoveWorker,
     ReplaceSecret,
     SilentWorker,
+    SomeChanged,
     Unregister,
     WorkerChanged,
     WorkerRegistered,
@@ -333,9 +333,9 @@ def disable(tx: Transaction, message: DisableWorker) -> WorkerChanged | Refusal:
     return _changed(_go_offline(tx, disabled), returned)
 
 
-def expire_workers(tx: Transaction, message: ExpireWorkers) -> Expired:
+def expire_workers(tx: Transaction, message: ExpireWorkers) -> SomeChanged:
     """Silent for too long: offline. Leases expire by themselves, whatever their worker's status."""
-    return Expired(tx.each(message.workers, _expire_worker))
+    return SomeChanged(tx.each(message.workers, _expire_worker))
 
 
 def _expire_worker(tx: Transaction, silent: SilentWorker) -> bool:

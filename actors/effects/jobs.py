@@ -14,12 +14,12 @@ from actors.effects.transaction import Transaction
 from actors.messages import (
     Cancel,
     ChangeTags,
-    Expired,
     JobChanged,
     Retry,
     Retype,
     SetPriority,
     SetRequirements,
+    SomeChanged,
     Undo,
     Undone,
     WakeJobs,
@@ -273,9 +273,9 @@ def _undo_retry(tx: Transaction, job: Job, before: BeforeRetry, retried_at: int)
     return True
 
 
-def wake(tx: Transaction, message: WakeJobs) -> Expired:
+def wake(tx: Transaction, message: WakeJobs) -> SomeChanged:
     waited = ((tx.store.job(timer.job_id), timer.until) for timer in message.due)
-    return Expired(sum(time_is_over(tx, job, until) for job, until in waited if job is not None))
+    return SomeChanged(sum(time_is_over(tx, job, until) for job, until in waited if job is not None))
 
 
 def _save(tx: Transaction, before: Job, after: Job) -> None:

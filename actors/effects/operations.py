@@ -1,4 +1,4 @@
-"""What operations do to the database: they select their jobs, treat them page by page, end, and are taken back.
+"""What operations do to the database: they select their jobs, treat them page by page, end, and are undone.
 
 Each turn moves the operation on in the transaction of its effects, and only from where its record says that it is: a
 turn that is asked for twice, by a server that was restarted or by two of them, is made once.
@@ -261,7 +261,7 @@ def end(tx: Transaction, message: EndOperation) -> OperationStands | Refusal:
     return _save(tx, operation, life.ended(operation, OperationState.CANCELLED, now=tx.now))
 
 
-def take_back(tx: Transaction, message: UndoOperation) -> OperationBegun | Refusal:
+def undo(tx: Transaction, message: UndoOperation) -> OperationBegun | Refusal:
     operation = tx.store.operations.get(message.operation_id)
     if operation is None:
         return no_such_operation(message.operation_id)

@@ -5,11 +5,11 @@ from __future__ import annotations
 from actors.effects.transaction import Transaction
 from actors.messages import FreePages, PagesFreed, Purge, Purged, Sampled
 from blobforge import failures
-from blobforge.job import JobStatus
 from blobforge.store.figures import (
     CAUSES_A_SLOT,
     HOUR_MS,
     KEPT,
+    LEVELS,
     NARROWEST,
     SPLITS_KEPT,
     WEEK,
@@ -25,8 +25,6 @@ PURGED_AT_ONCE = 2000
 UNDO_MS = 600_000  # how long an action can be undone
 UNDOS_AT_ONCE = 10_000  # forgotten in one transaction, each minute: some 20 ms
 CAUSES_KEPT_MS = 90 * 86_400_000  # without a job that shows it
-# Ended jobs are not in the queue; the dead wait for a person.
-SAMPLED = frozenset({JobStatus.UPLOADING, JobStatus.PENDING, JobStatus.RUNNING, JobStatus.FAILED, JobStatus.DEAD})
 # Free pages that are kept for what is written next: giving them back and taking them anew costs twice.
 SPARE_PAGES = 256
 SPARE_SHARE = 20  # one page of so many
@@ -40,7 +38,7 @@ def sample(tx: Transaction) -> Sampled:
     undos. The next sample is due when the next minute has begun."""
     if tx.store.rollups.spread_splits(tx.now // 1000 // NARROWEST, limit=SPREAD_AT_ONCE):
         return Sampled(SPREAD_PAUSE)
-    tx.store.rollups.sample_depths(SAMPLED, {width: tx.now // 1000 // width for width in KEPT})
+    tx.store.rollups.sample_depths(LEVELS, {width: tx.now // 1000 // width for width in KEPT})
     tx.store.purge_undos(before=tx.now - UNDO_MS, limit=UNDOS_AT_ONCE)
     return Sampled((MINUTE_MS - tx.now % MINUTE_MS) / 1000)
 

@@ -1,5 +1,6 @@
-"""Times that a submission said: before which its job is not to be started, and at which it is given up that no worker
-was given. The database has the jobs in the order of these times."""
+"""What a job waits for as it is saved, to be told, and the times that its submission said: before which it is not to
+be started, and at which it is given up that no worker was given. The database has the jobs in the order of these
+times."""
 
 from __future__ import annotations
 

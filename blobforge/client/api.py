@@ -387,7 +387,7 @@ class Endpoints(FileEndpoints, AttemptEndpoints, BatchEndpoints, AdminEndpoints)
         until: datetime | None = None,
         type: str | None = None,
     ) -> Marks:
-        """When types were paused and resumed, in a range of time as with `history`."""
+        """When types were paused and resumed, and servers started and stopped, in a range as with `history`."""
         return await self._call("GET", "/api/stats/marks", Marks, params=_chart(window, since, until, type))
 
     async def attention(self) -> Attention:

@@ -509,7 +509,7 @@ class Client(BlockingClient):
         until: datetime | None = None,
         type: str | None = None,
     ) -> Marks:
-        """When types were paused and resumed, in a range of time as with `history`."""
+        """When types were paused and resumed, and servers started and stopped, in a range as with `history`."""
         return self._run(partial(self._client.marks, window=window, since=since, until=until, type=type))
 
     def attention(self) -> Attention:

@@ -17,7 +17,7 @@ from blobforge.store.files import FileRecord
 from blobforge.store.reading import Reader
 from web.api import former, outputs, wire_common, wire_files
 from web.api.grants import absolute, output_name, source_name
-from web.api.held import attempts_job
+from web.api.held import held_attempt
 from web.decode import query
 from web.problems import item_problem
 from web.routing import Access, Call, Route
@@ -126,7 +126,7 @@ def _signed_download(call: Call, job: Job, kind: str, found: Served) -> str:
 
 async def source_url(call: Call, body: wire_files.SourceUrlBody) -> wire_files.Url | Refusal:
     """A fresh URL of the source, as its claim gave one. Whether the object is there is for the store to say."""
-    held = await attempts_job(call, body)
+    held = await held_attempt(call, body)
     if isinstance(held, Refusal):
         return held
     lifetime = round(call.services.settings.url_lifetime)
@@ -148,7 +148,7 @@ async def upload_url(
         return await _source_url(call, body)
     if body.names is not None:
         return await outputs.upload_urls(call, body, body.names)
-    held = await attempts_job(call, body)
+    held = await held_attempt(call, body)
     if isinstance(held, Refusal):
         return held
     job = held.job

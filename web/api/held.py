@@ -32,7 +32,7 @@ def worker_of(call: Call, named: str | None) -> str | Refusal:
     return own
 
 
-async def attempts_job(call: Call, body: wire_files.Destination | wire_files.SourceUrlBody) -> HeldAttempt | Refusal:
+async def held_attempt(call: Call, body: wire_files.Destination | wire_files.SourceUrlBody) -> HeldAttempt | Refusal:
     """The job whose latest attempt is the caller's, and may still bring its output."""
     if not call.caller.may(Scope.WORK):
         return Refusal(RefusalCode.KEY_NOT_ALLOWED, "Only the worker that holds a job may upload its output.")

@@ -16,7 +16,7 @@ from blobforge.objects.keys import source_key
 from blobforge.objects.multipart import Multipart
 from blobforge.refusals import Refusal, RefusalCode
 from web.api import outputs, wire_common, wire_files
-from web.api.held import attempts_job
+from web.api.held import held_attempt
 from web.routing import Access, Call, Route
 
 _NO_PARTS = Refusal(
@@ -122,7 +122,7 @@ async def _output(call: Call, body: wire_files.PartsDestination) -> UploadTarget
     if body.source_hash is not None:
         said = "An upload is a source's (source_hash) or an attempt's (job_id, lease), not both."
         return Refusal(RefusalCode.INVALID, said, field="source_hash")
-    held = await attempts_job(call, body)
+    held = await held_attempt(call, body)
     if isinstance(held, Refusal):
         return held
     job = held.job

@@ -21,7 +21,7 @@ from blobforge.refusals import Refusal, RefusalCode
 from blobforge.store.reading import Reader
 from web.api import former, wire_attempts, wire_files
 from web.api.grants import absolute, last_part, output_name
-from web.api.held import HeldAttempt, attempts_job
+from web.api.held import HeldAttempt, held_attempt
 from web.decode import query
 from web.routing import Access, Call, Route
 from web.served import key_of, served
@@ -44,7 +44,7 @@ async def upload_urls(
     if not (objects.write_once or objects.name == "local"):
         said = "This object store writes over what is there, whatever an upload says: an attempt has one output here."
         return Refusal(RefusalCode.WRONG_STORE, said)
-    held = await attempts_job(call, body)
+    held = await held_attempt(call, body)
     if isinstance(held, Refusal):
         return held
     wanted = [wire_files.NamedUpload(each) if isinstance(each, str) else each for each in names]
@@ -99,7 +99,7 @@ async def told_key(call: Call, job: Job, name: str) -> str | Refusal:
 async def tell(call: Call, body: wire_attempts.OutputsBody) -> wire_attempts.OutputsAnswer | Refusal:
     """More of an attempt's outputs, or more about them."""
     job_id = call.params["job_id"]
-    held = await attempts_job(call, wire_files.Destination(job_id=job_id, lease=body.lease, worker_id=body.worker_id))
+    held = await held_attempt(call, wire_files.Destination(job_id=job_id, lease=body.lease, worker_id=body.worker_id))
     if isinstance(held, Refusal):
         return held
     told = await _tell(call, held, body.outputs, lease=body.lease, instance=body.instance, repeat=True)

@@ -17,6 +17,7 @@ from blobforge.store.postgres.texts import without_nul
 from blobforge.store.tables import NUMBERED, TABLES, TableRow
 
 AT_ONCE: Final = 5_000  # rows of a server-side cursor
+_NEVER_EMPTY: Final = ("recovery", "installation", "pulse")
 
 
 class DatabaseTables:
@@ -141,9 +142,6 @@ def _begin(connection: psycopg.Connection[Any], installation: str) -> None:
         connection.execute("INSERT INTO copying (installation) VALUES (%s)", (installation,))
         for table in _NEVER_EMPTY:  # all rows are those of the source
             connection.execute(f"DELETE FROM {table}".encode())
-
-
-_NEVER_EMPTY: Final = ("recovery", "installation", "pulse")
 
 
 def _any(connection: psycopg.Connection[Any], table: str) -> bool:

@@ -1,7 +1,7 @@
 """What must hold in the database, whatever has happened: each sentence beside the query that finds its exceptions.
 
 A query returns one column, the name of each offender (a job's id, mostly); no row means that the sentence holds.
-These are the only statements outside `sql.py`: they are read together with what they say, and nothing but an engine's
+These statements stand outside `sql.py`: they are read together with what they say, and nothing but an engine's
 `check.py` runs them. They are spelled as SQLite takes them. `attempt` numbers may have gaps (a restore leaves one),
 so none is counted on to be next.
 """

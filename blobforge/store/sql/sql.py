@@ -654,6 +654,7 @@ FAMILY_JOBS: Final = "SELECT jobs FROM families WHERE root = ?"
 CHOSEN_OF: Final = """
     SELECT name, size, sha256 FROM outputs
      WHERE job_id = ? AND attempt = ? AND name > ? AND chosen = 1 ORDER BY name LIMIT ?"""
+
 # --- batches
 _BATCH: Final = "name, created_at, metadata, submitter, closed_at, started_at, ended_at, endings"
 _UNFINISHED: Final = """(SELECT coalesce(sum(n), 0) FROM batch_counts
@@ -794,8 +795,8 @@ AWAITED_PROOFS: Final = """
     SELECT id, chain FROM jobs WHERE status = 'uploading' AND source_hash LIKE 'unproven/%'"""
 LIVE_WORKERS: Final = "SELECT id, last_heartbeat FROM workers WHERE status <> 'offline'"
 
+# --- types, and what is set for them
 TYPES: Final = f"SELECT DISTINCT type FROM job_counts WHERE n > 0 AND {_ORDINARY}"
-# --- what is set for types
 TYPE_SETTINGS: Final = """
     SELECT type, paused_at, paused_by, reason, max_attempts, retry_backoff, max_running, rate_count, rate_ms,
            worker_timeout, group_weights, breaker, urgent_after, own_fault, quarantine, made_by, then_steps

@@ -343,12 +343,12 @@ class Attempts(Access, Comparisons, Chains):
             if job.losses >= self.rules.max_losses and not free:
                 job.status, job.completed_at = "dead", now
             count += 1
-        return ("Expired", count)
+        return ("SomeChanged", count)
 
     def output_checked(self, message: Any, now: int) -> Any:
         known = self.files.get(message.key)
         if known is None:
-            return ("Expired", 0)
+            return ("SomeChanged", 0)
         said, found = known.sha256, message.output.sha256
         if message.output.seen != "absent" and not (said and found and said != found):
             job = self.jobs.get(message.job_id)
@@ -358,11 +358,11 @@ class Attempts(Access, Comparisons, Chains):
             elif job is not None and job.replaced is not None and job.replaced[1] == message.key:
                 job.replaced = (*job.replaced[:4], size if size is not None else job.replaced[4])
             else:
-                return ("Expired", 0)
+                return ("SomeChanged", 0)
             kept = self.files[message.key].kept
             self.files[message.key] = File(size, found or said, True, True, kept)
-            return ("Expired", 0)
-        return ("Expired", self.revoke(message.job_id, message.attempt, message.key, now))
+            return ("SomeChanged", 0)
+        return ("SomeChanged", self.revoke(message.job_id, message.attempt, message.key, now))
 
     def revoke(self, job_id: int, attempt: int, key: str, now: int) -> int:
         self.files.pop(key, None)

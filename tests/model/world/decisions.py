@@ -255,4 +255,4 @@ class Decisions(Turns):
             elif job.not_before is None and job.avoid_until == until:
                 job.avoid, job.avoid_until = (), None
                 count += 1
-        return ("Expired", count)
+        return ("SomeChanged", count)

@@ -171,7 +171,7 @@ class Fleet(Attempts):
                 worker.status = "offline"
                 self.happened.append(("worker.lost", worker.id, worker.type, ()))
                 count += 1
-        return ("Expired", count)
+        return ("SomeChanged", count)
 
     def changed(self, worker: Worker, returned: int) -> Any:
         return ("WorkerChanged", worker.id, worker.status, returned)

@@ -258,7 +258,7 @@ class Retention(Turns):
             self.output_is_copied(key, copy_of(key))
             if key not in self.doomed or self.doomed[key].state in ("gone", "later"):
                 self.doomed[key] = Doom("later", now + URL_MS, 0, getattr(self.doomed.get(key), "epoch", 0))
-        return ("Expired", sum(self.revoke(*each, now) for each in lost))
+        return ("SomeChanged", sum(self.revoke(*each, now) for each in lost))
 
     def revoke(self, job_id: int, attempt: int, key: str, now: int) -> int:
         raise NotImplementedError
