@@ -90,7 +90,7 @@ _OTHERWISE: Final[dict[str, Callable[[Any], Any]]] = {
 # Of so few rows each is read and written by a statement of its own, where the transaction has no more: JSON costs
 # more than a further statement.
 FEW: Final = 2
-FEW_COUNTED: Final = 3  # counters, which are small rows: what has happened is counted three times
+FEW_COUNTED: Final = 3  # counters, which are small rows
 
 
 class Bulk:
