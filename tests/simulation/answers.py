@@ -11,6 +11,7 @@ from typing import Any
 
 import trio
 
+from blobforge.canary import ONLY_COMPARISONS, is_comparison
 from blobforge.objects.keys import output_of
 from tests.simulation.asgi import Answer
 from tests.simulation.history import Ask, History
@@ -126,6 +127,9 @@ class Answers:
                 if place[0] not in self._history.deleted:
                     self._broken("acknowledged means committed", f"{name} was given to {ask.body['worker_id']}")
                 continue
+            job = self._oracle.now.jobs.get(place[0])
+            if job is not None and ONLY_COMPARISONS in ask.body.get("accepts", ()) and not is_comparison(job.type):
+                self._broken("a worker that takes comparisons alone is given nothing else", f"{name}, of {job.type}")
             if self._history.leases.setdefault(grant["lease"], place) != place:
                 self._broken("a lease belongs to one attempt", f"{name} has another one's")
             holders = self._history.delivered[place]

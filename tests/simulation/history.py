@@ -61,6 +61,7 @@ class History:
         default_factory=dict
     )  # (job, attempt) -> of several outputs
     chained: bool = False  # whether anything was submitted with what follows it
+    examined: bool = False  # whether there may be canaries
     children: set[int] = field(default_factory=set)  # jobs that came of others, as claims have told
     readmitted: set[str] = field(default_factory=set)  # workers that are to be in no quarantine in the end
     trace: list[str] = field(default_factory=list)

@@ -10,6 +10,7 @@ from typing import Protocol
 import msgspec
 import trio
 
+from blobforge.canary import MARK
 from blobforge.events import EVENT_NAMES
 from tests.several.streams import Told, as_told
 from tests.simulation.history import History
@@ -105,6 +106,9 @@ async def agree(listeners: Sequence[Listener], log: SeenLog, history: History) -
             found = as_told([stretch], log, after=_place(stretch.began), until=until)  # type: ignore[list-item,arg-type]
             for wrong in found:
                 history.broken("every event is told at every server, once and in order", wrong)
+    for each in told:
+        if MARK in str(each.data.get("type", "")):
+            history.broken("subscribers are told nothing of comparisons", f"{each}")
     told_of = Counter((each.name, each.data["job_id"]) for each in told if each.name in COUNTED)
     for what in told_of.keys() | +history.happened:
         if told_of[what] != history.happened[what]:

@@ -16,9 +16,12 @@ from typing import NamedTuple
 
 import trio
 
+from blobforge.canary import is_comparison, ordinary
 from blobforge.objects.keys import output_of
 from tests.fixtures.engines import Database
 from tests.fixtures.probe import Probe
+from tests.simulation.canaries import CanaryRules
+from tests.simulation.clock import WallClock
 from tests.simulation.families import Families, Stage
 from tests.simulation.history import History
 from tests.simulation.kinds import Begun, TypeRules, TypeSet
@@ -54,6 +57,11 @@ class Job(NamedTuple):
     expires_at: int | None = None
     batches: str | None = None
     chain: str | None = None
+
+    @property
+    def kind(self) -> str:
+        """The type whose settings and limits hold for it: of a comparison, that of the document."""
+        return ordinary(self.type)
 
     @property
     def is_child(self) -> bool:
@@ -104,6 +112,7 @@ class Worker(NamedTuple):
     may: bool  # enabled, registered, not draining, not in quarantine
     labels: str | None = None
     quarantine: str | None = None
+    converter: str | None = None
 
     def fits(self, job: Job) -> bool:
         """Whether it has what the job requires, of the few things that a play knows."""
@@ -138,8 +147,9 @@ class Limits:
 
 
 class Oracle:
-    def __init__(self, history: History, limits: Limits, *, beside_others: bool = False) -> None:
+    def __init__(self, history: History, limits: Limits, clock: WallClock, *, beside_others: bool = False) -> None:
         """`beside_others`: several servers share the database, and one starts while others go on."""
+        self.clock = clock
         self._beside_others = beside_others
         self._starts: list[float] = []
         self.was = self.now = Look({}, {}, {})
@@ -147,7 +157,7 @@ class Oracle:
         self.started_at = 0.0
         self.renewed: dict[tuple[int, int], float] = {}
         self.since: dict[int, tuple[float, int]] = {}  # when, and in which run, each job got the status that it has
-        self.labelled_since: dict[str, float] = {}  # since when each worker has the labels that it has
+        self.labelled_since: dict[str, float] = {}  # since when each worker has its labels and its converter
         self.may_since: dict[str, float] = {}  # since when each worker may have work
         self.spoken: dict[str, float] = {}  # lease -> when its holder's last heartbeat came, committed or not
         self.began: dict[tuple[int, int], float] = {}
@@ -158,6 +168,7 @@ class Oracle:
         self.failed_in: dict[int, int] = {}  # during which run of the server
         self.types = TypeRules()
         self.families = Families(history)
+        self.canaries = CanaryRules(history)
         self.receiver: Receiver | None = None  # of what is told to webhooks, where there is one
         self.commits = 0
         self.begun_by: dict[tuple[int, int], int] = {}  # by which commit each attempt was
@@ -220,8 +231,9 @@ class Oracle:
             order="job_id, attempt",
         )  # fmt: skip
         workers = probe.rows(
-            "workers", "id", "type", "status", "enabled", "registered", "drain", "labels", "quarantine", order="id"
-        )
+            "workers", "id", "type", "status", "enabled", "registered", "drain", "labels", "quarantine",
+            "converter", order="id",
+        )  # fmt: skip
         types = probe.rows(
             "type_settings", "type", "paused_at", "max_running", "rate_count", "rate_ms", "paused_by", "urgent_after",
             "worker_timeout",
@@ -275,7 +287,7 @@ class Oracle:
             before = was.jobs.get(job.id)
             if before is job or before == job:
                 continue
-            self._history.happened["job_created", job.id] += before is None
+            self._history.happened["job_created", job.id] += before is None and not is_comparison(job.type)
             self._job(before, job)
             self._charged(now, job)
             if before is not None and before.output != job.output:
@@ -284,7 +296,7 @@ class Oracle:
             then = was.workers.get(worker.id)
             if then is None or then.may != worker.may:
                 self.may_since[worker.id] = trio.current_time()
-            if then is None or then.labels != worker.labels:
+            if then is None or (then.labels, then.converter) != (worker.labels, worker.converter):
                 self.labelled_since[worker.id] = trio.current_time()
         for key, attempt in now.attempts.items():
             earlier = was.attempts.get(key)
@@ -295,6 +307,8 @@ class Oracle:
         self._batches(was, now)
         if self._history.chained:
             self.families.committed(self._probe, was, now)
+        if self._history.examined:
+            self.canaries.committed(self._probe, was, now)
         if self.receiver is not None:
             self.receiver.committed(self._probe, was, now)
 
@@ -347,11 +361,11 @@ class Oracle:
 
     def _types(self, was: Look, now: Look) -> None:
         began = [
-            Begun(f"{number[0]}/{number[1]}", now.jobs[number[0]].type, attempt.started_at)
+            Begun(f"{number[0]}/{number[1]}", now.jobs[number[0]].kind, attempt.started_at)
             for number, attempt in now.attempts.items()
             if number not in was.attempts and number[0] in now.jobs
         ]
-        running = Counter(job.type for job in now.jobs.values() if job.status == "running")
+        running = Counter(job.kind for job in now.jobs.values() if job.status == "running")
         for found in self.types.committed(was.types, now.types, began, running):
             self._broken("a type's pause and its limits are kept to", found)
 
@@ -368,12 +382,13 @@ class Oracle:
             job.status == "pending" and was.requires != job.requires
         ):
             self.since[job.id] = now, self.restarts
+        waits_since = max(self.changed_at.get(job.id, now), self.since[job.id][0])
         if was is None or was.updated != job.updated:
             self.changed_at[job.id] = now
         if was is not None and was.type != job.type:
             self._retyped(was, job)
         if was is not None and was.priority != job.priority:
-            self._reprioritised(was, job)
+            self._reprioritised(was, job, now - waits_since)
         if job.status == "running" and (was is None or was.beat != job.beat or was.attempt != job.attempt):
             self.renewed[job.id, job.attempt] = now
         if was is not None and job.attempt < was.attempt:
@@ -402,7 +417,7 @@ class Oracle:
             self._died(was, job, *began)
         if was.status in ENDED and not retried and not self._may_come_back(was, job):
             self._broken("what has ended stays so", f"job {job.id} went from {was.status} to {job.status}")
-        if job.status == "cancelled" and not self._history.asked("cancel", job.id):
+        if job.status == "cancelled" and not self._history.asked("cancel", job.id) and not is_comparison(job.type):
             self._broken("nothing is invented", f"nobody cancelled job {job.id}")
 
     def _result_moved(self, now: Look, was: Job, job: Job) -> None:
@@ -428,14 +443,19 @@ class Oracle:
         if was.status not in ("uploading", "pending", "failed") or was.output is not None:
             self._broken("only jobs that wait get another type", f"job {job.id} was {was.status}")
 
-    def _reprioritised(self, was: Job, job: Job) -> None:
-        """By hand, or since it has been ready for as long as its type says."""
+    def _reprioritised(self, was: Job, job: Job, waited: float) -> None:
+        """By hand, or since it has been ready for as long as its type says, by the database's time and by the play's:
+        it has `waited` so long (s) since it became ready or was changed."""
         if self._history.asked("priority", job.id) or self._history.asked("retry", job.id):
             return
         after = [self.types.settings(look, job.type).urgent_after for look in (self.was.types, self.now.types)]
-        aged = any(each is not None and job.updated - was.updated >= each for each in after)
+        for_long = min(job.updated - was.updated, math.inf if self.clock.was_set else (waited + SLACK) * 1000)
+        aged = any(each is not None and for_long >= each for each in after)
         if job.priority != URGENT or not was.ready or not aged:
-            self._broken("nothing is urgent before its time", f"job {job.id} from {was.priority} to {job.priority}")
+            self._broken(
+                "nothing is urgent before its time",
+                f"job {job.id} from {was.priority} to {job.priority} after {for_long} ms, of {after}",
+            )
 
     def _charged(self, now: Look, job: Job) -> None:
         """What an attempt costs is decided by how it ended; who retries a job by hand may start over."""
@@ -597,6 +617,10 @@ class Oracle:
         if now is None or (then is not None and not then.may and not now.may and not trial):
             self._broken("a draining, disabled or unknown worker gets nothing", f"{attempt.worker} got {name}")
 
+    def _compares(self, job_id: int) -> bool:
+        job = self.now.jobs.get(job_id)
+        return job is not None and is_comparison(job.type)
+
     def _is_trial(self, worker: Worker, attempt: Attempt) -> bool:
         """Whether the server has put it into quarantine, and it may try one job now."""
         held = json.loads(worker.quarantine or "{}")
@@ -617,11 +641,12 @@ class Oracle:
                     heard = max(heard, self.started_at, self.spoken.get(attempt.lease, 0.0))
                 silent = now - heard
                 job = self.now.jobs.get(attempt.job)
-                lasts = self.types.patience(job.type if job is not None else "", heard, self.limits.worker_timeout)
+                lasts = self.types.patience(job.kind if job is not None else "", heard, self.limits.worker_timeout)
                 if silent < lasts - SLACK:
                     self._broken("silence alone expires a lease", f"{name} is lost after {silent:.3f} s")
             case "completed":
-                history.happened["job_completed", attempt.job] += 1
+                if not self._compares(attempt.job):
+                    history.happened["job_completed", attempt.job] += 1
                 if not history.asked("complete", attempt.lease):
                     self._broken("nothing is invented", f"nobody completed {name}")
                 job = self.now.jobs.get(attempt.job)

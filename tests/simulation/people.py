@@ -11,9 +11,11 @@ from typing import Any
 
 import trio
 
+from actors.janitor import HURRY_EVERY
 from blobforge.objects import ObjectStoreError
 from blobforge.objects.local import LocalStore
 from tests.simulation.asgi import Answer
+from tests.simulation.canaries import NEW
 from tests.simulation.history import BROKEN, FLAKY, GOOD, POISON, History
 from tests.simulation.network import Network, Token
 from tests.simulation.receiver import CALLBACK, HOOK
@@ -49,10 +51,12 @@ class Submitter:
         batched: bool = False,
         sound: bool = False,
         chained: bool = False,
+        priority: int | None = None,
     ) -> None:
         """`times`: before which its job is not to be started, and at which it expires. `batched`: it comes to the
         batch, if there is one. `sound`: the document is good, and is there.
-        `chained`: something follows it."""
+        `chained`: something follows it. `priority`: by chance where it is not given."""
+        self._priority = priority
         self._then = dice.choice(CHAINS) if chained else None
         self._sound = sound
         self._batched = batched
@@ -93,6 +97,8 @@ class Submitter:
     async def submit(self, source: str, number: int) -> Answer | None:
         dice = self._dice
         body: dict[str, Any] = {"type": self._type, "source_hash": source, "priority": dice.randint(1, 5)}
+        if self._priority is not None:
+            body["priority"] = self._priority
         if self._requires:
             body["requires"] = list(self._requires)
         body |= self._times
@@ -290,6 +296,36 @@ class Subscriber:
             await trio.sleep(self._dice.uniform(0.5, 5.0))
 
 
+class Examiner:
+    """Begins a canary of the new converter as soon as something was converted, and others behind it. Stops some."""
+
+    def __init__(self, dice: random.Random, *, network: Network, history: History, types: Sequence[str]) -> None:
+        self._dice = dice
+        self._network = network
+        self._history = history
+        self._types = types
+
+    async def run(self) -> None:
+        while True:
+            await trio.sleep(self._dice.uniform(0.0, 15.0))
+            if (number := await self.begin()) is None:
+                continue
+            await trio.sleep(self._dice.choice((0.0, self._dice.uniform(0.0, 60.0))))
+            if self._dice.random() < 0.4:
+                path = f"/api/canaries/{number}/cancel"
+                await self._network.call(self._dice, "stop canary", number, "POST", path)
+
+    async def begin(self) -> int | None:
+        """Its number, where it was begun and that was heard."""
+        dice = self._dice
+        self._history.examined = True
+        body = {"types": list(self._types), "made_by": NEW, "sample": dice.choice((1, 2, 5))}
+        body["priority"] = dice.choice((5, 5, 3, 1))
+        key = f"canary {dice.random()}" if dice.random() < 0.6 else None
+        answer = await self._network.call(dice, "canary", "new", "POST", "/api/canaries", body, key=key)
+        return answer.body["id"] if answer is not None and answer.ok else None
+
+
 class Dispatcher:
     """Pauses types, resumes them, and sets limits, now and then."""
 
@@ -318,8 +354,8 @@ class Dispatcher:
         return answer is not None and answer.ok
 
     async def hurry(self, type_: str) -> None:
-        """From now on what has waited for some seconds is urgent."""
-        while not await self._set("set", type_, {"urgent_after": self._dice.choice((5.0, 80.0))}):
+        """From now on what has waited for some seconds is urgent: some just not yet with the first look for it."""
+        while not await self._set("set", type_, {"urgent_after": self._dice.choice((5.0, HURRY_EVERY + 1.0, 80.0))}):
             await trio.sleep(2.0)
 
     async def resume(self, type_: str) -> None:

@@ -12,7 +12,9 @@ import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Protocol
 from unittest import mock
 
@@ -22,10 +24,12 @@ import trio.testing
 
 from actors.courier import Post
 from actors.effects import joining
+from blobforge.canary import ONLY_COMPARISONS
 from blobforge.objects.local import LocalStore
 from tests.fixtures.engines import ENGINES
 from tests.simulation import chaos
 from tests.simulation.answers import Answers
+from tests.simulation.canaries import CONVERTERS, NEW
 from tests.simulation.chaos import KINDS, Chaos
 from tests.simulation.clock import WallClock, determined, dice
 from tests.simulation.faults import Weather
@@ -40,6 +44,7 @@ from tests.simulation.people import (
     REQUIRES,
     Clerk,
     Dispatcher,
+    Examiner,
     Inspector,
     Operator,
     Revoker,
@@ -49,6 +54,7 @@ from tests.simulation.people import (
 from tests.simulation.receiver import Receiver
 from tests.simulation.watch import Watch, Watched
 from tests.simulation.workers import Habits, Worker
+from web.api import canaries
 
 LIMITS = Limits(
     worker_timeout=30.0,
@@ -71,6 +77,7 @@ SETTINGS = {
 FAULTS = (30.0, 110.0)  # seconds, from and to, that a play has its faults
 DRAINED_WITHIN = 3600.0  # seconds after the last fault
 AGEING = "ageing"
+APART = "apart"  # a worker that takes comparisons alone
 LAST = "last"  # a good worker that comes when the faults are over
 SHOWN = 100  # lines of the trace that a failure shows
 
@@ -88,6 +95,7 @@ class Play:
     chained = 0.25  # in which results start other jobs
     subscribed = 0.15  # in which a webhook is told of ends
     ageing = 0.1  # in which a job becomes urgent
+    examined = 0.05  # in which documents are converted once more by a new converter, to compare
     # What the server may log as an error: each is a fault that the play itself has made.
     expected_errors = frozenset({"cannot commit"})
 
@@ -111,6 +119,7 @@ class Play:
         self._in_groups = dice(seed, "groups").random() < 0.5
         self._batched = dice(seed, "batches").random() < 0.5
         self._chained = dice(seed, "chains").random() < self.chained
+        self._examined = dice(seed, "canaries").random() < self.examined
         self._receiver = self._be_told() if dice(seed, "webhooks").random() < self.subscribed else None
 
     @staticmethod
@@ -121,7 +130,7 @@ class Play:
         return {status: who.choice((1.0, 30.0)) for status in ENDED if who.random() < 0.6}
 
     def _build(self, folder: Path, engine: str) -> None:
-        self._oracle = Oracle(self.history, self._limits)
+        self._oracle = Oracle(self.history, self._limits, self._clock)
         machine = Machine(
             folder,
             self._settings,
@@ -152,6 +161,8 @@ class Play:
         served = (*types, PAGE, BOOK) if self._chained else types
         names = [f"w{number}" for number in range(1, cast.randint(1, 3) + 1)]
         workers = [self._worker(name, served) for name in names]
+        if self._examined and dice(self._seed, "apart").random() < 0.5:
+            workers.append(self._worker(APART, types))
         for worker in workers:
             self._nursery.start_soon(worker.run)
         await self._start()
@@ -192,6 +203,8 @@ class Play:
                     trouble.start_soon(operator.run)
                 if limits:
                     trouble.start_soon(dispatcher.run)
+                if self._examined:
+                    trouble.start_soon(self._examiner(types).run)
                 if dice(self._seed, "quarantines").random() < 0.25:
                     trouble.start_soon(inspector.run)
                 revoker = dice(self._seed, "revoker")
@@ -200,6 +213,13 @@ class Play:
                     by = Revoker(revoker, network=self._network, history=self.history, worker=worker)
                     trouble.start_soon(by.run)
         await self._end(workers, (operator, dispatcher, inspector))
+        if self._examined and not self._oracle.canaries.begun:
+            await self._examiner(types).begin()
+            await self._drain(dispatcher)
+        self._oracle.invariants()
+        self._watch.at_the_end()
+        if self._receiver is not None:
+            self._receiver.at_the_end()
 
     async def _age(self, dispatcher: Dispatcher, operator: Operator) -> None:
         """A document of a type that is worked at only when it has become urgent; or that it is then of no more."""
@@ -211,6 +231,7 @@ class Play:
             type_=AGEING,
             group=self._group_of(80),
             sound=True,
+            priority=dice(self._seed, "priority of what ages").randint(2, 5),
         )
         self._nursery.start_soon(self._submit, submitter, 80, 0.1)
         await dispatcher.hurry(AGEING)
@@ -269,7 +290,7 @@ class Play:
         return dice(self._seed, f"group {number}").choice(GROUPS) if self._in_groups else None
 
     def _worker(self, name: str, types: tuple[str, ...]) -> Worker:
-        who = dice(self._seed, name)
+        who, trial = dice(self._seed, name), name in (LAST, APART)
         return Worker(
             name,
             who,
@@ -279,7 +300,14 @@ class Play:
             types=types if who.random() < 0.7 or name == LAST else (who.choice(types),),
             timeout=LIMITS.worker_timeout,
             labels=dice(self._seed, f"labels of {name}") if name not in (LAST, AGEING) else None,
+            converter=partial(dice(self._seed, f"converter of {name}").choice, (NEW,) if trial else CONVERTERS)
+            if self._examined
+            else None,
+            accepts=(ONLY_COMPARISONS,) if name == APART else (),
         )
+
+    def _examiner(self, types: tuple[str, ...]) -> Examiner:
+        return Examiner(dice(self._seed, "examiner"), network=self._network, history=self.history, types=types)
 
     def _operator(self, workers: list[str], types: tuple[str, ...], cast: random.Random) -> Operator:
         deletes = cast.random() < 0.3
@@ -322,17 +350,16 @@ class Play:
         self._nursery.start_soon(last.run)
         for each in people:
             await each.set_right()
+        await self._drain(people[1])
+
+    async def _drain(self, dispatcher: Dispatcher) -> None:
         with trio.move_on_after(DRAINED_WITHIN):
             while self._submitting or not self._watch.drained():
                 await trio.sleep(5.0)
                 # Where nothing but bad documents is left, no success ends the pause.
                 for type_, each in self._oracle.now.types.items():
                     if each.by_breaker and each.paused_at is not None:
-                        await people[1].resume(type_)
-        self._oracle.invariants()
-        self._watch.at_the_end()
-        if self._receiver is not None:
-            self._receiver.at_the_end()
+                        await dispatcher.resume(type_)
 
     def _set_right(self) -> None:
         self._weather.clear()
@@ -367,7 +394,9 @@ def play(seed: int, folder: Path, engine: str, kind: type[Play] = Play) -> list[
     # In some plays a message joins no stage by itself: an operation does.
     work = 0 if dice(seed, "joined late").random() < 0.4 else joining.MOST_WORK
     late = mock.patch.object(joining, "MOST_WORK", work)
-    with structlog.testing.capture_logs() as logged, determined(seed), late:
+    # The documents that a canary takes are drawn.
+    sampled = mock.patch.object(canaries, "random", SimpleNamespace(Random=partial(random.Random, seed)))
+    with structlog.testing.capture_logs() as logged, determined(seed), late, sampled:
         try:
             trio.run(main, clock=trio.testing.MockClock(autojump_threshold=0))
         except* Exception as bugs:

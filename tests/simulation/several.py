@@ -44,6 +44,7 @@ class SeveralPlay(Play):
     chained = 0.5
     subscribed = 0.5
     ageing = 0.3
+    examined = 0.3
     expected_errors = Play.expected_errors | {
         "cannot read",
         f"cannot {FOLLOW}",
@@ -61,7 +62,7 @@ class SeveralPlay(Play):
         if pruned:
             for name, much in (("KEPT", KEPT), ("KEPT_MS", KEPT_MS), ("_PRUNED_EACH", PRUNED_EACH)):
                 self._left.enter_context(mock.patch.object(connection, name, much))
-        self._oracle = Oracle(self.history, self._limits, beside_others=True)
+        self._oracle = Oracle(self.history, self._limits, self._clock, beside_others=True)
         self._log = SeenLog(self.history, self._oracle, pruned=pruned)
         count = dice(self._seed, "servers").choice((2, 3, 3))
         self._sharing = [self._server(number, folder) for number in range(1, count + 1)]

@@ -22,7 +22,7 @@ class Scene:
     def __init__(self, monkeypatch: pytest.MonkeyPatch, *, status: str = "running", avoid: str | None = None,
                  requires: str | None = None, labels: str | None = None) -> None:  # fmt: skip
         self.history = History()
-        self.oracle = Oracle(self.history, LIMITS)
+        self.oracle = Oracle(self.history, LIMITS, WallClock())
         job = Job(1, "pdf", "s", status, 1, 1, 0, 3, "w", "l", None, None, None, 0, avoid, requires)
         ended = None if status == "running" else "failed"
         attempt = Attempt(1, 1, "w", "l", ended, None)

@@ -11,6 +11,7 @@ from typing import Protocol
 
 import trio
 
+from blobforge.canary import ONLY_COMPARISONS, is_comparison
 from blobforge.objects.keys import accepted_key, output_of
 from blobforge.serve.parts import Parts
 from tests.simulation.clock import WallClock
@@ -102,20 +103,29 @@ class Watch:
                             )
                     if job.avoid is not None and min(now - since, calm) > limits.worker_timeout + CALM:
                         self._broken("nobody starves for a busy worker", f"job {job.id}")
+                    compares = is_comparison(job.type)
                     for ask in self._waiting(now):
                         types = ask.body.get("job_types") or [ask.body["job_type"]]
                         worker = look.workers.get(ask.body["worker_id"])
-                        serves = job.type in types and worker is not None and worker.may
+                        serves = job.kind in types and worker is not None and worker.may
+                        if compares:
+                            serves = serves and worker is not None and worker.quarantine is None
+                            serves = serves and worker is not None and worker.converter is not None
+                            serves = serves and worker.converter == self._oracle.canaries.made_by(job)
+                        else:
+                            serves = serves and ONLY_COMPARISONS not in ask.body.get("accepts", ())
                         serves = serves and not job.kept_from(ask.body["worker_id"])
                         # Who was stopped while it waited is not woken by being let in again: it asks anew.
                         serves = serves and self._oracle.may_since[ask.body["worker_id"]] < ask.sent_at
                         serves = serves and worker is not None and worker.fits(job)
                         labelled = self._oracle.labelled_since[ask.body["worker_id"]]
                         open_since = self._oracle.types.room_since(
-                            job.type, look.types.get(job.type, TypeSet()), now, sure=not self._clock.was_set
+                            job.kind, look.types.get(job.kind, TypeSet()), now, sure=not self._clock.was_set
                         )
                         if open_since is None:
                             continue
+                        if compares and open_since >= ask.sent_at:
+                            continue  # where a limit was in its way, it asks anew
                         waited = min(now - each for each in (since, ask.sent_at, open_since, labelled))
                         if serves and waited > self._soon:
                             self._broken("a ready job wakes who waits", f"job {job.id}, {ask.body['worker_id']}")
@@ -127,7 +137,7 @@ class Watch:
                         self._broken("a retry comes when its wait is over", f"job {job.id}")
                 case "running":
                     silent = now - self._oracle.renewed[job.id, job.attempt]
-                    if min(silent, calm) > 2 * self._oracle.types.longest(job.type, limits.worker_timeout) + CALM:
+                    if min(silent, calm) > 2 * self._oracle.types.longest(job.kind, limits.worker_timeout) + CALM:
                         self._broken("silence expires a lease", f"job {job.id}/{job.attempt}: {silent:.1f} s")
                     self._held_by_nobody(job.id, job.attempt)
                 case "uploading" if job.is_child:
@@ -182,6 +192,8 @@ class Watch:
         for worker in self._oracle.now.workers.values():
             if worker.quarantine is not None and worker.id in self._history.readmitted:
                 self._broken("every pause ends when it is lifted", f"{worker.id} is in quarantine")
+        for number in self._oracle.canaries.open:
+            self._broken("a canary ends when its comparisons have, or when it is stopped", f"canary {number} goes on")
         for job in self._oracle.now.jobs.values():
             if job.status not in ENDED:
                 self._broken("faults off, everything drains", f"job {job.id} is {job.status}")
@@ -202,6 +214,6 @@ class Watch:
         kept, receiver = self._oracle.limits.kept, self._oracle.receiver
         if receiver is not None and receiver.waits:
             return False
-        if self._oracle.now.put_off:
+        if self._oracle.now.put_off or self._oracle.canaries.open:
             return False
         return all(job.status in ENDED and job.status not in kept for job in self._oracle.now.jobs.values())

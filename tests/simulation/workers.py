@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import random
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -80,7 +80,10 @@ class Worker:
         types: tuple[str, ...],
         timeout: float,
         labels: random.Random | None = None,
+        converter: Callable[[], str] | None = None,
+        accepts: Sequence[str] = (),
     ) -> None:
+        """`converter`: what each of its processes says that it converts with; None: it says nothing of it."""
         self.name = name
         self.habits = Habits()
         self.token: Token | None = None  # None: the administrator's own
@@ -91,6 +94,8 @@ class Worker:
         self._types = types
         self._timeout = timeout
         self._labels = labels  # the dice for those that each of its processes has; None: all there are
+        self._converter = converter
+        self._accepts = list(accepts)
         self._held: list[Held] = []
         self._old: list[Held] = []
         self._thawed_at = 0.0
@@ -145,6 +150,8 @@ class Worker:
         body: dict[str, Any] = {"id": self.name, "type": self._types[0], "instance": self._instance}
         if (labels := LABELS[-1] if self._labels is None else self._labels.choice(LABELS)) is not None:
             body["labels"] = labels
+        if self._converter is not None:
+            body["converter"] = self._converter()
         if self._replaces is not None and self._chance(0.8):
             body["replaces"] = self._replaces
         self._history.taken(self.name)  # of another process of it, the server takes what that one has
@@ -203,6 +210,8 @@ class Worker:
         wait = self._dice.choice((0, 5, 20, 60)) if self.habits.stale else 60
         body: dict[str, Any] = {"worker_id": self.name, "wait": wait, "instance": self._instance}
         options: dict[str, Any] = {}
+        if self._accepts:
+            body["accepts"] = self._accepts
         if len(self._types) > 1:
             body["job_types"] = list(self._types)
         else:
@@ -305,7 +314,7 @@ class Worker:
             said = {"outputs": [{"name": name} for name in names], "result": said["result"]}
             self._history.names[held.job, held.number] = tuple(names)
         if self._chance(0.3):
-            said["claim_next"] = True
+            said |= {"claim_next": True} | ({"accepts": self._accepts} if self._accepts else {})
         answer = await self._end(held, "complete", said)
         if answer is not None and answer.ok and "next" in answer.body:
             following = self._take(answer.body["next"])
