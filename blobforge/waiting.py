@@ -10,7 +10,7 @@ import msgspec
 from msgspec.structs import replace
 
 from blobforge.breaker import is_open
-from blobforge.canary import canary_of
+from blobforge.canary import canary_of, ordinary
 from blobforge.job import PRIORITIES, Job, JobStatus
 from blobforge.jobtype import NOTHING_SET, TypeLoad, TypeSettings, free_at
 from blobforge.requirements import Requirement, requirements, words
@@ -59,8 +59,9 @@ class Surroundings(msgspec.Struct, frozen=True):
     """The facts around the job that its wait depends on. `ahead` are pending jobs of its type that come first; it may
     be a lower bound.
 
-    `running` are those of its type that run now, `runners` the first of them where no more may; `settings` are what
-    is set for the type, `load` what is taken of its rate. `quarantined` are the first workers of the fleet that are.
+    `running` are those of its type that run now, comparisons too, `runners` the first of them where no more may;
+    `settings` are what is set for the type, `load` what is taken of its rate. `quarantined` are the first workers of
+    the fleet that are.
     `own` are those of `ahead` that are of the job's own group; `others_in_groups`: there are jobs of groups that take
     turns with one that has none. `probe_at` (ms): when the next job is let through, where the type's breaker has
     paused it.
@@ -141,9 +142,12 @@ def _now(job: Job) -> str:
 
 
 def _compared(job: Job, around: Surroundings, now: int) -> Waiting | None:
+    """What is set for the type of the documents holds for comparisons, too."""
     number = canary_of(job.type)
     if number is None:
         return None
+    if (held := _paused(job, around, now) or _full(job, around, now) or _slowed(job, around, now)) is not None:
+        return held
     text = (
         f"It is a comparison of canary {number}: a worker with the canary's converter is given it, where no ordinary "
         "job of its priority or a more urgent one waits for that worker."
@@ -165,20 +169,21 @@ def _given_back(job: Job, around: Surroundings, now: int) -> Waiting | None:
 def _paused(job: Job, around: Surroundings, now: int) -> Waiting | None:
     if not around.settings.paused:
         return None
+    type_ = ordinary(job.type)
     why = f": {around.settings.reason}" if around.settings.reason else ""
     if is_open(around.settings):
         return Waiting(
             Reason.PAUSED,
-            f"Type {job.type} was paused by its breaker{why}. Now and then one job of it is let through; the first "
+            f"Type {type_} was paused by its breaker{why}. Now and then one job of it is let through; the first "
             "one that succeeds ends the pause.",
             around.probe_at,
-            change=(f"blobforge types resume {_quoted(job.type)}",),
+            change=(f"blobforge types resume {_quoted(type_)}",),
         )
     return Waiting(
         Reason.PAUSED,
-        f"Type {job.type} was paused by {around.settings.paused_by}{why}. No job of it is given out before it is "
+        f"Type {type_} was paused by {around.settings.paused_by}{why}. No job of it is given out before it is "
         "resumed.",
-        change=(f"blobforge types resume {_quoted(job.type)}",),
+        change=(f"blobforge types resume {_quoted(type_)}",),
     )
 
 
@@ -186,19 +191,21 @@ def _full(job: Job, around: Surroundings, now: int) -> Waiting | None:
     most = around.settings.max_running
     if most is None or around.running < most:
         return None
+    type_ = ordinary(job.type)
     if most == 0:
-        text = f"No job of type {job.type} may run (its max_running is 0)."
+        text = f"No job of type {type_} may run (its max_running is 0)."
     else:
         runs = (
-            f"1 job of type {job.type} runs"
-            if around.running == 1
-            else f"{around.running:,} jobs of type {job.type} run"
+            f"1 job of type {type_} runs" if around.running == 1 else f"{around.running:,} jobs of type {type_} run"
         )
         text = f"{runs} now, and at most {most:,} may. It may be started when one has ended."
-    type_ = _quoted(job.type)
-    more = (f"blobforge types set {type_} --max-running {around.running + 1}",)
+    quoted = _quoted(type_)
+    more = (f"blobforge types set {quoted} --max-running {around.running + 1}",)
     return Waiting(
-        Reason.LIMIT, text, change=(*more, f"blobforge types set {type_} --unset max-running"), held_by=around.runners
+        Reason.LIMIT,
+        text,
+        change=(*more, f"blobforge types set {quoted} --unset max-running"),
+        held_by=around.runners,
     )
 
 
@@ -237,13 +244,14 @@ def _slowed(job: Job, around: Surroundings, now: int) -> Waiting | None:
     until = free_at(around.settings, around.load)
     if until is None or until <= now:
         return None
+    type_ = ordinary(job.type)
     count, seconds = around.settings.rate_count or 0, (around.settings.rate_ms or 0) / 1000
     return Waiting(
         Reason.RATE,
-        f"{count:,} {'job' if count == 1 else 'jobs'} of type {job.type} may be started in {seconds:g} s, and "
+        f"{count:,} {'job' if count == 1 else 'jobs'} of type {type_} may be started in {seconds:g} s, and "
         f"{'has' if count == 1 else 'have'} been. The next one may be then.",
         until,
-        (f"blobforge types set {_quoted(job.type)} --unset rate",),
+        (f"blobforge types set {_quoted(type_)} --unset rate",),
         ahead=around.ahead,
     )
 

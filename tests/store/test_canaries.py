@@ -44,6 +44,7 @@ from blobforge.jobtype import TypeChanges
 from blobforge.refusals import Refusal, RefusalCode
 from blobforge.store.filters import JobFilter
 from blobforge.store.lists import NEWEST, Cursor
+from blobforge.waiting import waiting
 from blobforge.webhook import Webhook
 from tests.store.making import ADMIN, Book, hash_of, submission
 from web.api.canaries import looked_at
@@ -173,6 +174,34 @@ def test_limits_of_the_type_hold_for_both_together(made: Book) -> None:
     assert made.do(Claim(ADMIN, "new", ("pdf",), 5)).jobs == ()
     made.do(ChangeType("pdf", "token:1", TypeChanges(paused=False)))
     assert [job.id for job in made.do(Claim(ADMIN, "new", ("pdf",), 5)).jobs] == [5, 6]
+
+
+def test_what_holds_a_comparison_is_named_and_what_it_holds(made: Book) -> None:
+    """A limit counts both; so each may be what the other waits for."""
+
+    def why(job_id: int) -> tuple[str, tuple[int, ...], tuple[str, ...]]:
+        with made.reader() as reader:
+            job = reader.job(job_id)
+            assert job is not None
+            found = waiting(job, reader.insights.surroundings(job), source_until=None, now=made.now)
+        assert found is not None
+        return found.reason.value, found.held_by, found.change
+
+    begin(made)
+    assert why(6)[0] == "canary"
+    made.do(submission("ordinary"))
+    made.do(ChangeType("pdf", "token:1", TypeChanges(max_running=2)))
+    assert [job.id for job in made.do(Claim(ADMIN, "new", ("pdf",), 5)).jobs] == [7, 4], "one of each"
+    made.do(submission("another"))
+    full = (
+        "limit",
+        (4, 7),
+        ("blobforge types set pdf --max-running 3", "blobforge types set pdf --unset max-running"),
+    )
+    assert [why(6), why(8)] == [full, full]
+    made.do(ChangeType("pdf", "token:1", TypeChanges(max_running=None, paused=True)))
+    paused = ("paused", (), ("blobforge types resume pdf",))
+    assert [why(6), why(8)] == [paused, paused]
 
 
 def test_what_is_set_for_a_type_holds_for_its_comparisons(made: Book) -> None:

@@ -12,7 +12,7 @@ from contextlib import closing
 import msgspec
 
 from blobforge.breaker import is_open
-from blobforge.canary import is_comparison
+from blobforge.canary import is_comparison, ordinary
 from blobforge.forecast import Durations, Load
 from blobforge.job import Job, JobStatus, Outcome
 from blobforge.jobtype import NOTHING_SET, TypeLoad
@@ -331,33 +331,37 @@ class Insights:
     def surroundings(self, job: Job) -> Surroundings:
         asked = self._ask.rows(sql.FLEET, (job.type, int(job.requires is not None)))
         fleet = _fleet(asked, accepted=job.options is None, requires=job.requires)
-        urgent = running = 0
+        kind, urgent, run = ordinary(job.type), 0, 0
         later = deferred(self._ask)
         for status, type_, priority, n in self._ask.rows(sql.JOB_COUNTS):
-            if type_ != job.type:
-                continue
-            if status == JobStatus.PENDING and priority < job.priority:
+            if type_ == job.type and status == JobStatus.PENDING and priority < job.priority:
                 urgent += max(0, n - later.get((type_, priority), 0))
-            if status == JobStatus.RUNNING:
-                running += n
+            if type_ == kind and status == JobStatus.RUNNING:
+                run += n
         older, own = self._before(job)
         in_groups = job.of_group is None and self._ask.row(sql.ANY_IN_TURN, (job.type,)) is not None
-        settings = all_settings(self._ask.rows(sql.TYPE_SETTINGS)).get(job.type, NOTHING_SET)
-        runners: tuple[int, ...] = ()
-        if settings.max_running is not None and running >= settings.max_running:
-            runners = tuple(sorted(row[0] for row in self._ask.rows(sql.RUNNERS_OF_TYPE, (job.type, MOST_RUNNERS))))
-        owed = self._ask.row(sql.OWED_OF_TYPE, (job.type,)) if settings.rate_count is not None else None
-        load = TypeLoad(running, *owed) if owed else TypeLoad(running)
+        types = all_settings(self._ask.rows(sql.TYPE_SETTINGS))
+        settings = types.get(kind, NOTHING_SET)
+        # Comparisons run beside the others, within the same limits.
+        alike = [kind, *(each for each in types if is_comparison(each) and ordinary(each) == kind)]
+        run += sum(int(self._ask.rows(sql.RUNNING_OF_TYPE, (each,))[0][0]) for each in alike[1:])
+        runners: list[int] = []
+        if settings.max_running is not None and run >= settings.max_running:
+            for each in alike:
+                runners += [row[0] for row in self._ask.rows(sql.RUNNERS_OF_TYPE, (each, MOST_RUNNERS))]
+        owed = self._ask.row(sql.OWED_OF_TYPE, (kind,)) if settings.rate_count is not None else None
+        load = TypeLoad(run, *owed) if owed else TypeLoad(run)
         ahead = urgent + min(older, MOST_AHEAD)
         held: tuple[str, ...] = ()
         if fleet.quarantined:
             held = tuple(row[0] for row in self._ask.rows(sql.QUARANTINED_OF_TYPE, (job.type, MOST_QUARANTINED)))
         exact = older <= MOST_AHEAD
         probe = None
-        if is_open(settings) and (asked_for := self._ask.row(sql.BREAKER_OF_TYPE, (job.type,))) is not None:
+        if is_open(settings) and (asked_for := self._ask.row(sql.BREAKER_OF_TYPE, (kind,))) is not None:
             known = rows.in_a_row(asked_for[0])
             probe = known.probe_at if known is not None else None
-        return Surroundings(fleet, ahead, exact, running, settings, runners, load, held, own, in_groups, probe)
+        first = tuple(sorted(runners)[:MOST_RUNNERS])
+        return Surroundings(fleet, ahead, exact, run, settings, first, load, held, own, in_groups, probe)
 
     def _before(self, job: Job) -> tuple[int, int]:
         """How many ready jobs are before it at its priority, and how many of these are of its group; no more than

@@ -819,6 +819,7 @@ FORGET_TYPE_SETTINGS: Final = "DELETE FROM type_settings WHERE type = ?"
 BREAKER_OF_TYPE: Final = "SELECT state FROM breakers WHERE type = ?"
 OWED_OF_TYPE: Final = "SELECT owed, owed_at FROM type_settings WHERE type = ?"
 RUNNERS_OF_TYPE: Final = "SELECT id FROM jobs WHERE status = 'running' AND type = ? LIMIT ?"
+RUNNING_OF_TYPE: Final = "SELECT coalesce(sum(n), 0) FROM job_counts WHERE status = 'running' AND type = ?"
 PENDING_OF_TYPE: Final = "SELECT coalesce(sum(n), 0) FROM job_counts WHERE status = 'pending' AND type = ?"
 
 # --- canaries
