@@ -95,24 +95,7 @@ class Parts:
         self.shared = shared
         self.reads = reads
         self.installation = store.installation
-        self.rules = Rules(
-            retry=RetryPolicy(
-                backoff=settings.retry_backoff,
-                backoff_max=settings.retry_backoff_max,
-                jitter=settings.retry_jitter,
-                max_losses=settings.max_losses,
-                max_releases=settings.max_releases,
-                avoid=settings.worker_timeout,
-            ),
-            max_attempts=settings.max_attempts,
-            max_types=settings.max_types,
-            beat=settings.beat_every,
-            worker_timeout=settings.worker_timeout,
-            url_lifetime=settings.url_lifetime,
-            compare_for=settings.retention_compared,
-            quarantine=settings.quarantine,
-            breaker=settings.breaker,
-        )
+        self.rules = _rules(settings)
         self.follower: Follower | None = None
 
         def place() -> int:
@@ -152,17 +135,7 @@ class Parts:
             objects,
             installation=store.installation,
             fresh=store.is_fresh(),
-            retention=Retention(
-                completed=settings.retention_completed,
-                dead=settings.retention_dead,
-                cancelled=settings.retention_cancelled,
-                audit=settings.retention_audit,
-                workers=settings.retention_workers,
-                objects=settings.retention_objects,
-                superseded=settings.retention_superseded,
-                superseded_count=settings.superseded_kept,
-                deliveries=settings.retention_deliveries,
-            ),
+            retention=_retention(settings),
             now=now,
             place=None if shared.alone else place,
             leads=lambda: rank() == 0,
@@ -228,28 +201,7 @@ class Parts:
             tracer=tracer,
         )
         metrics = Metrics(
-            PartsMetrics(
-                writer=self.writer,
-                scheduler=self.scheduler,
-                reaper=self.reaper,
-                intake=self.intake,
-                janitor=self.janitor,
-                operator=self.operator,
-                courier=self.courier,
-                broadcaster=self.broadcaster,
-                mailboxes={
-                    "writer": self.writer.mailbox,
-                    "scheduler": self.scheduler.mailbox,
-                    "reaper": self.reaper.mailbox,
-                    "intake": self.intake.mailbox,
-                    "janitor": self.janitor.mailbox,
-                    "operator": self.operator.mailbox,
-                    "broadcaster": self.broadcaster.mailbox,
-                },
-                objects=objects,
-                backup=lambda: self.replicator,
-                turn_seconds=store.turn_seconds,
-            ),
+            self._measured(store, objects),
             counting,
             reads,
             self.presence,
@@ -299,6 +251,30 @@ class Parts:
             signing_secret=secret,
         )
 
+    def _measured(self, store: Store, objects: ObjectStore) -> PartsMetrics:
+        return PartsMetrics(
+            writer=self.writer,
+            scheduler=self.scheduler,
+            reaper=self.reaper,
+            intake=self.intake,
+            janitor=self.janitor,
+            operator=self.operator,
+            courier=self.courier,
+            broadcaster=self.broadcaster,
+            mailboxes={
+                "writer": self.writer.mailbox,
+                "scheduler": self.scheduler.mailbox,
+                "reaper": self.reaper.mailbox,
+                "intake": self.intake.mailbox,
+                "janitor": self.janitor.mailbox,
+                "operator": self.operator.mailbox,
+                "broadcaster": self.broadcaster.mailbox,
+            },
+            objects=objects,
+            backup=lambda: self.replicator,
+            turn_seconds=store.turn_seconds,
+        )
+
     def _state(self) -> ServerState:
         """This server as it is now, for the others."""
         return ServerState(
@@ -315,6 +291,42 @@ class Parts:
             long_polls=self.scheduler.waiting,
             streams=self.broadcaster.subscribers,
         )
+
+
+def _rules(settings: Settings) -> Rules:
+    """What the effects go by."""
+    return Rules(
+        retry=RetryPolicy(
+            backoff=settings.retry_backoff,
+            backoff_max=settings.retry_backoff_max,
+            jitter=settings.retry_jitter,
+            max_losses=settings.max_losses,
+            max_releases=settings.max_releases,
+            avoid=settings.worker_timeout,
+        ),
+        max_attempts=settings.max_attempts,
+        max_types=settings.max_types,
+        beat=settings.beat_every,
+        worker_timeout=settings.worker_timeout,
+        url_lifetime=settings.url_lifetime,
+        compare_for=settings.retention_compared,
+        quarantine=settings.quarantine,
+        breaker=settings.breaker,
+    )
+
+
+def _retention(settings: Settings) -> Retention:
+    return Retention(
+        completed=settings.retention_completed,
+        dead=settings.retention_dead,
+        cancelled=settings.retention_cancelled,
+        audit=settings.retention_audit,
+        workers=settings.retention_workers,
+        objects=settings.retention_objects,
+        superseded=settings.retention_superseded,
+        superseded_count=settings.superseded_kept,
+        deliveries=settings.retention_deliveries,
+    )
 
 
 def open_objects(settings: Settings, secret: bytes, hop: Hop | None, tracer: Tracer | None) -> ObjectStore:

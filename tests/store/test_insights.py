@@ -266,6 +266,10 @@ def test_what_is_fresh_is_shown_as_it_is_when_it_is_spread(book: Book, reader: R
     fresh, taken = shown(), 0
     assert steps() == {FRESH}, "a completion writes no more"
     at(book, book.now + 10 * MINUTE)
+    with suppress(KeyError), book.store.transaction():
+        book.store.rollups.spread_splits(book.now // 1000 // NARROWEST, limit=100)
+        raise KeyError
+    assert steps() == {FRESH}, "all of it or nothing"
     more = True
     while more:
         with book.store.transaction():
