@@ -60,8 +60,8 @@ def create(tx: Transaction, message: CreateWebhook) -> WebhookStands | Refusal:
 
 def change(tx: Transaction, message: ChangeWebhook) -> WebhookStands | Refusal:
     webhook = _known(tx, message.webhook_id)
-    if webhook is None:
-        return no_such_webhook(message.webhook_id)
+    if isinstance(webhook, Refusal):
+        return webhook
     given = message.changes
     names = ("url", "events", "types", "tags", "group", "batch", "results")
     said = {name: value for name in names if (value := getattr(given, name)) is not UNSET}
@@ -81,11 +81,9 @@ def change(tx: Transaction, message: ChangeWebhook) -> WebhookStands | Refusal:
 
 
 def rotate(tx: Transaction, message: RotateSecret) -> WebhookStands | Refusal:
-    webhook = _known(tx, message.webhook_id)
-    if webhook is None:
-        return no_such_webhook(message.webhook_id)
-    if webhook.host is not None:
-        return _of_callbacks(webhook)
+    webhook = _of_events(tx, message.webhook_id)
+    if isinstance(webhook, Refusal):
+        return webhook
     former = webhook.sealed if message.overlap else None
     until = tx.now + message.overlap if message.overlap else None
     after = replace(webhook, sealed=message.sealed, former=former, former_until=until, updated_at=tx.now)
@@ -95,21 +93,17 @@ def rotate(tx: Transaction, message: RotateSecret) -> WebhookStands | Refusal:
 
 def delete(tx: Transaction, message: DeleteWebhook) -> Done | Refusal:
     """It is told nothing more. Its deliveries go a page at a time (`retention.prune`), and then itself."""
-    webhook = _known(tx, message.webhook_id)
-    if webhook is None:
-        return no_such_webhook(message.webhook_id)
-    if webhook.host is not None:
-        return _of_callbacks(webhook)
+    webhook = _of_events(tx, message.webhook_id)
+    if isinstance(webhook, Refusal):
+        return webhook
     tx.store.webhooks.save(replace(webhook, sealed=b"", former=None, former_until=None, deleted_at=tx.now))
     return Done()
 
 
 def ping(tx: Transaction, message: PingWebhook) -> DeliveryWaits | Refusal:
-    webhook = _known(tx, message.webhook_id)
-    if webhook is None:
-        return no_such_webhook(message.webhook_id)
-    if webhook.host is not None:
-        return _of_callbacks(webhook)
+    webhook = _of_events(tx, message.webhook_id)
+    if isinstance(webhook, Refusal):
+        return webhook
     if not webhook.is_enabled:
         return _disabled(webhook)
     number = tx.store.webhooks.told(webhook.id, about_ping(webhook), at=tx.now)
@@ -119,8 +113,8 @@ def ping(tx: Transaction, message: PingWebhook) -> DeliveryWaits | Refusal:
 
 def deliver_again(tx: Transaction, message: DeliverAgain) -> DeliveryWaits | Refusal:
     webhook = _known(tx, message.webhook_id)
-    if webhook is None:
-        return no_such_webhook(message.webhook_id)
+    if isinstance(webhook, Refusal):
+        return webhook
     delivery = tx.store.webhooks.delivery(message.delivery_id)
     if delivery is None or delivery.webhook != webhook.id:
         detail = f"Webhook {webhook.id} has no delivery {message.delivery_id} (any more)."
@@ -136,8 +130,8 @@ def deliver_again(tx: Transaction, message: DeliverAgain) -> DeliveryWaits | Ref
 
 def deliver_range_again(tx: Transaction, message: DeliverRangeAgain) -> DeliveriesAgain | Refusal:
     webhook = _known(tx, message.webhook_id)
-    if webhook is None:
-        return no_such_webhook(message.webhook_id)
+    if isinstance(webhook, Refusal):
+        return webhook
     if not webhook.is_enabled:
         return _disabled(webhook)
     found, following = tx.store.webhooks.between(
@@ -245,8 +239,17 @@ def _heard(tx: Transaction, webhook: Webhook, tried: Tried) -> Webhook:
     return after
 
 
-def _known(tx: Transaction, webhook_id: int) -> Webhook | None:
-    return next((each for each in tx.store.webhooks.all() if each.id == webhook_id and not each.deleted_at), None)
+def _known(tx: Transaction, webhook_id: int) -> Webhook | Refusal:
+    known = (each for each in tx.store.webhooks.all() if each.id == webhook_id and not each.deleted_at)
+    return next(known, None) or no_such_webhook(webhook_id)
+
+
+def _of_events(tx: Transaction, webhook_id: int) -> Webhook | Refusal:
+    """One that people have made, and may change in any way."""
+    webhook = _known(tx, webhook_id)
+    if isinstance(webhook, Webhook) and webhook.host is not None:
+        return _of_callbacks(webhook)
+    return webhook
 
 
 def _disabled(webhook: Webhook) -> Refusal:
