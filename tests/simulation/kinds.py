@@ -23,6 +23,13 @@ class TypeSet(NamedTuple):
     paused_by: str | None = None
     urgent_after: int | None = None  # ms
     worker_timeout: int | None = None  # ms
+    retry_backoff: int | None = None  # ms
+    max_attempts: int | None = None
+
+    def wait(self, times: int, general: float, longest: float) -> float:
+        """For how long (s) a job waits that has failed so many times, where all types have these."""
+        first = self.retry_backoff / 1000 if self.retry_backoff is not None else general
+        return min(first * float(2 ** (times - 1)), max(longest, first))
 
     @property
     def by_breaker(self) -> bool:

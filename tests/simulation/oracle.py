@@ -27,6 +27,7 @@ from tests.simulation.history import History
 from tests.simulation.kinds import Begun, TypeRules, TypeSet
 from tests.simulation.receiver import Receiver
 
+MAX_ATTEMPTS = 3  # of a job, where nothing is said
 SLACK = 0.002  # seconds: wall time is kept in ms
 URGENT = 1  # the priority
 ENDED = ("completed", "dead", "cancelled")
@@ -163,6 +164,7 @@ class Oracle:
         self.began: dict[tuple[int, int], float] = {}
         self.began_in: dict[tuple[int, int], int] = {}  # during which run of the server
         self.failed_at: dict[int, float] = {}
+        self.failed_as: dict[int, tuple[TypeSet, ...]] = {}  # by what was set then for its type: before and behind
         self.changed_at: dict[int, float] = {}  # when each job was changed last in a way that tells
         self.restarts = 0
         self.failed_in: dict[int, int] = {}  # during which run of the server
@@ -236,7 +238,7 @@ class Oracle:
         )  # fmt: skip
         types = probe.rows(
             "type_settings", "type", "paused_at", "max_running", "rate_count", "rate_ms", "paused_by", "urgent_after",
-            "worker_timeout",
+            "worker_timeout", "retry_backoff", "max_attempts",
         )  # fmt: skip
         batches = probe.rows("batches", "id", "closed_at", "ended_at", "endings")
         return Look(
@@ -371,6 +373,8 @@ class Oracle:
 
     def _job(self, was: Job | None, job: Job) -> None:
         now = trio.current_time()
+        if was is None:
+            self._tries(job)
         if was is None or was.status != job.status or was.attempt != job.attempt:
             self._history.say(
                 f"  job {job.id} {was.status if was else '-'} -> {job.status} #{job.attempt} of {job.worker}"
@@ -411,6 +415,7 @@ class Oracle:
             return
         if job.not_before is not None:
             self.failed_at[job.id], self.failed_in[job.id] = now, self.restarts
+            self.failed_as[job.id] = self._set_for(was)
         if was.status == "failed" and not retried and job.status in ("pending", "running"):
             self._waited(job, now, max(job.attempts - (job.status == "running"), 1))
         if job.status == "dead":
@@ -503,10 +508,26 @@ class Oracle:
             self._broken("nothing is started before its time", f"job {job.id}, by {was.not_before - job.updated} ms")
 
     def _waited(self, job: Job, now: float, times: int) -> None:
-        least = min(self.limits.retry_backoff * 2 ** (times - 1), self.limits.retry_backoff_max)
+        least = min(self.waits(job.id, times))
         # After a restart what is left of it is told by the wall clock, which may be wrong.
         if self.failed_in[job.id] == self.restarts and now - self.failed_at[job.id] < least - SLACK:
             self._broken("retries wait", f"job {job.id} waited {now - self.failed_at[job.id]:.3f} s of {least}")
+
+    def waits(self, job_id: int, times: int) -> list[float]:
+        """For how long (s) it may be that the job waits, which has failed so many times."""
+        general, longest = self.limits.retry_backoff, self.limits.retry_backoff_max
+        return [each.wait(times, general, longest) for each in self.failed_as.get(job_id, (TypeSet(),))]
+
+    def _set_for(self, job: Job) -> tuple[TypeSet, ...]:
+        return tuple(self.types.settings(look.types, job.kind) for look in (self.was, self.now))
+
+    def _tries(self, job: Job) -> None:
+        """A job may be tried as often as its submission says, or else its type, or else all types."""
+        asks = self._history.sent.get(("submit", job.source), ())
+        said = {ask.body.get("max_attempts") for ask in asks}
+        may = {*said, *(each.max_attempts or MAX_ATTEMPTS for each in self._set_for(job) if None in said)}
+        if asks and not is_comparison(job.type) and job.max_attempts not in may:
+            self._broken("a job may be tried as often as is said", f"job {job.id} {job.max_attempts} times: {may}")
 
     def _died(self, was: Job, job: Job, since: float, run: int) -> None:
         if was.expiry is not None and was.expiry <= job.updated:

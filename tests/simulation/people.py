@@ -327,10 +327,11 @@ class Examiner:
 
 
 class Dispatcher:
-    """Pauses types, resumes them, and sets limits, now and then."""
+    """Pauses types, resumes them, sets limits, and how often and when a job is tried again, now and then."""
 
-    def __init__(self, dice: random.Random, *, network: Network, types: Sequence[str]) -> None:
+    def __init__(self, dice: random.Random, *, tries: random.Random, network: Network, types: Sequence[str]) -> None:
         self._dice = dice
+        self._tries = tries
         self._network = network
         self._types = types
 
@@ -339,7 +340,7 @@ class Dispatcher:
             await trio.sleep(self._dice.expovariate(1 / 7))
             type_ = self._dice.choice(self._types)
             verb = self._dice.choice(("pause", "resume", "resume", "set", "set", "set"))
-            await self._set(verb, type_, self._wanted() if verb == "set" else {})
+            await self._set(verb, type_, self._wanted() | self._patience() if verb == "set" else {})
 
     def _wanted(self) -> dict[str, Any]:
         if self._dice.random() < 0.3:
@@ -347,6 +348,15 @@ class Dispatcher:
         if self._dice.random() < 0.5:
             return {"max_running": self._dice.choice((0, 1, 1, 2, None))}
         return {"rate": self._dice.choice((*RATES, None))}
+
+    def _patience(self) -> dict[str, Any]:
+        """With what is set otherwise."""
+        wanted: dict[str, Any] = {}
+        if self._tries.random() < 0.3:
+            wanted["retry_backoff"] = self._tries.choice((3.0, 30.0, None))
+        if self._tries.random() < 0.2:
+            wanted["max_attempts"] = self._tries.choice((1, 2, 5, None))
+        return wanted
 
     async def _set(self, verb: str, type_: str, body: dict[str, Any]) -> bool:
         method, path = ("PATCH", f"/api/types/{type_}") if verb == "set" else ("POST", f"/api/types/{type_}/{verb}")

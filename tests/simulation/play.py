@@ -193,7 +193,8 @@ class Play:
         limits = dice(self._seed, "limits").random() < 0.4
         if limits:
             self._crowd(types)
-        dispatcher = Dispatcher(dice(self._seed, "dispatcher"), network=self._network, types=types)
+        tries = dice(self._seed, "tries")
+        dispatcher = Dispatcher(dice(self._seed, "dispatcher"), tries=tries, network=self._network, types=types)
         if dice(self._seed, "ageing").random() < self.ageing:
             self._nursery.start_soon(self._age, dispatcher, operator)
         with trio.move_on_after(cast.uniform(*FAULTS)):

@@ -90,7 +90,7 @@ class Watch:
                     if min(over, now - since, calm) > CALM:
                         self._broken("a job is ready when its time has come", f"job {job.id}")
                 case "pending" if job.not_before is not None:
-                    if min(now - since, calm) > limits.retry_backoff_max + CALM:
+                    if min(now - since, calm) > max(limits.retry_backoff_max, *self._oracle.waits(job.id, 1)) + CALM:
                         self._broken("a retry comes when its wait is over", f"job {job.id}")
                 case "pending":
                     after = self._oracle.types.settings(look.types, job.type).urgent_after
@@ -132,7 +132,7 @@ class Watch:
                 case "failed" if calm > CALM:
                     failed = sum(at[0] == job.id and each.outcome == "failed" for at, each in look.attempts.items())
                     tries = max(job.attempts, failed)  # some may have been given back
-                    longest = min(limits.retry_backoff * 2 ** (tries - 1), limits.retry_backoff_max)
+                    longest = max(self._oracle.waits(job.id, tries))
                     if min(now - since, calm) > longest + CALM:
                         self._broken("a retry comes when its wait is over", f"job {job.id}")
                 case "running":
