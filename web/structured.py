@@ -20,7 +20,9 @@ MOST_COLUMNS: Final = 50
 MOST_IN_CELL: Final = 300  # characters
 MOST_DEEP: Final = 64  # levels of JSON that are indented
 MOST_INDENTED: Final = 2 * 1024 * 1024  # characters
-_STRING = re.compile(r'"(?:[^"\\]|\\.)*"', re.DOTALL)
+# Without an end it goes on to the end of the text, and what was read is not read again: a text of nothing but escaped
+# quotes would take minutes otherwise, in which nothing else in the process runs.
+_STRING = re.compile(r'"(?:[^"\\]|\\.)*+"?', re.DOTALL)
 
 
 def indented(text: str) -> str | None:

@@ -276,7 +276,11 @@ def test_json_is_indented_as_it_was_written() -> None:
     assert "<script>" not in (found.html or "")
 
 
-@pytest.mark.parametrize("text", ['{"a":', "[" * 100_000, "[" * 65 + "]" * 65, "}{", '{"a":1}\n{"a":2}'])
+@pytest.mark.parametrize(
+    "text",
+    ['{"a":', "[" * 100_000, "[" * 65 + "]" * 65, "}{", '{"a":1}\n{"a":2}', '"' + '\\"' * 100_000, '["\\'],
+    ids=["begun", "deep", "just too deep", "wrong way", "lines", "a string without an end", "half a sign"],
+)
 def test_what_is_no_json_or_too_deep_is_text(text: str) -> None:
     assert show(text.encode(), content_type="application/json").html == f"<pre>{html.escape(text)}</pre>"
 
@@ -311,6 +315,7 @@ def test_a_table_is_bounded_and_says_so() -> None:
     assert show(b'"' + b"x" * 200_000, content_type="text/csv").kind == "text"
 
 
+IMAGE = b",\1\0\2\0\x08\0\4\0\0"
 JPEG = b"\xff\xd8\xff\xe0\x00\x10JFIF" + bytes(10) + b"\xff\xff\xc2\x00\x11\x08\x01\x02\x03\x04" + bytes(9)
 
 
@@ -318,12 +323,19 @@ JPEG = b"\xff\xd8\xff\xe0\x00\x10JFIF" + bytes(10) + b"\xff\xff\xc2\x00\x11\x08\
     ("data", "size"),
     [
         (picture(300, 2), (300, 2)),
-        (b"GIF89a\x0a\x00\x05\x00", (10, 5)),
+        (b"GIF89a\x0a\x00\x05\x00\0\0\0" + IMAGE, (10, 6)),
+        (b"GIF87a\1\0\1\0\x81\0\0" + bytes(12) + b"!\xf9\4abcd\0!\xfe\1x\2yz\0" + IMAGE, (9, 6)),
         (JPEG, (0x304, 0x102)),
         (b"RIFF____WEBPVP8X" + bytes(8) + b"\x63\x00\x00\x31\x00\x00", (100, 50)),
         (b"RIFF____WEBPVP8L" + bytes(4) + b"\x2f\x63\x40\x0c\x00", (100, 50)),
         (b"RIFF____WEBPVP8 " + bytes(10) + b"\x64\x00\x32\x00", (100, 50)),
-        (b"<svg onload=alert(1)>", None), (b"", None), (JPEG[:25], None), (b"GIF89a\0\0\0\0", None),
+        (b"<svg onload=alert(1)>", None), (b"", None), (JPEG[:25], None), (b"GIF89a\0\0\0\0\0\0\0" + IMAGE, None),
+        (b"GIF89a\1\0\1\0\0\0\0;", None), (b"GIF89a\1\0\1\0\0\0\0!\xfe" + b"\xff" * 999, None),
+        (b"GIF89a\1\0\1\0\0\0\0" + IMAGE[:8], None), (b"GIF89a\1\0\1\0", None),
+        # Sizes of what is another kind of picture, or none, are not asked for.
+        (b'<svg width="3" height="3">', None), (b'<?xml?><svg width="3" height="3">', None), (b"P6 3 3 ", None),
+        (b"BM" + bytes(16) + b"\3\0\0\0\3\0\0\0", None), (b"GIF89a\xff\xff\xff\xff", None),
+        (b"II*\0\x08\0\0\0" + bytes(60), None), (b"RIFF____WAVE" + bytes(40), None),
         (b"\xff\xd8" + b"\xff\xd8" * 9, None), (b"\x89PNG\r\n\x1a\n", None), (b"RIFF____WEBPVP8L", None),
     ],
 )  # fmt: skip
@@ -334,9 +346,16 @@ def test_the_size_of_a_picture_is_in_its_beginning(data: bytes, size: tuple[int,
 @given(st.binary(max_size=60))
 @settings(max_examples=100, deadline=None)
 def test_no_bytes_break_it(data: bytes) -> None:
-    for head in (b"", b"\xff\xd8\xff", b"RIFF____WEBPVP8", b"\x89PNG\r\n\x1a\n"):
+    for head in (b"", b"\xff\xd8\xff", b"RIFF____WEBPVP8", b"\x89PNG\r\n\x1a\n", b"GIF89a\1\0\1\0"):
         found = dimensions(head + data)
-        assert found is None or min(found) >= 0
+        assert found is None or min(found) > 0
+
+
+@pytest.mark.parametrize("segment", [b"\0", b"\xff", b"\xff\xd0", b"\xff\xe0\0\2", b"\xff\xe0\xff\xff"])
+def test_no_beginning_keeps_its_reader_busy(segment: bytes) -> None:
+    began = time.process_time()
+    assert dimensions(b"\xff\xd8" + segment * (MOST_BYTES // len(segment))) is None
+    assert time.process_time() - began < 5
 
 
 def test_a_picture_or_a_pdf_is_shown_if_it_is_one_and_of_a_size_that_can_be() -> None:
@@ -347,6 +366,7 @@ def test_a_picture_or_a_pdf_is_shown_if_it_is_one_and_of_a_size_that_can_be() ->
         (bomb, 99, "image/png", "65,535 by 65,535 pixels"), (picture(), 1 << 30, "image/png", "more than 16 MiB"),
         (b"<html>", 6, "image/png", "not the picture"), (b"<html>", 6, "application/pdf", "not the PDF"),
         (b"%PDF-1.7", 1 << 30, "application/pdf", "more than 64 MiB"),
+        (JPEG[:25], 1 << 20, "image/jpeg", "how large it is does not stand at its beginning"),
     ):  # fmt: skip
         found = show(data, size=size, content_type=kind)
         assert words in (found.reason or ""), kind
