@@ -11,8 +11,8 @@ import pytest
 from playwright.sync_api import Page, Route, expect
 
 from tests.dashboard.conftest import Stage
-from tests.dashboard.looks import PHONE, WIDE, violations
-from tests.dashboard.screenshots import pages
+from tests.dashboard.looks import PHONE, WIDE, scrolls_sideways, small_targets, violations
+from tests.dashboard.screenshots import pages, remember
 from web.api import ROUTES
 from web.dashboard.pages import page_routes
 
@@ -58,6 +58,30 @@ def test_a_page(stage: Stage, looker: Page, name: str) -> None:
     for summary in looker.locator(".timeline summary, #table-view summary").all():
         summary.click()
     assert violations(looker) == []
+
+
+@pytest.mark.parametrize("theme", LOOKS)
+def test_charts_and_previews_on_the_phone(stage: Stage, theme: str) -> None:
+    """With all that a script draws in them: then nothing is wider than the phone."""
+    remember(stage.server.database)
+    page = stage.visitor(viewport=PHONE, color_scheme=theme, is_mobile=True, has_touch=True)
+    for address, charts in (("/", 6), ("/types/pdf?window=30d", 6), ("/?figures=tables", 0)):
+        page.goto(address)
+        expect(page.locator("[data-chart] canvas")).to_have_count(charts)
+        assert violations(page) == []
+        assert not scrolls_sideways(page), address
+        assert small_targets(page) == []
+    page.goto(f"/jobs/{stage.ids['album']}/view")
+    expect(page.frame_locator("#left iframe").get_by_role("img", name="Page 1 of 3")).to_be_visible()
+    for summary in page.locator("summary", has_text="Preview").all():
+        summary.click()
+    expect(page.frame_locator("#outputs iframe").first.locator("main")).to_be_visible()
+    assert not scrolls_sideways(page)
+    for address in (f"/jobs/{stage.ids['family']}/family", "/add-machine?type=" + "x" * 100):
+        page.goto(address)
+        assert not scrolls_sideways(page), address
+        assert violations(page) == []
+    page.context.close()
 
 
 def test_the_description_of_the_api(looker: Page) -> None:

@@ -39,7 +39,7 @@ def test_a_chart_is_zoomed_by_hand_and_by_keys(stage: Stage, page: Page) -> None
     assert page.locator("#chart-in").get_attribute("data-chart") == address
     # The fields say it in the zone of who reads it, which is sent as UTC.
     shown = page.locator("#range-since")
-    local = page.evaluate("(utc) => ranges.local(Date.parse(utc))", drawn["since"].strftime("%Y-%m-%dT%H:%MZ"))
+    local = page.evaluate("(utc) => zoned.local(Date.parse(utc))", drawn["since"].strftime("%Y-%m-%dT%H:%MZ"))
     expect(shown).to_have_value(local)
     page.locator("#chart-ended").focus()
     page.keyboard.press("ArrowLeft")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Page, Route, expect
 
 from tests.dashboard.conftest import Stage
 
@@ -46,6 +46,44 @@ def test_the_keys_lead_to_a_worker_to_a_job_and_to_what_a_page_can_do(stage: Sta
     expect(dialog).to_be_visible()
     page.keyboard.press("Escape")
     expect(dialog).to_be_hidden()
+
+
+def test_a_dialog_that_is_opened_while_another_page_comes_stays_and_goes(stage: Stage, page: Page) -> None:
+    """What was morphed away would keep all else from being clicked."""
+    held: list[Route] = []
+
+    def hold(route: Route) -> None:
+        held.append(route)
+
+    page.route("**/failures", hold)
+    page.get_by_role("link", name="Failures").click()
+    while not held:
+        page.wait_for_timeout(10)
+    page.keyboard.press("Control+k")
+    page.keyboard.type("obel")
+    held[0].continue_()
+    expect(page.get_by_role("heading", name="Failures by their cause")).to_be_attached()
+    dialog = page.get_by_role("dialog", name="Find")
+    expect(dialog.get_by_role("link", name=re.compile("^Worker obelix"))).to_be_visible()
+    expect(dialog.get_by_role("searchbox")).to_have_value("obel")
+    page.keyboard.press("Escape")  # which empties the field first
+    page.keyboard.press("Escape")
+    page.get_by_role("link", name="Workers", exact=True).click()
+    expect(page.get_by_role("heading", name="Workers", exact=True)).to_be_visible()
+
+
+def test_who_does_not_await_the_answers_is_led_to_the_page(stage: Stage, page: Page) -> None:
+    page.route(
+        "**/find?q=obelix", lambda route: route.abort() if "x-live" in route.request.headers else route.continue_()
+    )
+    page.keyboard.press("Control+k")
+    page.keyboard.type("obelix")
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("heading", name="Find", exact=True)).to_be_visible()
+    expect(page.get_by_role("dialog", name="Find")).to_be_hidden()
+    page.locator("main").get_by_role("link", name=re.compile("^Worker obelix")).click()
+    expect(page).to_have_url(re.compile("/workers/obelix$"))
+    stage.complaints.clear()  # Chromium tells of what was aborted
 
 
 def test_without_a_script_it_is_a_page(stage: Stage) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from urllib.parse import quote
+from urllib.parse import quote, urlencode
 
 import pytest
 from playwright.sync_api import Page, expect
@@ -44,7 +44,7 @@ def looker(stage: Stage, evil: Evil) -> Iterator[Page]:
 
 
 def foreign(stage: Stage, url: str) -> bool:
-    return not url.startswith(stage.server.url)
+    return not url.startswith((stage.server.url, "blob:"))  # the thread that draws a PDF has no other address
 
 
 def harmless(stage: Stage, evil: Evil, page: Page, address: str, title: str) -> None:
@@ -83,6 +83,81 @@ def test_lists(stage: Stage, evil: Evil, looker: Page) -> None:
         "/admin/tokens": "API tokens", "/admin/audit": "Audit log", "/admin/users": "Users",
     }.items():  # fmt: skip
         harmless(stage, evil, looker, address, title)
+
+
+def test_charts_name_causes_as_text(stage: Stage, evil: Evil, looker: Page) -> None:
+    for address in ("/", "/types/type-2"):
+        looker.goto(address)
+        legend = looker.locator("#chart-why .u-legend, #chart-type-why .u-legend")
+        expect(legend).to_be_visible()
+        expect(looker.locator(INJECTED)).to_have_count(0)
+        assert not BIDI.search(legend.inner_text())
+        looker.set_viewport_size(PHONE)  # type: ignore[arg-type]
+        assert not scrolls_sideways(looker)
+        looker.set_viewport_size(WIDE)  # type: ignore[arg-type]
+    assert (evil.dialogs, evil.elsewhere, stage.complaints) == ([], [], [])
+
+
+def test_newer_pages(stage: Stage, evil: Evil, looker: Page) -> None:
+    job = evil.jobs[1]
+    harmless(stage, evil, looker, "/?figures=tables", "Overview")
+    harmless(stage, evil, looker, "/types", "Types")
+    for number in range(len(HOSTILE)):
+        harmless(stage, evil, looker, f"/types/type-{number}", f"Type type-{number}")
+        harmless(stage, evil, looker, "/find?q=" + quote(HOSTILE[number]), "Find")
+        harmless(stage, evil, looker, "/canaries?type=" + quote(HOSTILE[number]), "Canaries")
+        harmless(stage, evil, looker, f"/jobs/{evil.jobs[3 * number + 1]}/view", "Source and result of job .*")
+    for address, title in {
+        "/batches": "Batches", "/operations": "Operations", "/canaries": "Canaries", "/admin/webhooks": "Webhooks",
+        f"/jobs/{job}/family": f"Family of job {job}",
+        "/add-machine?" + urlencode({"type": HOSTILE[0], "command": HOSTILE[4], "labels": "a=" + HOSTILE[0]}):
+            "Add a machine",
+    }.items():  # fmt: skip
+        harmless(stage, evil, looker, address, title)
+
+
+def test_the_family_of_a_job(stage: Stage, evil: Evil, looker: Page) -> None:
+    """Outputs, and the jobs that came of them, under names that mean something in an SVG, an address, a script."""
+    scene = stage.scene()
+    names = [f"{evil[:60].replace('/', '∕')}.txt" for evil in HOSTILE if evil.isprintable()] + ["שלום.txt", "x" * 200]
+    scene.worker("scribe", "scribe")
+    then = [{"type": "']]><script>", "outputs": "*"}]
+    job = scene.submit("family.pdf", type="scribe", then=then)
+    scene.complete_all("scribe", scene.claim("scribe", "scribe"), {name: name.encode() for name in names})
+    looker.goto(f"/jobs/{job}/family")
+    expect(looker.locator("svg.family a")).to_have_count(1 + len(names))
+    harmless(stage, evil, looker, f"/jobs/{job}/family", f"Family of job {job}")
+    harmless(stage, evil, looker, f"/jobs/{job}/view", f"Source and result of job {job}")
+    looker.goto(f"/jobs/{job}/family")
+    looker.locator("svg.family a").last.click()
+    expect(looker.locator("h1")).to_contain_text(".txt")
+    assert (evil.dialogs, evil.elsewhere, stage.complaints) == ([], [], [])
+
+
+def test_what_is_hidden_in_a_name_is_sent_back_as_it_was(stage: Stage, evil: Evil, looker: Page) -> None:
+    """A choice, a filter that a question keeps, a worker that is ticked: what is seen of them is a sign."""
+    scene, name = stage.scene(), "\u202egnp.txt"
+    scene.worker("hider\u200f", "hidden")
+    job = scene.submit("hidden.pdf", type="hidden", tags=["tag\u200e"])
+    outputs = {name: b"turned around", "plain.txt": b"plain"}
+    scene.complete_all("hider\u200f", scene.claim("hider\u200f", "hidden"), outputs)
+    looker.goto(f"/jobs/{job}/view")
+    looker.get_by_label("At the right", exact=True).select_option(label="\ufffdgnp.txt")
+    expect(looker.frame_locator("#right iframe").get_by_text("turned around")).to_be_visible()
+    looker.get_by_label("At the left", exact=True).select_option("output:plain.txt")
+    expect(looker.frame_locator("#left iframe").get_by_text("plain", exact=True)).to_be_visible()
+    expect(looker.frame_locator("#right iframe").get_by_text("turned around")).to_be_visible()
+    looker.goto("/jobs?tag=" + quote("tag\u200e"))
+    looker.get_by_label("that match, not only").check()
+    looker.get_by_label("New priority").select_option("1")
+    looker.get_by_role("button", name="Set…").click()
+    looker.get_by_role("button", name="Change the priority of 1 job").click()
+    expect(looker.locator(".notice").first).to_contain_text("1 of 1 jobs")
+    looker.goto(f"/jobs/{job}")
+    looker.get_by_label("Remove").select_option(label="tag\ufffd")
+    looker.get_by_role("button", name="Change", exact=True).first.click()
+    expect(looker.locator(".tag")).to_have_count(0)
+    assert stage.tags(job) == set()
 
 
 def test_the_workers(stage: Stage, evil: Evil, looker: Page) -> None:

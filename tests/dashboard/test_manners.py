@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 import time
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
+from urllib.parse import parse_qs, quote, urlsplit
 
 import pytest
 from playwright.sync_api import Page, Route, expect
@@ -28,6 +29,35 @@ def test_times_are_those_of_the_server_where_the_clock_of_this_machine_is_wrong(
     page.clock.run_for(12_000)  # the script tells them anew
     expect(said).to_have_text(re.compile(r"^\d+ seconds? ago$"))
     page.context.close()
+
+
+def test_times_in_forms_are_those_of_who_reads_and_in_addresses_utc(stage: Stage) -> None:
+    page = stage.visitor(timezone_id="Asia/Kolkata")  # half past five ahead
+    for address, since in (("/jobs?created_since=2026-11-30T08:15", "created_since"),
+                           ("/jobs?created_since=2026-11-30T08:15:00Z", "created_since"),
+                           (f"/types/pdf?since={earlier()}", "since")):  # fmt: skip
+        page.goto(address)
+        field = page.locator(f"input[name={since}]")
+        utc = datetime.fromisoformat(parse_qs(urlsplit(address).query)[since][0]).replace(tzinfo=None)
+        shown = f"{utc + timedelta(hours=5, minutes=30):%Y-%m-%dT%H:%M}"
+        expect(field).to_have_value(shown)
+        expect(page.get_by_label("(your time)")).to_have_count(1)
+        # A refresh brings what the server says, and that is told in this zone again.
+        with page.expect_response(lambda answer: "x-live" in answer.request.headers):
+            page.keyboard.press("r")
+        page.wait_for_timeout(300)
+        expect(field).to_have_value(shown)
+        page.locator("form", has=field).get_by_role("button").first.click()
+        expect(page).to_have_url(re.compile(f"{since}={re.escape(quote(f'{utc:%Y-%m-%dT%H:%M}', safe=''))}(&|#|$)"))
+    page.context.close()
+    plain = stage.visitor(java_script_enabled=False)
+    plain.goto("/jobs?created_since=2026-11-30T08:15:00Z")
+    expect(plain.get_by_label("Submitted from (UTC)")).to_have_value("2026-11-30T08:15")
+    plain.context.close()
+
+
+def earlier() -> str:
+    return f"{datetime.now(UTC) - timedelta(hours=3):%Y-%m-%dT%H:%M}"
 
 
 def test_a_touch_shows_the_exact_time_and_another_one_the_distance(stage: Stage, page: Page) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import json
 import re
 import unicodedata
@@ -100,6 +101,20 @@ def test_a_time_has_the_exact_one_with_it() -> None:
     assert 'datetime="2027-01-15T07:59:00.000Z" title="2027-01-15T07:59:00.000Z" data-ago' in shown
     assert words.ago(None, NOW) == "–"
     assert ">2027-01-15 08:00:00 UTC<" in words.when(NOW)
+
+
+def test_a_time_in_a_field_is_one_that_the_field_takes() -> None:
+    assert words.time_field(NOW) == words.time_field("2027-01-15T09:00:59.9+01:00") == "2027-01-15T08:00"
+    assert [words.time_field(each) for each in (None, "")] == ["", ""]
+    assert words.time_field("0001-01-01T00:00+14:00") == "0001-01-01T00:00"
+    assert words.time_field("9999-12-31T23:59-14:00") == "9999-12-31T23:59"
+
+
+def test_what_is_hidden_in_the_value_of_a_field_is_kept_and_not_seen() -> None:
+    text = "a\u202e\u200fb\ufeff\x01<\"'&"
+    assert html.unescape(words.exact(text)) == text.replace("\x01", "")  # no text of ours has such a one
+    assert words.visible(words.exact(text)) == words.exact(text)
+    assert words.exact(5) == "5"
 
 
 def test_an_expected_end_is_a_range_that_is_never_past() -> None:

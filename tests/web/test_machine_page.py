@@ -26,14 +26,21 @@ async def test_it_says_the_commands_as_the_form_has_it(local: LocalServer, autoj
     assert 'value: "https://other.example"' in text
     assert 'image: "mine:1"' in text
     assert "no container on it does" not in text
+    assert "sends it the token" in text, "a link may have been made by anyone"
+    own = await raw(local, "GET", "/add-machine?server=http://queue.example/", Host="queue.example")
+    assert "sends it the token" not in await own.get_data(as_text=True)
     local_one = await raw(local, "GET", "/add-machine?server=http://127.0.0.1:8080")
     assert "no container on it does" in await local_one.get_data(as_text=True)
 
 
 async def test_what_cannot_be_is_refused_and_nothing_is_made(local: LocalServer, autojump_clock: Any) -> None:
-    answer = await raw(local, "GET", "/add-machine?server=queue.example")
+    answer = await raw(local, "GET", "/add-machine?server=queue.example&type=scan&labels=gpu")
     assert answer.status_code == 422
-    assert "is no address" in await answer.get_data(as_text=True)
+    text = await answer.get_data(as_text=True)
+    assert "is no address" in text
+    for typed in ("queue.example", "scan", "gpu"):
+        assert f'value="{typed}"' in text, "it is there to be mended"
+    assert NO_TOKEN not in text
 
 
 async def form(local: LocalServer, secret: str, **fields: str) -> Any:

@@ -145,7 +145,16 @@ def action_routes(api: Iterable[Route]) -> list[Route]:
             page=True,
             hidden=True,
         ),
-        Route("POST", "/do/theme", Access.READ, set_theme, "Choose light or dark", gives=str, page=True, hidden=True),
+        Route(
+            "POST",
+            "/do/theme",
+            Access.ANYONE_KNOWN,
+            set_theme,
+            "Choose light or dark",
+            gives=str,
+            page=True,
+            hidden=True,
+        ),
     ]
 
 

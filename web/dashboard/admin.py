@@ -101,7 +101,10 @@ async def audit(call: Call) -> Response | Refusal:
     entries, following = await people.read_audit(call.services, wanted)
     kept = _filters(call, wire_access.AuditQuery)
     more = f"/admin/audit?{urlencode(kept | {'cursor': following})}" if following is not None else None
-    return await tab_page(call, "admin_audit.html", "/admin/audit", entries=entries, given=kept, following=more)
+    first = f"/admin/audit?{urlencode(kept)}" if "cursor" in call.request.args else None
+    return await tab_page(
+        call, "admin_audit.html", "/admin/audit", entries=entries, given=kept, first=first, following=more
+    )
 
 
 async def backup(call: Call) -> Response | Refusal:

@@ -17,6 +17,7 @@ from blobforge.timerange import SHORTEST_MS, TimeRange, of_window
 from web.api.charts import DAYS_KEPT, time_range
 from web.api.encode import rfc3339
 from web.api.wire_charts import ChartQuery
+from web.dashboard.words import time_field
 
 WINDOWS: Final = {"1h": "hour", "24h": "day", "7d": "week", "30d": "30 days"}
 TABLES: Final = "tables"
@@ -42,11 +43,11 @@ class ChartRange(msgspec.Struct, frozen=True):
 
     @property
     def since_field(self) -> str:
-        return _field(self.wanted.since)
+        return time_field(self.wanted.since)
 
     @property
     def until_field(self) -> str:
-        return _field(self.wanted.until)
+        return time_field(self.wanted.until)
 
     def chart(self, kind: str, type_: str | None = None) -> str:
         """The address of a chart's figures."""
@@ -68,7 +69,7 @@ def chart_range(args: Mapping[str, str], path: str, *, usual: str, now: int) -> 
         """Whole minutes; nothing that is still to come."""
         if until >= now:
             since, until = since - (until - now), now
-        return page({"since": _field(since), "until": _field(until)})
+        return page({"since": time_field(since), "until": time_field(until)})
 
     return ChartRange(
         found,
@@ -78,7 +79,7 @@ def chart_range(args: Mapping[str, str], path: str, *, usual: str, now: int) -> 
         {name: (word, page({"window": name})) for name, word in WINDOWS.items()},
         tables,
         page(
-            {"since": _field(found.since), "until": _field(found.until)} if own else {"window": found.window},
+            {"since": time_field(found.since), "until": time_field(found.until)} if own else {"window": found.window},
             as_tables=not tables,
         ),
         over=own and found.until < now - _MINUTE,
@@ -98,7 +99,8 @@ def _asked(args: Mapping[str, str], usual: str, *, now: int) -> tuple[TimeRange,
     found = time_range(asked, now=now)
     if isinstance(found, Refusal):
         return of_window(usual, now=now), f"The charts show the usual range: {found.detail}"
-    return found, None
+    # What is before all that is kept may be of a year that has no name.
+    return TimeRange(max(found.since, now - DAYS_KEPT * 86_400_000), found.until, found.window), None
 
 
 def _moment(text: str) -> datetime | None:
@@ -120,8 +122,3 @@ def _links(found: TimeRange, ranged: Callable[[int, int], str], *, now: int) -> 
     if found.since > oldest:
         links["wider"] = ranged(max(oldest, found.since - wide // 2), found.until + wide // 2)
     return links
-
-
-def _field(ms: int) -> str:
-    """As a `datetime-local` field has it."""
-    return datetime.fromtimestamp(ms // _MINUTE * 60, UTC).strftime("%Y-%m-%dT%H:%M")

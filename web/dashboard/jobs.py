@@ -163,7 +163,7 @@ async def shown(call: Call) -> Response | Refusal:
     ways = remedies(found["job"], waiting, may_act=caller.may(Scope.SUBMIT), admin=caller.is_admin) if waiting else []
     return await page(
         call, "job.html", title=f"Job {job_id}", place="/jobs", stats=stats, chosen=chosen, live=live,
-        remedies=ways, **found,
+        remedies=ways, before=before != NEWEST, events_before="events" in call.request.args, **found,
     )  # fmt: skip
 
 

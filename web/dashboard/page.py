@@ -79,6 +79,7 @@ async def page(
         place=place,
         places=[(name, url) for name, url, scope in PLACES if caller.may(scope)],
         caller=caller,
+        may_read=caller.may(Scope.READ),
         may_act=caller.may(Scope.SUBMIT),
         admin=caller.is_admin,
         stats=stats,

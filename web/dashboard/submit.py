@@ -14,6 +14,7 @@ from quart import Response
 from werkzeug.formparser import FormDataParser
 from werkzeug.http import parse_options_header
 
+from blobforge.access import Scope
 from blobforge.job import DEFAULT_PRIORITY
 from blobforge.objects import ObjectStoreError
 from blobforge.objects.keys import source_key
@@ -89,8 +90,10 @@ async def sent(call: Call) -> Response:
     there = await _store(call, submitted, digest, form.content)
     if isinstance(there, Refusal):
         return leave(call, "/submit", refused_notice(there))
-    said = "The job was there already." if submitted.existing else "Submitted."
-    return leave(call, f"/jobs/{submitted.job_id}", Notice(said))
+    number = submitted.job_id
+    said = f"Job {number} was there already." if submitted.existing else f"Submitted: job {number}."
+    # A caller that may submit need not be one that may read.
+    return leave(call, f"/jobs/{number}" if call.caller.may(Scope.READ) else "/submit", Notice(said))
 
 
 def _read(raw: bytes, kind: str) -> _Sent | None:

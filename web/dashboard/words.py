@@ -21,6 +21,7 @@ STEM = 32  # characters of a long name that stay before the gap
 TAIL = 16
 SOON_MS = 5_000
 KIB = 1024
+EARLIEST_MS, LATEST_MS = -62_135_596_800_000, 253_402_300_740_000  # from the year 1 to the end of 9999
 SPARK_STEP, SPARK_HEIGHT = 4, 20
 IN_BYTES = ("memory", "disk", "swap", "vram")  # what workers tell of their machines, where it is a large number
 
@@ -37,6 +38,11 @@ def visible(value: Any) -> Any:
     return value.translate(_UNSEEN) if isinstance(value, str) else value
 
 
+def exact(value: object) -> Markup:
+    """A value of a field that is not seen, or of a choice: what is hidden in it is sent back as it was."""
+    return Markup(str(escape(value)).translate({code: f"&#{code};" for code in _UNSEEN}))  # noqa: S704 - it is escaped
+
+
 def install(environment: Environment) -> None:
     """Make these words filters of all templates."""
     environment.finalize = visible
@@ -44,6 +50,7 @@ def install(environment: Environment) -> None:
         "ago": ago,
         "when": when,
         "duration": duration,
+        "exact": exact,
         "size": size,
         "count": count,
         "short": short,
@@ -51,6 +58,7 @@ def install(environment: Environment) -> None:
         "progress": progress,
         "span": span,
         "clock": clock,
+        "time_field": time_field,
         "time_of_day": _time_of_day,
         "per_hour": per_hour,
         "bars_of": bars_of,
@@ -66,10 +74,14 @@ def ago(time: int | str | None, now: int) -> Markup:
     while the page stands."""
     if time is None:
         return Markup("–")
-    ms = time if isinstance(time, int) else round(datetime.fromisoformat(time).timestamp() * 1000)
+    ms = _ms(time)
     exact = rfc3339(ms)
     text = relative(ms, now)
     return Markup('<time datetime="{}" title="{}" data-ago>{}</time>').format(exact, exact, text)
+
+
+def _ms(time: int | str) -> int:
+    return time if isinstance(time, int) else round(datetime.fromisoformat(time).timestamp() * 1000)
 
 
 def _until(ms: int, now: int) -> Markup:
@@ -108,9 +120,19 @@ def clock(end: Expected, now: int) -> Markup:
     return Markup("{} to {}").format(_time_of_day(end.earliest, now), _time_of_day(end.latest, now))
 
 
-def _time_of_day(ms: int, now: int) -> Markup:
+def _time_of_day(time: int | str, now: int) -> Markup:
+    ms = _ms(time)
     exact = rfc3339(ms)
     return Markup('<time datetime="{}" title="{}" data-clock>{} UTC</time>').format(exact, exact, _minute(ms, now))
+
+
+def time_field(time: int | str | None) -> str:
+    """A time as a `datetime-local` field has it, in UTC; empty where there is none. One of no year that such a field
+    has is the nearest one."""
+    if not isinstance(time, int) and not time:
+        return ""
+    ms = min(max(_ms(time), EARLIEST_MS), LATEST_MS)
+    return datetime.fromtimestamp(ms / 1000, UTC).isoformat(timespec="minutes")[:16]
 
 
 def _minute(ms: int, now: int) -> str:

@@ -2,6 +2,8 @@
 "use strict";
 
 const main = () => document.querySelector("main");
+// Signs that are not seen, or turn the order around: as the server shows them.
+const shownName = (text) => text.replace(/[\u0000-\u001f\u007f\u200e\u200f\u202a-\u202e\u2066-\u2069\ufeff]/g, "\ufffd");
 const REFRESH_MS = 1500; // between two refreshes of a page that somebody looks at
 const SOON_MS = 2000; // until a page looks again that shows what changes without an event, where it does not say how many seconds
 const RELOAD_MS = 5000; // a page that has just loaded is not loaded anew
@@ -128,6 +130,10 @@ const keeping = {
   beforeAttributeUpdated: (name, node) => !(name === "open" && node.matches("details")),
 };
 
+// An open dialog stays as it is when another page comes: without its `open`, which no page brings, it would be unseen
+// and still keep all else from being clicked.
+Idiomorph.defaults.callbacks.beforeNodeMorphed = (old) => !(old instanceof HTMLDialogElement && old.open);
+
 // ---------------------------------------------------------------- the stream of events
 
 const clock = new Intl.DateTimeFormat("en-GB", { hour: "2-digit", minute: "2-digit", second: "2-digit" });
@@ -245,6 +251,25 @@ const tellTimes = () => {
     if (time.textContent !== text) time.textContent = text;
   }
 };
+
+// Fields for times take UTC; with a script, the zone of who reads the page, and what is sent is UTC.
+const zoned = {
+  local: (ms) => new Date(ms - new Date(ms).getTimezoneOffset() * 60000).toISOString().slice(0, 16),
+
+  settle() {
+    for (const field of document.querySelectorAll("input[data-utc]:not([data-zoned])")) {
+      field.dataset.zoned = "1"; // until a refresh brings what the server said
+      if (field.dataset.utc) field.value = field.defaultValue = this.local(Date.parse(field.dataset.utc));
+    }
+    for (const word of document.querySelectorAll("[data-zone]")) word.textContent = "your time";
+  },
+};
+
+document.addEventListener("formdata", ({ target, formData }) => {
+  for (const { name, value } of target.querySelectorAll("[data-zoned]")) {
+    if (value) formData.set(name, new Date(value).toISOString().slice(0, 16));
+  }
+});
 
 // Where there is no pointer to hover with, a touch shows the exact time, and another one the distance again.
 addEventListener("click", (event) => {
@@ -466,6 +491,7 @@ const settle = () => {
   serverTime.heed();
   endings.show();
   tellTimes();
+  zoned.settle();
   showState();
   keepNotices();
   countChosen();
@@ -490,6 +516,7 @@ document.addEventListener("htmx:afterSwap", () => { refresher.stop(); refresher.
 document.addEventListener("htmx:afterSettle", arrive);
 document.addEventListener("htmx:beforeRequest", () => { place.keep(); refresher.act(); });
 document.addEventListener("htmx:afterRequest", () => refresher.acted());
+document.addEventListener("htmx:onLoadError", () => refresher.acted()); // of what cannot be swapped in nothing else is told
 document.addEventListener("htmx:historyRestore", () => { arrive(); place.restore(); refresher.now(); });
 document.addEventListener("htmx:responseError", (event) => { event.detail.shouldSwap = true; });
 document.addEventListener("htmx:beforeSwap", (event) => {

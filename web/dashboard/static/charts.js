@@ -23,7 +23,7 @@ const tellSeconds = (seconds) => {
   return `${Number((seconds / size).toPrecision(2))} ${unit}`;
 };
 const tellCount = (n) => n == null ? "–" : n.toLocaleString("en");
-const ofCause = (cause) => cause.place ? `${cause.kind} in ${cause.place}` : cause.kind;
+const ofCause = (cause) => shownName(cause.place ? `${cause.kind} in ${cause.place}` : cause.kind);
 const brief = (text) => text.length > 48 ? `${text.slice(0, 47)}…` : text;
 
 // Lines as they are, with the name of each and its colour.
@@ -62,7 +62,12 @@ const drawChart = async (holder) => {
   const stands = existing && existing.root.isConnected && existing.blobforge === dress;
   if (stands && holder.dataset.over) return; // what is over does not change
   const data = await figuresOf(address);
-  if (!data || !holder.isConnected) return;
+  if (!holder.isConnected) return;
+  if (!data) {
+    // What is drawn stays: the page says by itself that it is old.
+    if (!holder.querySelector("canvas")) holder.textContent = "These figures could not be fetched. The next refresh of the page asks again.";
+    return;
+  }
   const shown = KINDS[kind](holder, data);
   const rows = [data.at, ...shown.rows.map((row) => row.values)];
   const names = shown.rows.map((row) => row.name).join("\n");
@@ -72,6 +77,7 @@ const drawChart = async (holder) => {
     return;
   }
   charts.get(holder.id)?.destroy();
+  holder.replaceChildren();
   const plot = new uPlot(optionsOf(holder, data, shown, style), rows, holder);
   Object.assign(plot, { blobforge: dress, names, own: shown.rows });
   charts.set(holder.id, plot);
@@ -131,7 +137,6 @@ const drawCharts = () => {
   if (typeof uPlot === "undefined") return;
   asked.clear();
   for (const holder of document.querySelectorAll("[data-chart]")) drawChart(holder);
-  ranges.settle();
 };
 
 let resizing = 0;
@@ -168,40 +173,16 @@ const drawMarks = (plot, colours, step) => {
 
 // ---------------------------------------------------------------- ranges
 
-// The form of the page takes times of UTC; with a script, those of the zone of who reads it.
 const ranges = {
-  form: () => document.querySelector("form[data-range]"),
-  local: (ms) => new Date(ms - new Date(ms).getTimezoneOffset() * 60000).toISOString().slice(0, 16),
-
-  settle() {
-    const form = this.form();
-    if (!form || form.dataset.zoned) return;
-    form.dataset.zoned = "1";
-    for (const field of form.querySelectorAll("[data-utc]")) {
-      if (field.dataset.utc) field.defaultValue = this.local(Date.parse(field.dataset.utc));
-    }
-    for (const word of form.querySelectorAll("[data-zone]")) word.textContent = "your time";
-  },
-
   // Milliseconds since the epoch; the form is sent as any other.
   go(since, until) {
-    const form = this.form();
+    const form = document.querySelector("form[data-range]");
     if (!form) return;
-    form.elements.since.value = this.local(since);
-    form.elements.until.value = this.local(until);
+    form.elements.since.value = zoned.local(since);
+    form.elements.until.value = zoned.local(until);
     form.requestSubmit();
   },
 };
-
-// What is sent is UTC.
-document.addEventListener("formdata", (event) => {
-  if (!event.target.matches("form[data-zoned]")) return;
-  for (const name of ["since", "until"]) {
-    const value = event.formData.get(name);
-    if (value) event.formData.set(name, new Date(value).toISOString().slice(0, 16));
-    else event.formData.delete(name);
-  }
-});
 
 // A stretch that was drawn over is the range of all charts of the page, and Back leads to the one before.
 const zoom = (plot, step) => {

@@ -12,7 +12,7 @@ const palette = {
   get acts() { return document.getElementById("palette-acts"); },
 
   open() {
-    if (document.querySelector("dialog[open]")) return;
+    if (!this.dialog || document.querySelector("dialog[open]")) return; // who may not read finds nothing
     this.field.value = "";
     this.acts.replaceChildren();
     this.dialog.showModal();
@@ -66,7 +66,7 @@ const palette = {
 addEventListener("keydown", (event) => {
   if ((event.ctrlKey || event.metaKey) && !event.altKey && !event.shiftKey && event.key.toLowerCase() === "k") {
     event.preventDefault();
-    if (palette.dialog.open) palette.dialog.close(); else palette.open();
+    if (palette.dialog?.open) palette.dialog.close(); else palette.open();
     return;
   }
   if (!palette.dialog?.open || event.isComposing) return;
@@ -84,6 +84,7 @@ addEventListener("click", (event) => {
   if (event.target.closest?.("#find-open") && !event.ctrlKey && !event.metaKey) { event.preventDefault(); event.stopPropagation(); palette.open(); }
   if (event.target.closest?.("#palette .found a") || event.target === palette.dialog) palette.dialog.close();
 }, true);
+document.addEventListener("submit", (event) => { if (event.target.closest("#palette")) palette.dialog.close(); }, true);
 document.addEventListener("input", (event) => {
   if (event.target !== palette.field) return;
   palette.showActs();

@@ -5,6 +5,8 @@
 
 const MOST_PAGES = 1000;
 const MOST_PIXELS = 6_000_000; // of one drawing
+const LONGEST = 16_000; // pixels of a side of it: browsers have no canvas that is much longer
+const TALLEST = 20; // times its width
 const MOST_DRAWN = 8; // pages that are kept
 const MOST_MS = 20000; // for one page, or for the document to open
 const whole = (address) => new URL(address, document.baseURI).href; // this script is another origin's to its frame
@@ -47,7 +49,7 @@ const draw = async (pdf, holder) => {
     const plain = page.getViewport({ scale: 1 });
     const width = Math.max(100, holder.clientWidth);
     const wanted = width / plain.width * Math.min(2, devicePixelRatio);
-    const scale = Math.min(wanted, Math.sqrt(MOST_PIXELS / (plain.width * plain.height)));
+    const scale = Math.min(wanted, Math.sqrt(MOST_PIXELS / (plain.width * plain.height)), LONGEST / Math.max(plain.width, plain.height));
     const viewport = page.getViewport({ scale });
     const canvas = document.createElement("canvas");
     canvas.width = Math.max(1, Math.floor(viewport.width));
@@ -90,7 +92,7 @@ const show = async (bytes) => {
       holder.className = "leaf";
       holder.dataset.page = number;
       holder.setAttribute("aria-label", `Page ${number} of ${pdf.numPages}`);
-      holder.style.aspectRatio = `${first.width} / ${first.height}`;
+      holder.style.aspectRatio = `${first.width} / ${Math.min(first.height, first.width * TALLEST)}`;
       said.className = "muted small";
       said.textContent = `Page ${number}`;
       holder.append(said);
@@ -99,6 +101,7 @@ const show = async (bytes) => {
     }
     say(pdf.numPages > MOST_PAGES ? `The first ${MOST_PAGES} of ${pdf.numPages} pages. Download it to see the others.` : "");
   } catch (error) {
+    port?.terminate(); // which may be busy with it for ever
     say(error?.name === "PasswordException" ? "This PDF takes a password. Download it to see it."
       : error?.message === "slow" ? "This PDF takes too long to open. Download it to see it."
       : "This PDF cannot be shown. Download it to see it.");

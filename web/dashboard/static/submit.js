@@ -15,8 +15,6 @@ const UNREADABLE = "It cannot be read. Was it changed, moved or removed since it
 
 const byId = (id) => document.getElementById(id);
 const pause = (ms) => new Promise((resolve) => { setTimeout(resolve, ms); });
-// Signs that are not seen, or turn the order around: as the server shows them.
-const shownName = (text) => text.replace(/[\u0000-\u001f\u007f\u200e\u200f\u202a-\u202e\u2066-\u2069\ufeff]/g, "\ufffd");
 
 const sizeWords = (bytes) => {
   const units = ["B", "KiB", "MiB", "GiB", "TiB"];
@@ -337,15 +335,14 @@ class Submission {
     return row;
   }
 
-  says(item, text, link = null) {
+  says(item, text, job = null) {
     const cell = this.row(item).lastElementChild;
     cell.replaceChildren(text);
-    if (link) {
-      const to = document.createElement("a");
-      to.href = link;
-      to.textContent = link.replace("/jobs/", "job ");
-      cell.append(" ", to);
-    }
+    if (job === null) return;
+    const said = document.createElement("reads" in this.form.dataset ? "a" : "span"); // not all who submit may read
+    if (said.matches("a")) said.href = `/jobs/${job}`;
+    said.textContent = `job ${job}`;
+    cell.append(" ", said);
   }
 
   shows(item, at, words) {
@@ -365,7 +362,7 @@ class Submission {
   done(item, state, words = state === "known" ? "was there already:" : "submitted:") {
     item.state = state;
     item.sent = item.file.size;
-    this.says(item, words, `/jobs/${item.job}`);
+    this.says(item, words, item.job);
     this.settle(item);
   }
 

@@ -31,8 +31,10 @@ const showPdf = (holder) => {
     said.textContent = text;
     holder.replaceChildren(said);
   };
+  let asked = false; // what is drawn there may be made to ask again and again
   addEventListener("message", async (event) => {
-    if (event.source !== frame.contentWindow || event.data !== "ready") return;
+    if (event.source !== frame.contentWindow || event.data !== "ready" || asked) return;
+    asked = true;
     try {
       const bytes = await fetchBounded(pdf, Number(most));
       frame.contentWindow?.postMessage(bytes, "*", [bytes]); // it has no origin that could be named
