@@ -52,7 +52,7 @@ def close_for(tx: Transaction, batch_id: int, plan: OperationPlan) -> Refusal | 
     batch = tx.store.batch(batch_id)
     if batch is None:
         return no_such_batch(batch_id)
-    if isinstance(plan.work, DeleteBatch) and (batch.unfinished or wide.starts_more(tx, batch_id)):
+    if isinstance(plan.work, DeleteBatch) and (batch.unfinished or wide.starting_more(tx, [batch_id])):
         open_ = f"{batch.unfinished:,} jobs have not ended" if batch.unfinished else "jobs are still to be started"
         detail = f"Of batch {batch.id} ({batch.name}) {open_}. Cancel it first."
         return Refusal(RefusalCode.BATCH_RUNNING, detail)
@@ -70,11 +70,11 @@ def to_join(tx: Transaction, batches: tuple[int, ...], batch_id: int | None) -> 
 
 def settle(tx: Transaction) -> None:
     """At the end of each message: the batches of which it was the last job have ended, and tell it."""
-    for batch in tx.store.batches_changed():
-        after = judged(batch, now=tx.now)
-        if after is batch:
-            continue
-        if after.ended_at is not None and wide.starts_more(tx, batch.id):
+    found = [(batch, judged(batch, now=tx.now)) for batch in tx.store.batches_changed()]
+    ending = [after.id for batch, after in found if after is not batch and after.ended_at is not None]
+    waiting = wide.starting_more(tx, ending) if ending else ()
+    for batch, after in found:
+        if after is batch or batch.id in waiting:
             continue  # what is still to be made of its jobs comes to it
         tx.store.save_batch(after)
         if after.ended_at is not None:

@@ -155,12 +155,13 @@ def _piece(
             _start_no_more(tx, job)
             if job.chain.then:
                 path.append(_top(job.id))
-                tx.cut.add(job.id)
                 break
     manystages.cut(tx, tx.cut)
     return cancelled, looked_at, path
 
 
 def _start_no_more(tx: Transaction, job: Job) -> None:
+    """Nothing more is made of its result, and no stage of that is joined by this message."""
+    tx.cut.add(job.id)
     if job.chain is not None and job.chain.rest is not None:
         wide.cancel(tx, job.chain.rest.operation, f"what came of job {job.id} was cancelled")

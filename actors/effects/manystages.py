@@ -25,13 +25,14 @@ _decode_plan = msgspec.json.Decoder(OperationPlan).decode
 
 
 def put_on_record(tx: Transaction) -> None:
-    """What the message has put off."""
-    stages = list(dict.fromkeys(tx.put_off))
+    """What the message has put off; of what it cancels, nothing is joined behind it, either."""
+    stages = [stage for stage in dict.fromkeys(tx.put_off) if stage[0] not in tx.cut]
     tx.put_off.clear()
+    if not stages:
+        return
+    plan = OperationPlan(JoinStages(cancelled=tuple(sorted(tx.cancelling))))
     pages = [stages[at : at + A_PAGE] for at in range(0, len(stages), A_PAGE)]
-    beginning.put_on_record(
-        tx, OperationPlan(JoinStages()), beginning.SERVER, cursor="0", total=len(stages), pages=pages
-    )
+    beginning.put_on_record(tx, plan, beginning.SERVER, cursor="0", total=len(stages), pages=pages)
 
 
 def go_on(tx: Transaction, operation: Operation, work: JoinStages) -> Operation:
@@ -76,18 +77,19 @@ def _judge_batches_of(tx: Transaction, stages: Sequence[StageKey]) -> None:
             tx.store.batch_changed(batch_id)
 
 
-def waits_for(tx: Transaction, batch_id: int) -> bool:
-    """Whether a stage of a job of the batch is still to be looked at."""
-    if not tx.store.operations.joining_for(batch_id):
-        return False
-    tx.store.ensure()  # its job may be deleted in this transaction
-    works = [_work(text) for _, text in tx.store.operations.joining_for(batch_id)]
-    return any(batch_id not in work.cancelled for work in works)
+def waited_for(tx: Transaction, batches: Collection[int]) -> set[int]:
+    """Of which of the batches a stage of a job is still to be looked at."""
+    found = tx.store.operations.joining_for(batches)
+    if found:
+        tx.store.ensure()  # its job may be deleted in this transaction
+        found = tx.store.operations.joining_for(batches)
+    works = {operation_id: _work(text) for _, operation_id, text in found}
+    return {batch_id for batch_id, operation_id, _ in found if batch_id not in works[operation_id].cancelled}
 
 
 def cancel_batch(tx: Transaction, batch_id: int) -> None:
     """No stage of the batch is joined that is still to be looked at."""
-    for operation_id, text in tx.store.operations.joining_for(batch_id):
+    for _, operation_id, text in tx.store.operations.joining_for([batch_id]):
         work = _work(text)
         _save(tx, operation_id, replace(work, cancelled=(*work.cancelled, batch_id)))
         tx.store.batch_changed(batch_id)

@@ -8,7 +8,7 @@ of the job does not end, and none of its stages is joined.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 import msgspec
 from msgspec.structs import replace
@@ -120,10 +120,12 @@ def cancel(tx: Transaction, operation_id: int, reason: str) -> None:
     is_over(tx, work, after)
 
 
-def starts_more(tx: Transaction, batch_id: int) -> bool:
-    """Whether a result of a job of the batch has not yet started all that it will, or a stage of it is still to be
+def starting_more(tx: Transaction, batches: Collection[int]) -> set[int]:
+    """Of which of the batches a result of a job has not yet started all that it will, or a stage is still to be
     looked at."""
-    return bool(tx.store.operations.starting_for(batch_id)) or manystages.waits_for(tx, batch_id)
+    starting = {batch_id for batch_id in batches if tx.store.operations.starting_for(batch_id)}
+    left = [batch_id for batch_id in batches if batch_id not in starting]
+    return starting | manystages.waited_for(tx, left) if left else starting
 
 
 def parent_goes(tx: Transaction, parent: Job) -> None:

@@ -279,8 +279,9 @@ class Operations(Protocol):
     def starting_for(self, batch_id: int) -> list[int]:
         """Those that have not ended, and make what follows a job of this batch."""
 
-    def joining_for(self, batch_id: int) -> list[tuple[int, str]]:
-        """Those that have not ended, and have still to look at a stage of a job of this batch, with their plans."""
+    def joining_for(self, batches: Collection[int]) -> list[tuple[int, int, str]]:
+        """Those that have not ended, and have still to look at a stage of a job of one of these batches: the batch,
+        the operation, and its plan."""
 
     def joining_of(self, parents: Collection[int]) -> list[tuple[int, str, int]]:
         """The same, of stages of these jobs; each with the job."""

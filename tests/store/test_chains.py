@@ -967,6 +967,46 @@ def test_many_jobs_that_are_cancelled_at_once_leave_stages_to_be_joined_behind_i
     assert sorted(books(book)) == sorted([*made, *parents])
 
 
+@pytest.mark.usefixtures("narrow")
+def test_stages_of_a_batch_that_end_as_it_is_cancelled_are_not_joined_behind_it(book: Told) -> None:
+    number = int(book.do(MakeBatch("scans")).batch_id)
+    parents = [submitted(book, name, then=PAGES, batch=number) for name in range(20)]
+    others = []
+    for _ in parents:
+        complete_several(book, "1.png", "2.png")
+        first, second = book.proofs()
+        read(book, first, first.key)
+        page(book)
+        others.append(second)
+    for fact in others:
+        read(book, fact, fact.key)
+    left = [job.id for parent in parents for job in book.children(parent) if job.status is JobStatus.PENDING]
+    assert len(left) == len(parents)
+    begun = book.do(BeginOperation(OperationPlan(CancelJobs(), filter=JobFilter(batch=number)), ASKER, closes=number))
+    book.do(SelectJobs(begun.operation_id, 0, (tuple(left),), len(left)))
+    turn(book)  # the only page: the cancellation has ended with it
+    assert [each.batch_id for each in book.events if isinstance(each, BatchEnded)] == [number]
+    assert [each.verb for each in open_operations(book)] == ["join-stages"]
+    assert turn_by_turn(book) == []
+    assert books(book) == []
+    stopped = {book.job(parent).chain.stopped for parent in parents}  # type: ignore[union-attr]
+    assert stopped == {"nothing was joined as 'book': batch 1 was cancelled"}
+
+
+@pytest.mark.usefixtures("few")
+def test_what_was_made_so_far_is_not_joined_where_the_rest_is_cancelled(book: Told) -> None:
+    parent = submitted(book, then=PAGES)
+    complete_several(book, "1.png", "2.png", "3.png")
+    for fact in book.proofs():
+        read(book, fact, fact.key)
+    page(book)
+    page(book)
+    assert to_come(book, parent) == 1
+    assert book.do(Cancel(parent, children=True)).children == 0
+    assert open_operations(book) == []
+    assert books(book) == []
+
+
 @pytest.mark.usefixtures("few")
 def test_a_batch_does_not_wait_for_what_a_deleted_job_would_have_started(book: Told) -> None:
     number = int(book.do(MakeBatch("scans")).batch_id)

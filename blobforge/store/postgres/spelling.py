@@ -85,11 +85,12 @@ OTHERWISE: Final = {
          WHERE job_id = ANY (ARRAY(SELECT json_array_elements_text($1::json)::bigint)) AND step >= 0
          ORDER BY parent, attempt, step, name""",
     sql.JOINING_FOR: """
-        SELECT DISTINCT o.id, o.work
+        SELECT DISTINCT b.batch, o.id, o.work
           FROM operations AS o JOIN operation_pages AS p ON p.operation_id = o.id AND p.page >= o.page,
                LATERAL json_array_elements(p.jobs::json) AS stage
-          JOIN batch_jobs AS b ON b.job_id = (stage ->> 0)::bigint AND b.batch = $1
-         WHERE o.ended_at IS NULL AND o.verb = 'join-stages' ORDER BY o.id""",
+          JOIN batch_jobs AS b ON b.job_id = (stage ->> 0)::bigint
+         WHERE o.ended_at IS NULL AND o.verb = 'join-stages'
+           AND b.batch + 0 IN (SELECT json_array_elements_text($1::json)::bigint) ORDER BY b.batch, o.id""",
     sql.JOINING_OF: """
         SELECT DISTINCT o.id, o.work, (stage ->> 0)::bigint
           FROM operations AS o JOIN operation_pages AS p ON p.operation_id = o.id AND p.page >= o.page,

@@ -48,8 +48,9 @@ class Operations:
         id_, *values = astuple(operation)
         self._do.rows(sql.SAVE_OPERATION, (*values, id_))
 
-    def joining_for(self, batch_id: int) -> list[tuple[int, str]]:
-        return [(row[0], row[1]) for row in self._do.rows(sql.JOINING_FOR, (batch_id,))]
+    def joining_for(self, batches: Collection[int]) -> list[tuple[int, int, str]]:
+        asked = msgspec.json.encode(sorted(batches)).decode()
+        return [(row[0], row[1], row[2]) for row in self._do.rows(sql.JOINING_FOR, (asked,))]
 
     def joining_of(self, parents: Collection[int]) -> list[tuple[int, str, int]]:
         asked = msgspec.json.encode(sorted(parents)).decode()

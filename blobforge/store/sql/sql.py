@@ -584,10 +584,12 @@ STARTING_FOR: Final = """
 _JOINING: Final = """operations AS o
       CROSS JOIN operation_pages AS p ON p.operation_id = o.id AND p.page >= o.page
       CROSS JOIN json_each(p.jobs) AS stage"""
+# By the jobs of the stages, of which there may be very many, once for all batches.
 JOINING_FOR: Final = f"""
-    SELECT DISTINCT o.id, o.work FROM {_JOINING}
-      CROSS JOIN batch_jobs AS b ON b.batch = ? AND b.job_id = stage.value ->> 0
-     WHERE o.ended_at IS NULL AND o.verb = 'join-stages' ORDER BY o.id"""
+    SELECT DISTINCT b.batch, o.id, o.work FROM {_JOINING}
+      CROSS JOIN batch_jobs AS b INDEXED BY batch_jobs_by_job ON b.job_id = stage.value ->> 0
+     WHERE o.ended_at IS NULL AND o.verb = 'join-stages' AND +b.batch IN (SELECT value FROM json_each(?))
+     ORDER BY b.batch, o.id"""
 JOINING_OF: Final = f"""
     SELECT DISTINCT o.id, o.work, stage.value ->> 0 FROM {_JOINING}
      WHERE o.ended_at IS NULL AND o.verb = 'join-stages' AND stage.value ->> 0 IN (SELECT value FROM json_each(?))
