@@ -1444,7 +1444,7 @@ Command = (
 )  # fmt: skip
 
 # These take rights from others than those that ask. They are answered, also that it was done before, once it is so at
-# every server.
+# every server; so are the routes that say of themselves that they do (`Call.takes_rights`).
 TAKES_RIGHTS = (DeleteToken, DisableWorker, EndSessions, RemoveWorker, ReplaceSecret)
 
 # What an idempotency record may hold.

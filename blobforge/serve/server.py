@@ -13,7 +13,7 @@ import signal
 import socket
 import sys
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager, nullcontext, suppress
+from contextlib import asynccontextmanager, nullcontext
 from functools import partial
 from types import FrameType
 
@@ -148,8 +148,11 @@ async def serve(settings: Settings, *, task_status: trio.TaskStatus[str] = trio.
 async def _on_record(parts: Parts, action: str) -> None:
     """Into the audit log, which charts are marked by. Where the database does not take it, nothing waits for it."""
     audit = Audit("server", "server", "", action, parts.presence.servers()[0].name, version())
-    with trio.move_on_after(ON_RECORD_SECONDS), suppress(DatabaseError):
-        await ask(parts.writer.mailbox, Note(), audit=audit)
+    with trio.move_on_after(ON_RECORD_SECONDS):
+        try:
+            await ask(parts.writer.mailbox, Note(), audit=audit)
+        except Exception:  # a bug that the writer met with it ends no server
+            log.exception("not on record", action=action)
 
 
 def _http_server(settings: Settings, parts: Parts, listener: socket.socket) -> Server:

@@ -30,7 +30,7 @@ from actors.messages import (
 from blobforge.people import session_hash
 from tests.fixtures.local import LocalServer, virtual_now
 from tests.web.calls import assert_problem, token, worker
-from web import events
+from web import dispatch, events
 
 WAIT = 20
 A_YEAR_MS = 365 * 86_400_000
@@ -354,3 +354,31 @@ async def test_the_answer_of_an_idempotency_key_is_not_for_a_revoked_token(
     repeated = Claim(caller, "w", ("pdf",))
     answer: Any = await ask(local.parts.writer.mailbox, repeated, Repeatable(caller.subject, "k", b""), caller=caller)
     assert answer.code == "unauthenticated"
+
+
+@pytest.mark.parametrize("what", ["token", "worker disabled", "worker removed", "workers removed", "sessions"])
+async def test_that_it_was_done_before_is_answered_once_all_servers_know(
+    local: LocalServer, autojump_clock: Any, monkeypatch: pytest.MonkeyPatch, what: str
+) -> None:
+    """Each is asked for twice: the first answer may have been lost on its way."""
+    waited = []
+
+    async def known_everywhere(*_: Any) -> None:
+        waited.append(what)
+
+    monkeypatch.setattr(dispatch, "_known_everywhere", known_everywhere)
+    _, token_id = await made_token(local, "work")
+    await worker(local, "w")
+    await signed_in(local, person=ALICE)
+    users = (await local.call("GET", "/api/admin/users"))[1]
+    method, path, body = {
+        "token": ("DELETE", f"/api/admin/tokens/{token_id}", None),
+        "worker disabled": ("POST", "/api/admin/workers/w/disable", None),
+        "worker removed": ("DELETE", "/api/workers/w", None),
+        "workers removed": ("POST", "/api/workers/remove", {"ids": ["w"]}),
+        "sessions": ("DELETE", f"/api/admin/users/{users[0]['id']}/sessions", None),
+    }[what]
+    waited.clear()
+    for n in (1, 2):
+        await local.call(method, path, body)
+        assert len(waited) == n

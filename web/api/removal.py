@@ -22,6 +22,7 @@ A_TURN = 200  # workers that are drained in one transaction
 async def remove_many(call: Call, body: wire_bulk.BulkWorkers) -> bulk.BulkAnswered:
     if body.background and not body.dry_run:
         return await bulk.begin(call, body, _wanted(body))
+    call.takes_rights = not body.dry_run  # also where they were removed before, and none is found
 
     async def select() -> bulk.Selected | Refusal:
         return await _select(call, body)
