@@ -33,10 +33,7 @@ from tests.system.dying import MOMENTS, VARIABLE
 
 SOAK = bool(os.environ.get("SOAK"))
 SEED = int(os.environ.get("SEED") or (time.time() if SOAK else 20261129))
-NAMED = {
-    "sqlite": ["children committed", "a stage joined", "an event delivered"],
-    "postgresql": ["a further piece made", "the end of a batch in the outbox"],
-}
+NAMED = {"sqlite": [*MOMENTS][::2], "postgresql": [*MOMENTS][1::2]}  # each on one of them; on both in the long form
 ROUNDS = 10 if SOAK else 1  # of all named moments
 BLIND = {"sqlite": 100 if SOAK else 1, "postgresql": 100 if SOAK else 0}  # kills at a moment that is drawn
 PATIENCE = 3600 if SOAK else 120  # seconds
