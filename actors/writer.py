@@ -42,6 +42,7 @@ from actors.messages import (
     SettleFork,
 )
 from actors.sequencer import EventSink, Sequencer
+from actors.turntime import TurnTime
 from blobforge.events import CredentialsRevoked, Event, Fact, WritesResumed
 from blobforge.machinery.hop import Hop, in_thread_at_once
 from blobforge.machinery.outage import Outage
@@ -83,7 +84,7 @@ NOT_KNOWN = Refusal(
 
 class Committed(msgspec.Struct):
     """What one transaction came to: an answer (or the bug that was met) for each message, and what happened; in the
-    history of all servers, what came `before` it and is news here, and itself as an `entry`."""
+    history of all servers, what came `before` it and is news here, and itself as an `entry`. `at`: its time (ms)."""
 
     answers: list[Answer | Exception]
     events: list[Event]
@@ -92,6 +93,7 @@ class Committed(msgspec.Struct):
     commit_seconds: float
     before: Sequence[Entry]
     entry: Entry | None
+    at: int
 
 
 class Stands(msgspec.Struct, frozen=True):
@@ -120,7 +122,7 @@ class Writer:
         self.mailbox: Mailbox[Envelope[Any]] = Mailbox(MAILBOX)
         self._store = store
         self._rules = rules
-        self._now = now
+        self._time = TurnTime(now)
         self.sequencer = Sequencer(sink, store.server)
         self.sequencer.listeners.append(self)
         self._hop = hop or in_thread_at_once
@@ -201,7 +203,7 @@ class Writer:
                 )
 
     async def _commit_untraced(self, batch: list[Envelope[Any]]) -> None:
-        now, last = self._now(), self.sequencer.last
+        now, last = self._time.now(), self.sequencer.last
         began = time.perf_counter()
         try:
             done = await self._hop(partial(self._transact, batch, now, last))
@@ -227,6 +229,7 @@ class Writer:
             self._outage.over("commit")
             self.failing = False
             self.sequencer.tell([WritesResumed()])
+        self._time.taken(done.at, proposed=now)
         self._note_settled(batch, done)
         self.commits += 1
         self.writes += done.wrote
@@ -298,7 +301,7 @@ class Writer:
         wrote = store.wrote
         if wrote and (turn := store.turn):
             entry = Entry(turn, store.server, tx.now, tuple(tx.events), tuple(tx.facts))
-        return Committed(answers, tx.events, tx.facts, wrote, store.commit_seconds, store.missed, entry)
+        return Committed(answers, tx.events, tx.facts, wrote, store.commit_seconds, store.missed, entry, tx.now)
 
     def _answer(self, tx: Transaction, envelope: Envelope[Any]) -> Answer | Stands:
         message = cast(Command, envelope.message)

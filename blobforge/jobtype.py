@@ -18,6 +18,7 @@ from blobforge.chain import Step
 from blobforge.fairness import MOST_WEIGHTS, Weights
 from blobforge.job import RetryPolicy
 from blobforge.refusals import Refusal, RefusalCode
+from blobforge.spans import SET_BACK_MS
 
 
 class TypeSettings(msgspec.Struct, frozen=True):
@@ -202,16 +203,20 @@ def room(type_: str, settings: TypeSettings, load: TypeLoad, *, now: int) -> Typ
 
 
 def owed_now(settings: TypeSettings, load: TypeLoad, *, now: int) -> int:
-    """What is still taken out of the bucket. A clock that was set back gives nothing, and takes nothing."""
-    return max(0, load.owed - (settings.rate_count or 0) * max(0, now - load.owed_at))
+    """What is still taken out of the bucket. Where the clock has been set back since, by years perhaps, it is not
+    known how much has come back: enough for one job, and from that on it goes by the clock as it is now."""
+    count, ms = settings.rate_count or 0, settings.rate_ms or 0
+    if load.owed_at - now > SET_BACK_MS:
+        return min(load.owed, max(0, count - 1) * ms)
+    return max(0, load.owed - count * max(0, now - load.owed_at))
 
 
-def free_at(settings: TypeSettings, load: TypeLoad) -> int | None:
+def free_at(settings: TypeSettings, load: TypeLoad, *, now: int) -> int | None:
     """When the bucket has one (ms), as far as nothing is taken out before; None: there is no rate."""
     if settings.rate_count is None or settings.rate_ms is None:
         return None
-    lacking = load.owed - (settings.rate_count - 1) * settings.rate_ms
-    return load.owed_at + max(0, -(-lacking // settings.rate_count))
+    lacking = owed_now(settings, load, now=now) - (settings.rate_count - 1) * settings.rate_ms
+    return now + max(0, -(-lacking // settings.rate_count))
 
 
 def spend(settings: TypeSettings, load: TypeLoad, n: int, *, now: int) -> TypeLoad:

@@ -3,9 +3,15 @@
 from __future__ import annotations
 
 import re
+from typing import Final
 
 _UNITS = {"s": 1, "m": 60, "min": 60, "h": 3600, "d": 86_400, "": 1}
 _SPAN = re.compile(r"(\d+(?:\.\d+)?)\s*(s|m|min|h|d|)", re.ASCII)
+
+
+SET_BACK_MS: Final = 1000
+"""A time that lies further ahead was written by a clock that has been set back since: servers' clocks, and one clock
+that is corrected, differ by less."""
 
 
 def seconds_of(text: str) -> float | None:

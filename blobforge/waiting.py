@@ -241,7 +241,7 @@ def _label(required: Requirement) -> str:
 
 
 def _slowed(job: Job, around: Surroundings, now: int) -> Waiting | None:
-    until = free_at(around.settings, around.load)
+    until = free_at(around.settings, around.load, now=now)
     if until is None or until <= now:
         return None
     type_ = ordinary(job.type)

@@ -66,7 +66,9 @@ class LiveLoads:
         known = self._loads.get(worker.id)
         if known is None or _is_old(known, now) or worker.status is WorkerStatus.OFFLINE:
             return None
-        return known if known.at >= worker.created_at else None  # else of one with this id that was removed
+        if known.at < worker.created_at <= now:
+            return None  # of one with this id that was removed
+        return known
 
     def points(self, *, now: int) -> dict[str, Point]:
         """The latest of each worker that has told something lately."""

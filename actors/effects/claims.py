@@ -49,7 +49,7 @@ def claim(tx: Transaction, message: Claim, *, after: str | None = None) -> Grant
         return refusal
     if refusal := one_too_many(tx, message.converter, known=worker.converter):
         return refusal
-    if worker.status is WorkerStatus.OFFLINE or tx.now - (worker.last_heartbeat or 0) >= LIFE_MS:
+    if worker.status is WorkerStatus.OFFLINE or not 0 <= tx.now - (worker.last_heartbeat or 0) < LIFE_MS:
         worker = show_life(tx, worker)
     worker = _with_said(tx, worker, message)
     if message.claim_key is not None and (again := _given_before(tx, message, worker)):

@@ -196,7 +196,7 @@ def _treat(
     job = tx.store.job(asked.job_id)
     if job is None or not still_chosen(job, plan.filter):
         return False
-    if isinstance(asked, Retry) and job.completed_at is not None and job.completed_at > asked_at:
+    if isinstance(asked, Retry) and job.completed_at is not None and asked_at < job.completed_at <= tx.now:
         return False
     if isinstance(asked, DeleteJob | LeaveBatch):
         return _removed(tx, job, asked, refusals)
@@ -302,7 +302,7 @@ def _end(tx: Transaction, operation: Operation, reason: str) -> OperationStands:
 
 
 def _save(tx: Transaction, before: Operation, after: Operation) -> OperationStands:
-    if after.state is not before.state or tx.now - before.told_at >= TOLD_EACH_MS:
+    if after.state is not before.state or not 0 <= tx.now - before.told_at < TOLD_EACH_MS:
         after = replace(after, told_at=tx.now)
         tell(tx, after)
     tx.store.operations.save(after)

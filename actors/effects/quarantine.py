@@ -107,6 +107,8 @@ def tried(tx: Transaction, worker: Worker, job: Job, *, passed: bool) -> None:
 
 def _judge(tx: Transaction, worker: Worker, type_: str) -> None:
     since = worker.readmitted_at or 0
+    if since > tx.now:  # by a clock that has been set back: what it has failed before counts, too
+        since = 0
     if not _is_judged(tx, type_) or (worker.id, type_) in tx.judged or not _may_stand_out(tx, worker, type_, since):
         return
     tx.judged.add((worker.id, type_))

@@ -15,6 +15,7 @@ from typing import Literal, Protocol
 import msgspec
 
 from blobforge.access import hash_secret
+from blobforge.spans import SET_BACK_MS
 
 # Failed guesses, by address or id: a bucket that holds so many, and empties by one in so long.
 BURST = 20  # failures that a mistyped script may make before it is slowed
@@ -71,8 +72,8 @@ class ServerState(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def is_at_work(self) -> bool:
         """Whether it can be left to this server to do its share. Where not, it may still be live, and believe what
-        it remembers."""
-        return self.is_live and (self.connected or self.silent <= GONE_SECONDS)
+        it remembers. One that was heard in the future has been silent since the database's clock was set back."""
+        return self.is_live and (self.connected or -SET_BACK_MS / 1000 <= self.silent <= GONE_SECONDS)
 
 
 class Remark(msgspec.Struct, frozen=True):

@@ -9,9 +9,11 @@ import pytest
 import trio
 
 from actors import courier
-from actors.messages import Claim, Register
+from actors.messages import Claim, Fail, Register
+from actors.turntime import TurnTime
 from blobforge import breaker
 from blobforge.breaker import RowOfFailures, probe_in
+from blobforge.jobtype import TypeLoad, TypeSettings, free_at, room, spend
 from blobforge.outward.calling import CallAnswer
 from blobforge.quarantine import TRIALS_TO_RETURN
 from tests.actors.test_courier import completed, listen, webhook
@@ -72,3 +74,54 @@ def test_a_type_that_its_breaker_has_paused_lets_one_through() -> None:
     assert probe_in(row, now=EPOCH_MS) == breaker.FIRST_PAUSE_MS
     assert probe_in(row, now=EPOCH_MS + breaker.FIRST_PAUSE_MS) == 0
     assert probe_in(row, now=EPOCH_MS - YEARS) == 0
+
+
+async def test_all_that_are_dead_are_retried_in_the_background(
+    local: LocalServer, autojump_clock: Any, set_right: Any
+) -> None:
+    await local.register()
+    job = await local.submit()
+    grant = await local.claim()
+    await local.ask(Fail(ADMIN, "w1", job, "boom", lease=grant["lease"], retryable=False))
+    assert (await local.job(job))["status"] == "dead"
+    set_right()
+    status, begun = await local.call("POST", "/api/jobs/retry", {"ids": [job], "background": True})
+    assert status == 202, begun
+    await trio.sleep(5)
+    assert (await local.job(job))["status"] == "pending"
+
+
+async def test_a_claim_is_a_sign_of_life(local: LocalServer, autojump_clock: Any, set_right: Any) -> None:
+    await local.register()
+    set_right()
+    await local.claim()
+    _, worker = await local.call("GET", "/api/workers/w1")
+    assert worker["last_heartbeat"].startswith("2016")
+
+
+def test_a_rate_goes_on() -> None:
+    settings = TypeSettings(rate_count=2, rate_ms=60_000)
+    full = spend(settings, TypeLoad(0), 2, now=EPOCH_MS)
+    assert room("pdf", settings, full, now=EPOCH_MS).room == 0
+    then = EPOCH_MS - YEARS
+    assert free_at(settings, full, now=then) == then
+    assert room("pdf", settings, full, now=then).room == 1
+    anew = spend(settings, full, 1, now=then)
+    assert room("pdf", settings, anew, now=then).room == 0
+    assert room("pdf", settings, anew, now=then + 30_000).room == 1
+    assert room("pdf", settings, full, now=EPOCH_MS - 500).room == 0  # a clock that is corrected
+
+
+async def test_the_time_of_turns_goes_on_until_it_is_that_of_the_clock(autojump_clock: Any) -> None:
+    hours = 3 * 3600
+    time = TurnTime(lambda: EPOCH_MS + round(trio.current_time() * 1000))
+    at = time.now()
+    assert at == EPOCH_MS
+    time.taken(at + hours * 1000, proposed=at)  # by another server, whose clock is wrong
+    for _ in range(1000):  # however often it is asked
+        await trio.sleep(0.01)
+        proposed = time.now()
+        time.taken(max(at + hours * 1000 + 1, proposed), proposed=proposed)
+    assert time.now() == EPOCH_MS + hours * 1000 + 5_000
+    await trio.sleep(2 * hours)
+    assert time.now() == EPOCH_MS + round(trio.current_time() * 1000)

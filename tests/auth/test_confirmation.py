@@ -12,7 +12,7 @@ import trio.testing
 
 from tests.auth.visitor import Visitor, open_oidc_local, sessions, until, users
 from tests.fixtures.evil_provider import BROKEN, TOKEN, USERINFO, Bent, EvilProvider, json_answer
-from tests.fixtures.local import LocalServer
+from tests.fixtures.local import EPOCH_MS, LocalServer
 from web.auth.sessions import DOWN_PAUSE_MS, MISSED_CHECKS
 
 Clock = trio.testing.MockClock
@@ -213,6 +213,22 @@ async def test_not_every_request_waits_for_a_provider_that_is_down(
     mock_clock.jump(DOWN_PAUSE_MS / 1000 + 1)
     await visitor.me()
     assert evil.count(TOKEN) == before + 2
+
+
+async def test_a_clock_that_is_set_back_puts_off_no_question(
+    oidc_local: LocalServer, evil: EvilProvider, mock_clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    visitor = await Visitor(oidc_local).signed_in(evil)
+    monkeypatch.setattr("tests.fixtures.local.EPOCH_MS", EPOCH_MS - 3 * 3_600_000)
+    before = evil.count(TOKEN)
+    for _ in range(3):
+        assert await visitor.me() is not None
+    assert evil.count(TOKEN) == before + 1
+    evil.groups = ["elsewhere"]
+    mock_clock.jump(RECHECK - 1)
+    assert await visitor.me() is not None
+    mock_clock.jump(2)
+    assert await visitor.me() is None
 
 
 async def test_another_provider_is_not_shown_the_tokens(

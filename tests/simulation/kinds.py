@@ -12,6 +12,8 @@ from typing import NamedTuple
 
 import trio
 
+from blobforge.spans import SET_BACK_MS
+
 
 class TypeSet(NamedTuple):
     """What is set for a type, as it stands in the database."""
@@ -135,6 +137,8 @@ class TypeRules:
         count, ms = after.rate
         owed, since = self._left.get(type_, (0, started[0].at if started else 0))
         for each in started:
+            if since - each.at > SET_BACK_MS:
+                owed = min(owed, (count - 1) * ms)
             owed = max(0, owed - count * max(0, each.at - since)) + ms
             since = each.at
             if owed > count * ms:

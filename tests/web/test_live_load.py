@@ -149,6 +149,8 @@ def test_a_line_has_so_many_points_however_often_it_is_told() -> None:
     loads.add("w", told(0.5), at=1000)  # the clock was set back
     assert known(loads, "w", 1000) is line
     assert line.now.cpu == 0.5
+    later = Worker("w", "pdf", WorkerStatus.ONLINE, created_at=3_599_000, updated_at=0)  # by the clock as it was
+    assert loads.of(later, now=1000) is line
 
 
 def test_no_more_workers_are_known_than_there_is_room_for() -> None:

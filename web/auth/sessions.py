@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import hmac
+import math
 from collections.abc import Callable, Sequence
 from typing import Any, ClassVar
 
@@ -24,6 +25,7 @@ from blobforge.config import Settings
 from blobforge.events import AccessChanged, CredentialsRevoked, Fact
 from blobforge.people import GroupRules, Session, User, group_rules, session_hash
 from blobforge.refusals import Refusal, RefusalCode
+from blobforge.spans import SET_BACK_MS
 from web.auth.oidc import DEADLINE_SECONDS, Identity, Provider, ProviderDown, SignInRefused, Tokens
 from web.auth.turns import Turns
 from web.reads import ReadPool
@@ -97,7 +99,8 @@ class Sessions:
         self._revocations = 0  # that were committed in this run
         self._touched: dict[str, int] = {}
         self._turns = Turns()
-        self._down_until = 0
+        self._down_until = -math.inf  # on trio's clock
+        self._confirmed: dict[str, float] = {}  # when the provider confirmed it to this server, on trio's clock
 
     def post(self, facts: Sequence[Fact]) -> None:
         """Told by the commit, before its askers are."""
@@ -208,7 +211,7 @@ class Sessions:
         """The user as the provider sees them, asked at most once in a while; None when the session is over."""
         if self._provider is None:
             return None  # OIDC was switched off: what it let in is let in no longer
-        if self._now() - session.checked_at < self._settings.session_recheck * 1000:
+        if not self._is_to_be_checked(session):
             return user
         # One at a time, over all servers: providers take a refresh token that is used twice for a stolen one.
         async with self._turns.turn(session.hash), self._shared.held(f"session {session.hash}", ASKING_SECONDS):
@@ -217,14 +220,20 @@ class Sessions:
             if found is None or not isinstance(found[1], User):
                 return None
             session, user = found[0], found[1]
-            if self._now() - session.checked_at < self._settings.session_recheck * 1000:
+            if not self._is_to_be_checked(session):
                 return user
-            if self._now() < self._down_until:
+            if trio.current_time() < self._down_until:
                 return self._unconfirmed(session, user)
             # Shielded: when the browser goes away now, the new refresh token must still be kept.
             with trio.move_on_after(ASKING_SECONDS, shield=True):
                 return await self._ask_again(session, user)
             return self._unconfirmed(session, user)
+
+    def _is_to_be_checked(self, session: Session) -> bool:
+        silent = (self._now() - session.checked_at) / 1000
+        if silent < -SET_BACK_MS / 1000:  # confirmed by a clock that has been set back: what this server knows counts
+            silent = trio.current_time() - self._confirmed.get(session.hash, -math.inf)
+        return silent >= self._settings.session_recheck
 
     def _unconfirmed(self, session: Session, user: User) -> User | None:
         """The session's user while the provider cannot be asked: as it was, for a while."""
@@ -237,7 +246,7 @@ class Sessions:
         try:
             identity = await self._provider.ask_again(user.issuer, user.subject, tokens)
         except ProviderDown as error:
-            self._down_until = self._now() + DOWN_PAUSE_MS
+            self._down_until = trio.current_time() + DOWN_PAUSE_MS / 1000
             log.warning("cannot ask the identity provider", reason=str(error))
             return self._unconfirmed(session, user)
         except SignInRefused as error:
@@ -253,6 +262,9 @@ class Sessions:
         )
         if isinstance(renewed, Refusal):
             return user if renewed.code is RefusalCode.UNAVAILABLE else None
+        if len(self._confirmed) >= CACHED:
+            self._confirmed.clear()
+        self._confirmed[session.hash] = trio.current_time()
         return await self._reads.run(lambda reader: reader.user(user.id))
 
     def person(self, identity: Identity) -> Person:

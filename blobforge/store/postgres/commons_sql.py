@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Final
 
+from blobforge.spans import SET_BACK_MS
+
 _NOW: Final = "(extract(epoch FROM clock_timestamp()) * 1000)::bigint"
 
 CLOCK: Final = f"SELECT {_NOW}"
@@ -24,7 +26,7 @@ SECRET: Final = "SELECT value FROM secrets WHERE name = $1"
 FORGET_SECRET: Final = "DELETE FROM secrets WHERE name = $1 AND value = $2"
 
 # --- guesses: $1 name, $2 refill (ms), $3 burst, $4 slack. One that is refused does not count.
-_LEFT: Final = f"greatest(0.0, guesses.failures - ({_NOW} - guesses.at) / $2::float8)"
+_LEFT: Final = f"greatest(0.0, guesses.failures - greatest(0, {_NOW} - guesses.at) / $2::float8)"
 _OVER: Final = f"({_LEFT} + 1.0 - $3::float8)"
 GUESS: Final = f"""
     INSERT INTO guesses (name, failures, at, over) VALUES ($1, 1.0, {_NOW}, 1.0 - $3::float8)
@@ -56,11 +58,11 @@ FORGET_WRITERS: Final = f"""
            FOR UPDATE SKIP LOCKED)"""
 LEAVE: Final = "DELETE FROM presences WHERE id = $1"
 
-# --- what one server does at a time
+# --- what one server does at a time. A hold of a time that is too far ahead is by a clock that has been set back.
 HOLD: Final = f"""
     INSERT INTO holds (name, holder, until) VALUES ($1, $2, {_NOW} + $3::bigint)
     ON CONFLICT (name) DO UPDATE SET holder = $2, until = {_NOW} + $3::bigint
-        WHERE holds.until < {_NOW} OR holds.holder = $2
+        WHERE holds.until < {_NOW} OR holds.until > {_NOW} + $3::bigint + {SET_BACK_MS} OR holds.holder = $2
     RETURNING 1"""
 LET_GO: Final = "DELETE FROM holds WHERE name = $1 AND holder = $2"
 FORGET_HOLDS: Final = f"DELETE FROM holds WHERE until < {_NOW}"

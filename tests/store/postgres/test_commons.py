@@ -209,3 +209,27 @@ def test_a_backend_that_is_stopped_holds_up_nobody(two: Two, monkeypatch: pytest
         assert [each.id for each in two.one.present(server("a"))] == ["a"]  # by another connection
     finally:
         os.kill(pid, signal.SIGCONT)
+
+
+# ------------------------------------------------------------------ a clock of the database that has been set back
+
+AHEAD = 3 * 3_600_000  # ms
+
+
+def test_a_guess_counts_no_more_where_it_was_made_in_the_future(two: Two) -> None:
+    assert two.one.failed(("x",)) == 0
+    two.execute(f"UPDATE guesses SET at = at + {AHEAD}")
+    assert two.one.failed(("x",)) == 0
+
+
+def test_a_hold_of_the_future_is_not_waited_for(two: Two) -> None:
+    assert two.one.hold("h", "gone", 10)
+    assert not two.other.hold("h", "next", 10)
+    two.execute(f"UPDATE holds SET until = until + {AHEAD}")
+    assert two.other.hold("h", "next", 10)
+
+
+def test_nothing_is_left_to_a_server_that_is_gone_and_was_heard_in_the_future() -> None:
+    assert not server("gone", silent=-AHEAD / 1000, connected=False).is_at_work
+    assert server("there", silent=-AHEAD / 1000, connected=True).is_at_work
+    assert server("anew", silent=-0.1, connected=False).is_at_work
