@@ -7,19 +7,18 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from blobforge.cli import common, output, suggest
-from blobforge.cli.common import CliError, CliSession, CommandGroup, pass_session, session_options
-from blobforge.cli.operations import begun, completed, ended
+from blobforge.cli.common import CliSession, CommandGroup, pass_session, session_options
+from blobforge.cli.counted import bulk_options, change_counted
+from blobforge.cli.operations import begun
 from blobforge.cli.selection import Filters, bulk_filters, chosen, ids_or_filter, some_ids
 
 if TYPE_CHECKING:
     from blobforge.client import AsyncClient, BulkDone, Cancelled, StatusAnswer
-
-Decorated = TypeVar("Decorated", bound=Callable[..., Any])
 
 
 @dataclass(frozen=True)
@@ -33,15 +32,6 @@ class Change:
     question: str
     one: Callable[[AsyncClient, int], Awaitable[Any]] | None
     options: dict[str, Any]
-
-
-def bulk_options(command: Decorated) -> Decorated:
-    """--dry-run, --yes and --background."""
-    command = click.option(
-        "--background", is_flag=True, help="Have the server do it by itself, as an operation; say its number."
-    )(command)
-    command = click.option("-y", "--yes", is_flag=True, help="Do not ask before many are changed.")(command)
-    return click.option("--dry-run", is_flag=True, help="Say how many it would change, and change none.")(command)
 
 
 @click.command("retry")
@@ -429,81 +419,6 @@ def _begin(session: CliSession, change: Change, job_ids: tuple[int, ...], filter
 def _begun(session: CliSession, change: Change, job_ids: tuple[int, ...], filters: Filters) -> int:
     return session.run(
         lambda client: client.begin_operation(change.verb, ids=job_ids, filters=chosen(filters), **change.options)
-    )
-
-
-def change_counted(
-    session: CliSession,
-    ask_for: Callable[..., BulkDone],
-    question: str,
-    *,
-    noun: str,
-    by_id: bool,
-    dry_run: bool,
-    yes: bool,
-    begin: Callable[[], int] | None,
-    among: int | None = None,
-    families: bool = False,
-) -> None:
-    """One bulk request, `ask_for(dry=...)`: counted first, asked about, then done; where they are many, as the
-    operation that `begin` asks for, where there is one, which goes on whatever becomes of this command. `among`: of
-    how many they are. `families`: with what came of them, which is always one. Raises CliError."""
-    from blobforge.operation import MANY
-
-    found = ask_for(dry=True)
-    below = f", and {_below_in_words(found)}" if families and found.children else ""
-    if not dry_run and (found.changed or below):
-        common.confirm(f"{question} {output.count(found.changed, noun)}{below}?", yes=yes)
-    if begin is not None and not dry_run and (found.changed > MANY or families):
-        found = _through(session, begin())
-    elif not dry_run:  # also where there is nothing to change: the attempt is on record
-        found = ask_for(dry=False)
-    _report(session, found, among)
-    if by_id and found.refused and not dry_run:
-        raise CliError(
-            f"{output.count(found.refused, noun)} not there, or not in a status for this.", common.CONFLICT
-        )
-
-
-def _through(session: CliSession, number: int) -> BulkDone:
-    """What an operation has come to when it has ended. Raises CliError where it was not completed."""
-    from blobforge.client import BulkDone
-
-    session.note(f"Operation {number} goes on without this command, too: blobforge operations watch {number}")
-    operation = ended(session, number)
-    completed(operation)
-    return BulkDone(
-        matched=operation.matched,
-        changed=operation.changed,
-        refused=operation.matched - operation.changed,
-        reason=operation.reason,
-    )
-
-
-def _below_in_words(found: BulkDone) -> str:
-    least = "at least " if found.more else ""
-    children = output.count(found.children or 0, "job")
-    return f"{least}{children} that came of {least}{found.parents or 0:,} of them"
-
-
-def _report(session: CliSession, done: BulkDone, among: int | None) -> None:
-    if session.json:
-        output.print_json(done)
-        return
-    if session.quiet:
-        click.echo(str(done.changed))
-        return
-    output.print_fields(
-        [
-            (
-                "would change" if done.dry_run else "changed",
-                f"{done.changed:,} of {among:,}" if among else done.changed,
-            ),
-            ("not changed", done.refused),
-            ("matched", done.matched),
-            ("came of them", _below_in_words(done) if done.children else None),
-            ("reason", done.reason),
-        ]
     )
 
 

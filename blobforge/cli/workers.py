@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from blobforge.cli import common, output, suggest
-from blobforge.cli.change import bulk_options, change_counted
 from blobforge.cli.common import CliError, CliSession, CommandGroup, pass_session, session_options
+from blobforge.cli.counted import bulk_options, change_counted
 from blobforge.cli.operations import begun
 from blobforge.cli.selection import chosen, ids_or_filter
 from blobforge.machines import IMAGE, Machine, NoMachine

@@ -8,8 +8,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from blobforge.cli.change import change_counted
 from blobforge.cli.common import CliSession
+from blobforge.cli.counted import change_counted
 from blobforge.client import BulkDone
 from tests.cli.conftest import Running, running_server
 from tests.cli.people import People, people
