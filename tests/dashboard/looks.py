@@ -37,7 +37,8 @@ def violations(page: Page, within: str | None = None) -> list[str]:
 
 
 def scrolls_sideways(page: Page) -> bool:
-    return bool(page.evaluate("document.documentElement.scrollWidth > innerWidth"))
+    """By the width of the layout: that of the window grows with what does not fit, where a phone is imitated."""
+    return bool(page.evaluate("document.documentElement.scrollWidth > document.documentElement.clientWidth"))
 
 
 def small_targets(page: Page) -> list[str]:
