@@ -70,12 +70,8 @@ def submit(tx: Transaction, message: Submit) -> Submitted | Refusal:
     if existing is not None:
         if anew:
             existing = _revive(tx, existing, new, ready=ready)
-        elif vanished and (waiting := life.await_source(existing, now=tx.now)) is not None:
-            give_up_turn(tx.store, existing)
-            tx.store.save_job(existing, waiting)
-            tx.events.append(JobUpdated(waiting.id, waiting.type, waiting.status))
-            tx.facts.append(SourceAwaited(waiting.id, waiting.source_hash))
-            existing = waiting
+        elif vanished:
+            existing = _await_anew(tx, existing)
         left_out = _name_again(tx, existing, new, batches)
         # What the look says counts: a client that has the file sends it, whatever is known of the job.
         upload = vanished or (missing and existing.status is JobStatus.UPLOADING)
@@ -215,6 +211,18 @@ def _revive(tx: Transaction, job: Job, new: NewJob, *, ready: bool) -> Job:
     tx.events.append(JobUpdated(job.id, job.type, revived.status))
     _waits(tx, revived)
     return revived
+
+
+def _await_anew(tx: Transaction, job: Job) -> Job:
+    """Its source has vanished from the store: it waits for that again, unless it has moved on."""
+    waiting = life.await_source(job, now=tx.now)
+    if waiting is None:
+        return job
+    give_up_turn(tx.store, job)
+    tx.store.save_job(job, waiting)
+    tx.events.append(JobUpdated(waiting.id, waiting.type, waiting.status))
+    tx.facts.append(SourceAwaited(waiting.id, waiting.source_hash))
+    return waiting
 
 
 def _waits(tx: Transaction, job: Job) -> None:
