@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from hashlib import sha256
+from pathlib import Path
 from typing import Any
 
 import pytest
 import trio
 
-from tests.fixtures.local import LocalServer
+from tests.fixtures.local import LocalServer, open_local
 from tests.web.calls import HEX, assert_problem, finish, raw
 
 
@@ -89,16 +90,17 @@ async def test_a_put_to_the_upload_url_makes_it_pending_at_once(local: LocalServ
     assert (await local.job(made["job_id"]))["source_size"] == len(content)
 
 
-async def test_a_source_that_never_comes_ends_the_job_with_a_reason(local: LocalServer, autojump_clock: Any) -> None:
-    _, made = await local.call("POST", "/api/jobs", {"type": "pdf", "source_hash": HEX})
-    await trio.sleep(local.parts.services.settings.upload_timeout + 60)
-    job = await local.job(made["job_id"])
-    assert job["status"] == "dead"
-    assert "not uploaded" in job["last_error"]
-    assert_problem(await local.call("POST", f"/api/jobs/{made['job_id']}/uploaded"), 409, "job-not-uploading")
-    status, again = await local.call("POST", "/api/jobs", {"type": "pdf", "source_hash": HEX})
-    assert (status, again["existing"], again["status"]) == (200, True, "uploading"), "submitting again revives it"
-    assert "upload_url" in again
+async def test_a_source_that_never_comes_ends_the_job_with_a_reason(tmp_path: Path, autojump_clock: Any) -> None:
+    async with open_local(tmp_path / "data", upload_timeout=600) as local:
+        _, made = await local.call("POST", "/api/jobs", {"type": "pdf", "source_hash": HEX})
+        await trio.sleep(660)
+        job = await local.job(made["job_id"])
+        assert job["status"] == "dead"
+        assert "not uploaded" in job["last_error"]
+        assert_problem(await local.call("POST", f"/api/jobs/{made['job_id']}/uploaded"), 409, "job-not-uploading")
+        status, again = await local.call("POST", "/api/jobs", {"type": "pdf", "source_hash": HEX})
+        assert (status, again["existing"], again["status"]) == (200, True, "uploading"), "submitting again revives it"
+        assert "upload_url" in again
 
 
 async def test_a_batch_is_answered_item_by_item(local: LocalServer, autojump_clock: Any) -> None:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import trio
 
-from tests.fixtures.local import LocalServer
+from tests.fixtures.local import LocalServer, open_local
 from tests.web.calls import assert_problem
 
 
@@ -43,14 +44,15 @@ async def test_the_rules_of_its_type(local: LocalServer, autojump_clock: Any) ->
     assert_problem(await local.call("GET", "/api/jobs/99/waiting"), 404, "no-such-job")
 
 
-async def test_how_long_its_source_is_awaited(local: LocalServer, autojump_clock: Any) -> None:
+async def test_how_long_its_source_is_awaited(tmp_path: Path, autojump_clock: Any) -> None:
     """A change of the job does not put it off."""
-    body = {"type": "pdf", "source_hash": "ab" * 32}
-    job_id = (await local.call("POST", "/api/jobs", body))[1]["job_id"]
-    until = (await why(local, job_id))["until"]
-    await trio.sleep(600)
-    await local.call("PATCH", f"/api/jobs/{job_id}/tags", {"add": ["b"]})
-    found = await why(local, job_id)
-    assert (found["code"], found["until"][:19]) == ("source", until[:19])
-    await trio.sleep(local.parts.services.settings.upload_timeout - 500)
-    assert (await local.job(job_id))["status"] == "dead"
+    async with open_local(tmp_path / "data", upload_timeout=3600) as local:
+        body = {"type": "pdf", "source_hash": "ab" * 32}
+        job_id = (await local.call("POST", "/api/jobs", body))[1]["job_id"]
+        until = (await why(local, job_id))["until"]
+        await trio.sleep(600)
+        await local.call("PATCH", f"/api/jobs/{job_id}/tags", {"add": ["b"]})
+        found = await why(local, job_id)
+        assert (found["code"], found["until"][:19]) == ("source", until[:19])
+        await trio.sleep(3100)
+        assert (await local.job(job_id))["status"] == "dead"
