@@ -11,6 +11,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
+from typing import IO
 
 import psutil
 
@@ -19,6 +20,7 @@ from bench.plan import BenchError
 ROOT = Path(__file__).parent.parent  # where `python -m bench...` is found, wherever we were started
 START_SECONDS = 300  # ten million jobs on a slow disk
 SPARE_FILES = 500  # beside one for each connection
+SERVE = ("-m", "blobforge.cli", "serve")
 
 
 class Server:
@@ -74,23 +76,20 @@ def blobforge(folder: Path, **variables: str) -> AbstractContextManager[Server]:
     return blobforge_of(ROOT, folder, **variables)
 
 
+def spawn(root: Path, program: Sequence[str], variables: dict[str, str], log: IO[bytes]) -> subprocess.Popen[bytes]:
+    """Python, from nothing."""
+    return subprocess.Popen([sys.executable, *program], cwd=root, env=variables, stdout=log, stderr=log)
+
+
 @contextmanager
-def blobforge_of(
-    root: Path, folder: Path, *, program: Sequence[str] = ("-m", "blobforge.cli", "serve"), **variables: str
-) -> Iterator[Server]:
+def blobforge_of(root: Path, folder: Path, *, program: Sequence[str] = SERVE, **variables: str) -> Iterator[Server]:
     """The same, of another checkout; `program` is what Python runs."""
     own = {"BLOBFORGE_DATA_DIR": str(folder), "BLOBFORGE_PORT": "0", "BLOBFORGE_LOG_FORMAT": "json"}
     ready = folder / "server.json"
     ready.unlink(missing_ok=True)
     with (folder / "log").open("ab") as log:
         began = time.perf_counter()
-        process = subprocess.Popen(
-            [sys.executable, *program],
-            cwd=root,
-            env=environment(root) | own | variables,
-            stdout=log,
-            stderr=log,
-        )
+        process = spawn(root, program, environment(root) | own | variables, log)
         try:
             while not ready.exists():
                 if process.poll() is not None or time.perf_counter() - began > START_SECONDS:

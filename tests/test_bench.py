@@ -8,7 +8,9 @@ import math
 import os
 import sys
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
+from typing import IO, Any
 
 import msgspec
 import pytest
@@ -37,6 +39,7 @@ from bench import (
     report,
     results,
     search,
+    servers,
     several,
     start,
     submit,
@@ -50,6 +53,7 @@ from bench.plan import BenchError, Plan, command
 from bench.report import VALUES, Report, publish
 from blobforge.store.postgres.check import check as checked
 from blobforge.store.sqlite.check import check
+from tests.fixtures.forked import Forked
 from tests.fixtures.postgres import Cluster
 
 TINY = {
@@ -89,6 +93,19 @@ TINY = {
 def where_other_tests_are(monkeypatch: pytest.MonkeyPatch) -> None:
     """Their databases lie beside those of other tests: what a disk costs is not asked here."""
     monkeypatch.setattr(tempfile, "tempdir", os.environ.get("PYTEST_DEBUG_TEMPROOT"))
+
+
+@pytest.fixture(autouse=True)
+def no_start_from_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Servers of this checkout are forks of what is imported; those of a revision start as in earnest."""
+    from_nothing = servers.spawn
+
+    def spawn(root: Path, program: Sequence[str], variables: dict[str, str], log: IO[bytes]) -> Any:
+        if (root, program) != (servers.ROOT, servers.SERVE):
+            return from_nothing(root, program, variables, log)
+        return Forked(program[2:], environment=variables, folder=root, output=log, errors=log)
+
+    monkeypatch.setattr(servers, "spawn", spawn)
 
 
 @pytest.mark.parametrize("name", BENCHES)
