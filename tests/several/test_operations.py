@@ -15,7 +15,7 @@ from tests.fixtures.seaweed import Seaweed
 from tests.several.streams import LogReader
 from tests.several.three import Asking, Three, asking, hash_of, three_servers
 
-JOBS = 6000  # thirty turns: the server that makes the first one is killed before the last
+JOBS = 2000  # ten turns: the server that makes the first one is killed before the last
 
 
 @pytest.fixture(scope="module")
