@@ -15,7 +15,6 @@ import pytest
 import standardwebhooks
 import trio
 
-from actors import janitor, operator, orphans
 from blobforge.outward.calling import CallAnswer, CallError
 from blobforge.webhook import retry_after
 from tests.fixtures.local import LocalServer, open_local, virtual_now
@@ -57,15 +56,6 @@ class Receiver:
             told = json.loads(body)
             self.got.append((told["type"], told["data"]))
         return answer
-
-
-@pytest.fixture
-def seldom(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What looks each minute whether there is something to do looks each hour: days go by in less time."""
-    for where, name in (
-        (janitor, "HURRY_EVERY"), (janitor, "PRUNE_EVERY"), (orphans, "TAKE_UP_EACH"), (operator, "LOOK_EACH"),
-    ):  # fmt: skip
-        monkeypatch.setattr(where, name, HOUR)
 
 
 def listen(local: LocalServer, **how: Any) -> Receiver:
@@ -504,6 +494,7 @@ async def test_of_one_host_so_many_callbacks_and_no_more_at_once(
     assert receiver.most == 4
 
 
+@pytest.mark.usefixtures("seldom")
 async def test_a_callback_is_given_up_by_itself(tmp_path: Path, autojump_clock: Any) -> None:
     """One that wants no more, or that answers nothing for days, holds up no other to its host; and a host that may
     be called no longer is not."""
@@ -533,6 +524,7 @@ async def test_a_callback_is_given_up_by_itself(tmp_path: Path, autojump_clock: 
         assert len(receiver.got) == 1  # what happened while it was disabled waited
 
 
+@pytest.mark.usefixtures("seldom")
 async def test_a_receiver_may_ask_to_be_left_alone(local: LocalServer, autojump_clock: Any) -> None:
     answers = iter([CallAnswer(503, "", "120"), CallAnswer(429, "", "1"), CallAnswer(503, "", "999999999")])
     receiver = listen(local, answer=lambda: next(answers, CallAnswer(204, "")))

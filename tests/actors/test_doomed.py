@@ -207,6 +207,7 @@ async def test_a_store_that_fails_only_delays_it(
             assert len(kept.shelf.deleted) == len(set(kept.shelf.deleted))
 
 
+@pytest.mark.usefixtures("seldom")
 async def test_a_store_that_may_not_delete_blocks_no_submission(tmp_path: Path, autojump_clock: Any) -> None:
     """A key pair without the right to delete: its refusals are certain, and sources stay usable."""
     async with keeping(tmp_path) as kept:

@@ -87,6 +87,7 @@ async def test_a_worker_that_has_beaten_before_it_fell_silent_is_lost(
     assert "TIMEOUT" not in (attempt.error or "")
 
 
+@pytest.mark.usefixtures("seldom")
 async def test_a_worker_that_beats_keeps_its_job_for_a_day(autojump_clock: Any, local: LocalServer) -> None:
     job = await running_job(local)
     until = trio.current_time() + DAY
@@ -158,6 +159,7 @@ async def test_registering_is_a_sign_of_life(autojump_clock: Any, local: LocalSe
     assert await worker_status(local) == "online"
 
 
+@pytest.mark.usefixtures("seldom")
 async def test_a_worker_that_never_called_is_no_silent_one(autojump_clock: Any, local: LocalServer) -> None:
     await local.ask(CreateWorker("w1", "pdf", "0" * 64))
     await trio.sleep(DAY)
@@ -248,6 +250,7 @@ async def test_our_own_sleep_is_nobodys_silence(tmp_path: Path, mock_clock: trio
         assert (await job_of(local)).status == "pending"
 
 
+@pytest.mark.usefixtures("seldom")
 async def test_a_source_that_never_comes_ends_its_job_with_the_reason(
     autojump_clock: Any, local: LocalServer
 ) -> None:
@@ -265,6 +268,7 @@ async def test_a_source_that_never_comes_ends_its_job_with_the_reason(
     assert (revived.job_id, revived.status) == (1, "pending")
 
 
+@pytest.mark.usefixtures("seldom")
 async def test_the_wait_for_a_source_goes_on_over_a_restart(tmp_path: Path, autojump_clock: Any) -> None:
     async with open_local(tmp_path / "data") as local:
         await local.ask(submission("awaited", ready=False))
@@ -276,6 +280,7 @@ async def test_the_wait_for_a_source_goes_on_over_a_restart(tmp_path: Path, auto
         assert (await job_of(local)).status == "dead"
 
 
+@pytest.mark.usefixtures("seldom")
 async def test_old_records_are_purged_by_themselves(autojump_clock: Any, local: LocalServer) -> None:
     await local.ask(Register(ADMIN, "w1", "pdf"))
     await local.ask(submission("one"))

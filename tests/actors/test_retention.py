@@ -7,6 +7,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+import pytest
 import trio
 
 from actors.effects.periodic import UNDO_MS, UNDOS_AT_ONCE
@@ -55,6 +56,7 @@ async def test_each_status_has_its_own_time(tmp_path: Path, autojump_clock: Any)
         assert kept.shelf.deleted == [], "objects stay unless told otherwise"
 
 
+@pytest.mark.usefixtures("seldom")
 async def test_nothing_is_pruned_by_default(tmp_path: Path, autojump_clock: Any) -> None:
     async with keeping(tmp_path) as kept:
         job = await kept.done("a")
@@ -101,6 +103,7 @@ async def test_the_audit_log_is_pruned_by_age(tmp_path: Path, autojump_clock: An
         assert probe.column("audit", "action") == ["young"]
 
 
+@pytest.mark.usefixtures("seldom")
 async def test_a_wall_clock_set_forward_costs_no_results(tmp_path: Path, autojump_clock: Any) -> None:
     ahead = 0
 

@@ -173,6 +173,7 @@ async def test_the_janitor_deletes_them_in_the_background(tmp_path: Path, autoju
         assert served[2] in kept.shelf.objects
 
 
+@pytest.mark.usefixtures("seldom")
 async def test_without_a_setting_none_goes(tmp_path: Path, autojump_clock: Any) -> None:
     async with keeping(tmp_path, completed=10_000 * DAY) as kept:
         job_id = await kept.done("a")

@@ -6,6 +6,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import pytest
 import trio
 
 from actors.messages import ChangeType
@@ -40,6 +41,7 @@ async def status(local: LocalServer) -> str:
     return str((await local.job(1))["status"])
 
 
+@pytest.mark.usefixtures("seldom")
 async def test_a_long_one_keeps_a_lease_whose_worker_says_nothing(autojump_clock: Any, local: LocalServer) -> None:
     await timeout_of(local, 20 * HOUR)
     grant = await running(local)

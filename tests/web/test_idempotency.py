@@ -284,6 +284,7 @@ async def test_a_secret_is_shown_again_to_who_repeats(local: LocalServer, autoju
     assert (other.get("token") or other["secret"]) != secret
 
 
+@pytest.mark.usefixtures("seldom")
 async def test_after_a_day_a_key_is_forgotten(local: LocalServer, autojump_clock: Any) -> None:
     body = {"name": "t"}
     first = await local.call("POST", "/api/tokens", body, headers=keyed(local, "k"))
