@@ -11,7 +11,7 @@ import json
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from decimal import Decimal
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any, Final, NamedTuple
 
 import msgspec
@@ -26,6 +26,7 @@ MOST_SETS: Final = 1000
 NOTHING: Final = "none"  # in a filter
 HIGHEST_SET: Final = 16_383  # the number of a lane is a smallint of PostgreSQL
 MOST_JUDGED: Final = 50_000  # judgements that are remembered
+KINDS_REMEMBERED: Final = 64  # of workers, by their types and labels: each may have a thousand lines
 LONGEST_REMEMBERED: Final = 1_000  # characters of labels with which they are: a worker may have 64 KiB of them
 
 _NAME: Final = r"[A-Za-z0-9](?:[A-Za-z0-9._/-]*[A-Za-z0-9])?"
@@ -125,8 +126,12 @@ def labels_of(text: str | None) -> Mapping[str, tuple[Any, ...]]:
 
 def holds(labels: str | None, required: str) -> bool:
     """Whether a worker with these labels may run a job that requires this (canonical)."""
-    remembered = labels is None or len(labels) <= LONGEST_REMEMBERED
-    return judged(labels, required) if remembered else judged.__wrapped__(labels, required)
+    return judged(labels, required) if is_remembered(labels) else judged.__wrapped__(labels, required)
+
+
+def is_remembered(labels: str | None) -> bool:
+    """Whether what is found of a worker with these labels is."""
+    return labels is None or len(labels) <= LONGEST_REMEMBERED
 
 
 @lru_cache(maxsize=MOST_JUDGED)
@@ -226,6 +231,9 @@ class RequirementSets:
             by_type = self._in_groups if _is_in_groups(each.requires) else self._by_type
             by_type.setdefault(each.type, {})[each.requires] = each.number
             self._numbers.add(each.number)
+        # Workers are of few kinds, and each of their claims asks.
+        self._lines = lru_cache(maxsize=KINDS_REMEMBERED)(partial(_lines, self._by_type))
+        self._lines_in_groups = lru_cache(maxsize=KINDS_REMEMBERED)(partial(_lines, self._in_groups))
 
     def __len__(self) -> int:
         return len(self._numbers)
@@ -255,13 +263,17 @@ class RequirementSets:
     def lines(self, types: Iterable[str], labels: str | None, accepted: Iterable[Lane]) -> tuple[QueueLine, ...]:
         """The lines of jobs with requirements, and without a group, that a worker with these labels may have jobs
         from; `accepted` are the lanes without requirements that it takes jobs from."""
-        return _lines(self._by_type, types, labels, accepted) if self._by_type else ()
+        if not self._by_type:
+            return ()
+        judge = self._lines if is_remembered(labels) else self._lines.__wrapped__
+        return judge(tuple(types), labels, tuple(accepted))
 
     def lines_in_turns(
         self, types: Iterable[str], labels: str | None, accepted: Iterable[Lane]
     ) -> tuple[LineGroup, ...]:
         """The same of jobs that have a group, the lines of each type together."""
-        each = (_lines(self._in_groups, (type_,), labels, accepted) for type_ in types if type_ in self._in_groups)
+        judge = self._lines_in_groups if is_remembered(labels) else self._lines_in_groups.__wrapped__
+        each = (judge((type_,), labels, tuple(accepted)) for type_ in types if type_ in self._in_groups)
         return tuple([lines for lines in each if lines])
 
 

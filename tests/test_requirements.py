@@ -7,6 +7,8 @@ from typing import Any
 
 import pytest
 
+from blobforge import requirements
+from blobforge.options import PLAIN
 from blobforge.requirements import (
     HIGHEST_SET,
     LONGEST,
@@ -120,6 +122,19 @@ def test_numbers_are_the_lowest_that_are_free() -> None:
     assert sets.free_number() == 2
     assert [line.lane for line in sets.lines(["pdf"], '["a","b"]', (0, 1))] == [2, 3, 6, 7]
     assert [line.lane for line in sets.lines(["pdf", "ocr"], '["b"]', (0,))] == [6]
+
+
+def test_the_lines_of_a_kind_of_worker_are_found_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """However many lanes there are: each of its claims asks. Those of long labels are not kept in memory."""
+    sets = RequirementSets([RequirementSet(n, "pdf", f'["memory_gib>={n}"]') for n in range(1, 201)])
+    short, long = '{"memory_gib":100}', f'{{"memory_gib":100,"notes":"{"x" * 2_000}"}}'
+    first = sets.lines(("pdf",), short, (PLAIN,))
+    assert len(first) == 100
+    assert sets.lines(("pdf",), long, (PLAIN,)) == first
+    assert sets.lines(["pdf"], short, [PLAIN]) is first
+    monkeypatch.setattr(requirements, "holds", lambda labels, required: required == '["memory_gib>=1"]')
+    assert sets.lines(("pdf",), short, (PLAIN,)) is first
+    assert len(sets.lines(("pdf",), long, (PLAIN,))) == 1
 
 
 def test_long_labels_are_judged_and_not_remembered() -> None:

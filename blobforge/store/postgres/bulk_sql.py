@@ -86,6 +86,7 @@ READY_OF_GROUP: Final = f"""
                     LIMIT $2::bigint) AS next
              ORDER BY next.priority, next.id LIMIT $2::bigint) AS first
       JOIN jobs ON jobs.id = first.id ORDER BY first.priority, first.id"""
+# Where none is kept, which is most of the time, it looks once, and not into each line.
 KEPT_OF_GROUP: Final = f"""
     SELECT {_WHOLE}
       FROM (SELECT next.id, next.priority
@@ -93,6 +94,7 @@ KEPT_OF_GROUP: Final = f"""
                    SELECT id, priority FROM jobs
                     WHERE status = 'pending' AND avoid IS NOT NULL AND type = e.c0 AND jobs.lane = e.c1
                     ORDER BY priority, id LIMIT $2::bigint) AS next
+             WHERE EXISTS (SELECT 1 FROM jobs WHERE status = 'pending' AND avoid IS NOT NULL)
              ORDER BY next.priority, next.id LIMIT $2::bigint) AS first
       JOIN jobs ON jobs.id = first.id ORDER BY first.priority, first.id"""
 # The first of lines whose jobs have turns, by these: (type, lane, a floor of turns for each priority).

@@ -38,11 +38,11 @@ class LineFloors:
 
     def known(self, lines: Iterable[QueueLine] | None = None) -> dict[QueueLine, Floors]:
         """The floors of these lines, or of all, but for those that are to be read from the beginning now."""
-        now = self._clock()
+        since, looked = self._clock() - LOOK_EACH, self._looked
         return {
-            line: list(floors)
-            for line, floors in self._floors.items()
-            if (lines is None or line in lines) and now - self._looked[line] < LOOK_EACH
+            line: list(self._floors[line])
+            for line in (self._floors if lines is None else lines)
+            if looked.get(line, -inf) > since
         }
 
     def missed(self) -> None:
@@ -60,14 +60,12 @@ class LineFloors:
     def learn(self, line: QueueLine, read: list[Job], *, last: int | None, next_job: int, whole: bool) -> None:
         """A line was read into the priority `last`, None: to its end; `whole`: from its beginning. Later jobs have
         numbers from `next_job` on, or are told of by `lower`."""
-        former = [0] * len(PRIORITIES) if whole else self._floors.get(line, [0] * len(PRIORITIES))
-        first: dict[int, int] = {}
-        for job in read:
-            first.setdefault(job.priority, number(job))
-        self._floors[line] = [
-            first.get(priority, next_job if last is None or priority < last else floor)
-            for priority, floor in zip(PRIORITIES, former, strict=True)
-        ]
+        floors = [0] * len(PRIORITIES) if whole or line not in self._floors else self._floors[line]
+        past = len(PRIORITIES) if last is None else last - PRIORITIES[0]  # of these all that is there was read
+        floors[:past] = [next_job] * past
+        for job in reversed(read):  # the first one counts
+            floors[job.priority - PRIORITIES[0]] = number(job)
+        self._floors[line] = floors
         if whole:
             self._looked[line] = self._clock()
         else:

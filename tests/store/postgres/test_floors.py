@@ -13,7 +13,7 @@ import pytest
 from actors.effects import perform
 from actors.effects.needs import needs_of
 from actors.effects.transaction import Transaction, transact
-from actors.messages import Claim, Complete, ObjectSeen, Release, Seen, SetPriority
+from actors.messages import Claim, Complete, ObjectSeen, Register, Release, Seen, SetPriority
 from blobforge.job import Job, ReleaseCause
 from blobforge.options import QueueLine
 from blobforge.store.postgres.engine import PostgresEngine
@@ -162,23 +162,34 @@ def test_a_claim_looks_at_few_rows_whatever_was_claimed_before_under_a_snapshot_
         assert looked_at(book) < 10
 
 
+def test_a_claim_looks_once_for_jobs_that_are_kept_from_workers_where_there_are_none(book: Book) -> None:
+    """And not into each of the lanes that its worker may have jobs from."""
+    assert isinstance(book.database, PostgresDatabase)
+    book.do(Register(ADMIN, "w", "pdf", labels='{"memory_gib":64}'))
+    book.do(*(submission(number, requires=f'["memory_gib>={number}"]') for number in range(1, 31)))
+    before = read_of(book, "jobs_kept_in_lanes", "idx_scan")
+    assert claims(book) == [1]
+    assert read_of(book, "jobs_kept_in_lanes", "idx_scan") - before <= 2
+
+
 def complete(job: Job) -> Complete:
     return Complete(ADMIN, "w", job.id, lease=job.lease, output=ObjectSeen(Seen.VERIFIED, size=1))
 
 
 def looked_at(book: Book) -> int:
     """Entries of the index of ready jobs, in one claim."""
+    before = read_of(book, "jobs_ready", "idx_tup_read")
+    assert len(claims(book)) == 1
+    return read_of(book, "jobs_ready", "idx_tup_read") - before
+
+
+def read_of(book: Book, index: str, what: str) -> int:
+    """What the database has counted of an index by now."""
     assert isinstance(book.database, PostgresDatabase)
     turns = book.database.engine.turns
-
-    def entries() -> int:
-        turns.run("SELECT pg_stat_force_next_flush()")
-        turns.run("SELECT 1")
-        with psycopg.connect(book.database.engine.url) as looking:
-            ((n,),) = looking.execute("""
-                SELECT idx_tup_read FROM pg_stat_user_indexes WHERE indexrelname = 'jobs_ready'""").fetchall()
-        return int(n)
-
-    before = entries()
-    assert len(claims(book)) == 1
-    return entries() - before
+    turns.run("SELECT pg_stat_force_next_flush()")
+    turns.run("SELECT 1")
+    with psycopg.connect(book.database.engine.url) as looking:
+        asked = f"SELECT {what} FROM pg_stat_user_indexes WHERE indexrelname = %s"
+        ((n,),) = looking.execute(asked, (index,)).fetchall()
+    return int(n)
