@@ -71,9 +71,9 @@ class Rollups(Protocol):
 
     # --- splits
 
-    def spread_splits(self, before: int, *, limit: int) -> bool:
-        """Spread fresh splits, so many at most, over all widths: those before that slot of the narrowest. Whether
-        there may be more."""
+    def spread_splits(self, under_way: int, *, limit: int) -> bool:
+        """Spread fresh splits, so many at most, over all widths: those of all slots (of the narrowest) but that one.
+        Whether there may be more."""
 
     # --- upkeep
 

@@ -299,6 +299,18 @@ def test_a_sample_spreads_what_is_over_some_at_a_time(book: Book, monkeypatch: p
     assert {slot for step, slot in book.probe.rows("splits", "step", "slot") if step == FRESH} == {under_way}
 
 
+def test_what_a_clock_has_counted_that_was_set_back_is_spread(book: Book) -> None:
+    book.register("w1")
+    book.do(submission(1))
+    at(book, book.now + 9 * HOUR)
+    (job,) = book.do(Claim(ADMIN, "w1", ("pdf",))).jobs
+    book.do(Complete(ADMIN, "w1", job.id))
+    assert set(book.probe.column("splits", "step")) == {FRESH}
+    with book.store.transaction():
+        assert not book.store.rollups.spread_splits((book.now - 9 * HOUR) // 1000 // NARROWEST, limit=100)
+    assert set(book.probe.column("splits", "step")) == {WEEK, *SPLITS_KEPT}
+
+
 def test_since_when_times_are_kept_does_not_move_on_with_the_narrowest(book: Book, reader: Reader) -> None:
     start = book.now // (6 * HOUR) * (6 * HOUR)
     at(book, start + 20 * MINUTE)

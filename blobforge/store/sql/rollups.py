@@ -68,8 +68,8 @@ class Rollups:
 
     # --- splits
 
-    def spread_splits(self, before: int, *, limit: int) -> bool:
-        taken = self._do.rows(sql.TAKE_FRESH, (before, limit))
+    def spread_splits(self, under_way: int, *, limit: int) -> bool:
+        taken = self._do.rows(sql.TAKE_FRESH, (under_way, limit))
         if taken:
             self._working.move_counters(Tallies(spread={(slot, *key): n for slot, *key, n in taken}))
         return len(taken) == limit

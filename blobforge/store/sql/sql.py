@@ -357,9 +357,9 @@ SAVE_DEPTH: Final = """
 CLEAR_DEPTHS: Final = "DELETE FROM depths WHERE step = ? AND slot = ?"
 PURGE_DEPTHS: Final = _delete_page("depths", "step, slot, type, status", "step = ? AND slot < ?")
 PURGE_SPLITS: Final = _delete_page("splits", "step, slot, type, what, part", "step = ? AND slot < ? ORDER BY slot")
-# Splits that are fresh no more.
+# Splits that are fresh no more: of all slots but the one under way. Later ones are of a clock that was set back.
 TAKE_FRESH: Final = (
-    _delete_page("splits", "step, slot, type, what, part", f"step = {FRESH} AND slot < ? ORDER BY slot")
+    _delete_page("splits", "step, slot, type, what, part", f"step = {FRESH} AND slot <> ? ORDER BY slot")
     + " RETURNING slot, type, what, part, n"
 )
 # Slots (step, from, up to before) in which a type has failed of more causes than so many.

@@ -96,7 +96,7 @@ FIGURES: list[tuple[str, tuple[Any, ...], str]] = [
         "splits USING PRIMARY KEY (step=? AND slot=? AND type=? AND what=?",
     ),
     (shared.FRESH_SPLITS, (1, 9, "a", "b", "c"), "splits USING PRIMARY KEY (step=? AND slot>? AND slot<?)"),
-    (shared.TAKE_FRESH, (9, 2), "splits USING PRIMARY KEY (step=? AND slot<?)"),
+    (shared.TAKE_FRESH, (9, 2), "splits USING PRIMARY KEY (step=?)"),
     (shared.FIRST_SPLIT, (300,), "splits USING PRIMARY KEY (step=?)"),
     (shared.AUDIT_OF_MARKS, (1, 9, None, 5), "audit USING INDEX audit_of_marks (at>? AND at<?)"),
     (shared.DURATIONS, (9,), "splits USING PRIMARY KEY (step=? AND slot>?)"),
