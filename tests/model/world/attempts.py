@@ -46,7 +46,7 @@ class Attempts(Access, Comparisons, Chains):
             return No("worker-bound")
         if self.too_many(converter, worker.converter):
             return No("invalid")
-        if worker.status == "offline" or now - (worker.seen or 0) >= LIFE_MS:
+        if worker.status == "offline" or not 0 <= now - (worker.seen or 0) < LIFE_MS:
             self.alive(worker, now)
         worker.accepts, worker.converter = accepts, converter or worker.converter
         if key is not None:
