@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+import pytest
 from playwright.sync_api import Page, Request, expect
 
 from tests.dashboard.conftest import Stage
@@ -97,6 +98,21 @@ def test_hostile_contents_execute_nothing_and_ask_for_nothing(stage: Stage, page
         expect(page.locator("[onerror], img[src=x]")).to_have_count(0)
     assert (said, elsewhere) == ([], [])
     page.set_viewport_size(PHONE)  # type: ignore[arg-type]
+    assert not scrolls_sideways(page)
+
+
+@pytest.mark.parametrize("box", ["0 0 1 99999999", "0 0 99999999 1", "0 0 0 0", "-1e30 -1e30 1e30 1e30"])
+def test_a_page_of_an_odd_shape_is_drawn_as_far_as_it_can_be(stage: Stage, page: Page, box: str) -> None:
+    odd = PDF.replace(b"/MediaBox [0 0 300 200]", f"/MediaBox [{box}]".encode())
+    job = stage.scene().submit(f"odd/{box}.pdf", content=odd, type="odd")
+    page.goto(f"/jobs/{job}/view")
+    frame = page.frame_locator("#left iframe")
+    shown = frame.get_by_role("img", name="Page 1 of 1").or_(frame.get_by_text(re.compile("cannot be (drawn|shown)")))
+    expect(shown.first).to_be_attached()
+    sizes = frame.locator("canvas").evaluate_all("all => all.map(each => [each.width, each.height])")
+    assert all(max(size) <= 16_000 and size[0] * size[1] <= 6_100_000 for size in sizes), sizes
+    height = frame.locator("main").evaluate("each => each.scrollHeight")
+    assert height < 100_000
     assert not scrolls_sideways(page)
 
 
