@@ -54,3 +54,19 @@ def test_a_chart_is_zoomed_by_hand_and_by_keys(stage: Stage, page: Page) -> None
     page.get_by_role("link", name="As tables").click()
     expect(page.locator("#figures-ended")).to_be_visible()
     expect(page.locator("[data-chart]")).to_have_count(0)
+
+
+def test_a_chart_without_figures_says_so_and_asks_again(stage: Stage, page: Page) -> None:
+    page.route("**/api/stats/**", lambda route: route.fulfill(status=503))
+    page.goto("/?window=24h")
+    expect(page.locator("#chart-ended")).to_contain_text("These figures could not be fetched.")
+    page.unroute("**/api/stats/**")
+    page.keyboard.press("r")
+    page.locator(CANVAS).wait_for()
+    expect(page.locator("#chart-ended")).not_to_contain_text("could not")
+    # What is drawn stays where the next ones do not come.
+    page.route("**/api/stats/**", lambda route: route.fulfill(status=503))
+    with page.expect_response("**/api/stats/history**"):
+        page.keyboard.press("r")
+    expect(page.locator(CANVAS)).to_be_visible()
+    stage.complaints.clear()  # Chromium tells of each

@@ -187,6 +187,23 @@ def test_who_may_not_submit_has_no_such_page(stage: Stage) -> None:
     context.close()
 
 
+def test_who_may_not_read_is_told_the_number_of_the_job_and_led_nowhere(stage: Stage) -> None:
+    made = stage.scene().call("POST", "/api/admin/tokens", {"name": "sender", "scopes": ["submit"]})
+    context = stage.context()
+    form = {"token": made["token"], "next": "/submit"}
+    context.request.post("/login", form=form, headers={"Origin": stage.server.url}, max_redirects=0)
+    page = context.new_page()
+    page.goto("/submit")
+    page.keyboard.press("Control+k")
+    page.get_by_label("Files", exact=True).set_input_files(files("sent.pdf"))
+    page.get_by_label("Type: what converts them").fill("sent")
+    page.get_by_role("button", name="Submit").click()
+    row = page.get_by_role("row", name="sent.pdf")
+    expect(row).to_contain_text(re.compile(r"submitted: job \d+"))
+    expect(page.locator("main a:visible")).to_have_text(["Submit others"])
+    context.close()
+
+
 @pytest.mark.parametrize("with_store", ["embedded", "S3"])
 def test_without_script_a_file_goes_through_the_server(
     stage: Stage, with_store: str, request: pytest.FixtureRequest
