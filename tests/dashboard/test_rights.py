@@ -88,7 +88,11 @@ def test_no_page_leads_to_what_is_refused(served: tuple[ServerProcess, dict[str,
         while left:
             address = left.pop(0)
             answer = client.get(address)
-            if answer.status_code in (401, 403) or "/login" in answer.headers.get("Location", ""):
+            if (
+                answer.status_code in (401, 403)
+                or answer.status_code >= 500
+                or "/login" in answer.headers.get("Location", "")
+            ):
                 wrong.append(f"{address}: {answer.status_code}")
             if "text/html" not in answer.headers.get("Content-Type", "") or answer.status_code != 200:
                 continue
