@@ -9,7 +9,7 @@ import pytest
 import trio
 
 from actors import courier
-from actors.messages import Claim, Fail, Register
+from actors.messages import Claim, Fail, ReadmitWorker, Register
 from actors.turntime import TurnTime
 from blobforge import breaker
 from blobforge.breaker import RowOfFailures, probe_in
@@ -67,6 +67,20 @@ async def test_a_worker_in_quarantine_has_its_trials_and_returns(
         await end(local, "x", job)
     await local.ask(submission("one more"))
     assert len((await local.ask(Claim(ADMIN, "x", ("pdf",), 5))).jobs) == 2
+
+
+async def test_a_worker_that_was_readmitted_is_judged_again(
+    local: LocalServer, autojump_clock: Any, set_right: Any
+) -> None:
+    await quarantined(local)
+    await local.ask(ReadmitWorker("x", "admin"))
+    set_right()
+    for number in range(8):
+        await local.ask(submission(f"again {number}"))
+        for job in (await local.ask(Claim(ADMIN, "x", ("pdf",)))).jobs:
+            await local.ask(Fail(ADMIN, "x", job.id, "OSError: no disk", lease=job.lease, retryable=False))
+    _, worker = await local.call("GET", "/api/workers/x")
+    assert worker["quarantined"]
 
 
 def test_a_type_that_its_breaker_has_paused_lets_one_through() -> None:
