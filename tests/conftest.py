@@ -16,6 +16,8 @@ import pytest
 import structlog
 from hypothesis import HealthCheck, settings
 
+from blobforge.machinery import garbage
+
 ROOM = 6 << 30  # bytes; the folders of tests that have passed are gone, so that a few hundred megabytes are in use
 
 
@@ -96,6 +98,12 @@ def log_as_it_was() -> Iterator[None]:
         root.setLevel(level)
         ours = structlog.stdlib.ProcessorFormatter
         root.handlers[:] = [each for each in root.handlers if not isinstance(each.formatter, ours)]
+
+
+def pytest_collection_finish() -> None:
+    """Thousands of tests and all modules are there, and stay: a quarter of the time of tests in this process went
+    into looking through them for garbage. It is looked for as in a server."""
+    garbage.settle()
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
