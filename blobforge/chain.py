@@ -59,6 +59,13 @@ class Rest(msgspec.Struct, frozen=True, omit_defaults=True):
     unjoined: tuple[int, ...] = ()
 
 
+class Unjoined(msgspec.Struct, frozen=True):
+    """A stage, by its step, of which nothing was joined when it had ended, and why."""
+
+    step: int
+    why: str
+
+
 class ChainPlace(msgspec.Struct, frozen=True, omit_defaults=True):
     """The place of a job in its chain: what follows it, and where it comes from.
 
@@ -68,7 +75,8 @@ class ChainPlace(msgspec.Struct, frozen=True, omit_defaults=True):
     read, or the store vouches for them; until then no worker is given the job, and its hash is none. `stopped` says
     why its result has started less than its steps say. A job that was there before, and is the same as one that a
     step would have made, is `adopted`. `joined`: a job waits for the end of this one; `joins`: it is such a job.
-    `rest`: what its result has not started yet, and will.
+    `rest`: what its result has not started yet, and will. `unjoined`: the stages of its result that have ended and
+    are not joined.
     """
 
     then: tuple[Step, ...] = ()
@@ -83,6 +91,13 @@ class ChainPlace(msgspec.Struct, frozen=True, omit_defaults=True):
     joined: bool = False
     joins: bool = False
     rest: Rest | None = None
+    unjoined: tuple[Unjoined, ...] = ()
+
+    @property
+    def said(self) -> str | None:
+        """Why less than its steps say has come of its result (`then_stopped`)."""
+        stopped = (self.stopped,) if self.stopped is not None else ()
+        return "; ".join(dict.fromkeys((*stopped, *(each.why for each in self.unjoined)))) or None
 
     @property
     def waits_for_proof(self) -> bool:

@@ -103,6 +103,7 @@ def _revoked(tx: Transaction, job_id: int, attempt: int, key: str) -> int:
     tx.store.save_job(job, revoked)
     if revoked.kept_attempt is not None:
         tx.store.superseded.restored(job.id, revoked.kept_attempt)
+        chains.result_is_back(tx, revoked, revoked.kept_attempt)
     chains.output_revoked(tx, job, attempt)
     tx.end_attempt(job, revoked, Outcome.REVOKED, kind=REVOKED_CAUSE.kind, error=revoked.last_error)
     tell_return(tx, revoked)

@@ -67,7 +67,7 @@ def start(tx: Transaction, job: Job, message: Complete, *, settled: bool) -> Non
     several = message.several is not None
     links = _several(tx, job) if several else _single(job, message, settled=settled)
     planned = [(number, step, link) for number, step in enumerate(place.then) for link in matching(step, links)]
-    if place.stopped is not None or place.rest is not None:  # of a former result
+    if place.said is not None or place.rest is not None:  # of a former result
         job = wide.anew(tx, job)
     if planned and (batch := cancelled_with(tx, job)) is not None:
         stop(tx, job, too_many(len(planned), f"batch {batch} was cancelled"))
@@ -304,6 +304,18 @@ def output_kept(tx: Transaction, parent: Job | None, key: str, to: str) -> None:
             tx.store.save_job(child, replace(child, chain=replace(child.chain, source=to)))
             if child.waits_for_proof and child.status is JobStatus.UPLOADING:
                 tx.facts.append(ProofAwaited(child.id, to, None))
+
+
+def result_is_back(tx: Transaction, parent: Job, attempt: int) -> None:
+    """The result of this former attempt is the job's again: what was said of the other one is so no longer, and
+    stages that have ended meanwhile, when there was nothing to join them for, are joined."""
+    if parent.chain is None or not parent.chain.then:
+        return
+    if parent.chain.said is not None or parent.chain.rest is not None:
+        parent = wide.anew(tx, parent)
+    numbers = [number for number, step in enumerate(parent.chain.then) if step.join is not None]
+    stages = [(parent.id, attempt, number) for number in numbers]
+    join_ended(tx, [stage for stage in stages if tx.store.kin.of_stage(*stage, limit=1)])
 
 
 def output_revoked(tx: Transaction, parent: Job, attempt: int) -> None:

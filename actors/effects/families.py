@@ -11,7 +11,7 @@ from collections.abc import Sequence
 import msgspec
 from msgspec.structs import replace
 
-from actors.effects import jobs, manystages, wide
+from actors.effects import jobs, joining, manystages, wide
 from actors.effects.beginning import SERVER, put_on_record, too_many_open
 from actors.effects.transaction import Transaction
 from actors.messages import Cancel, CancelChildren, JobChanged, OperationBegun, OperationPlan
@@ -47,7 +47,7 @@ def cancel(tx: Transaction, message: Cancel) -> JobChanged | Refusal:
             return done
         undo = done.undo
     _start_no_more(tx, job)
-    cancelled, _, left = _piece(tx, [_top(job.id)], message.reason)
+    cancelled, _, left, _ = _piece(tx, [_top(job.id)], message.reason)
     operation = None
     if left:
         if (refusal := too_many_open(tx)) is not None:
@@ -65,7 +65,7 @@ def go_on(tx: Transaction, operation: Operation, work: CancelChildren) -> Operat
     """The next piece; how far the operation is then."""
     assert operation.cursor is not None
     walk = _decode(operation.cursor)
-    cancelled, looked_at, left = _piece(tx, walk.path, work.reason)
+    cancelled, looked_at, left, _ = _piece(tx, walk.path, work.reason)
     walk = Walk(left, walk.again) if left or not walk.again else Walk([_top(work.parent)], again=False)
     seen = operation.matched + looked_at
     further = operations.moved_on(operation, treated=looked_at, changed=len(cancelled), now=tx.now)
@@ -94,13 +94,16 @@ def go_below(operation: Operation, *, now: int) -> Operation:
 
 
 def go_on_below(tx: Transaction, operation: Operation, reason: str | None) -> Operation:
-    """The next piece of what came of them. What it changes is kept as that of a further page, for an undo."""
+    """The next piece of what came of them. What it changes is kept as that of a further page, for an undo, and so is
+    of which jobs all that came was met by then."""
     assert operation.cursor is not None
     below = _decode_below(operation.cursor)
     walk = below.walk or Walk(_tops(tx, operation, below.page))
-    changes, _, left = _piece(tx, walk.path, reason)
-    if changes:
-        tx.store.operations.add_pages(operation.id, operation.page, [[each.job_id for each in changes]])
+    changes, _, left, met = _piece(tx, walk.path, reason)
+    if walk.again:
+        met = []  # it is met once more
+    if changes or met:
+        tx.store.operations.add_pages(operation.id, operation.page, [[*(each.job_id for each in changes), *met]])
         tx.store.operations.keep_changes(operation.id, operation.page, changes)
     further = operations.moved_on(operation, treated=len(changes), changed=len(changes), now=tx.now)
     n = len(changes)
@@ -132,16 +135,20 @@ def _top(job_id: int) -> FamilyPlace:
 
 def _piece(
     tx: Transaction, at: Sequence[FamilyPlace], reason: str | None
-) -> tuple[list[KeptChange], int, list[FamilyPlace]]:
-    """The next jobs that were cancelled, at how many was looked, and where the walk goes on."""
+) -> tuple[list[KeptChange], int, list[FamilyPlace], list[int]]:
+    """The next jobs that were cancelled, at how many was looked, where the walk goes on, and of which jobs with
+    stages that are joined all was met."""
     path, looked_at = list(at), 0
     cancelled: list[KeptChange] = []
+    met: list[int] = []
     tx.cut |= {parent for parent, *_ in path}
     while path and looked_at < A_TURN:
         parent, attempt, step, name = path[-1]
         found = tx.store.kin.of(parent, after=(attempt, step, name), limit=A_TURN - looked_at)
         if not found:
             path.pop()
+            if _joins(tx.store.job(parent)):
+                met.append(parent)
         tx.store.read_ahead([kin.job_id for kin in found])
         for kin in found:
             looked_at += 1
@@ -157,11 +164,23 @@ def _piece(
                 path.append(_top(job.id))
                 break
     manystages.cut(tx, tx.cut)
-    return cancelled, looked_at, path
+    return cancelled, looked_at, path, met
+
+
+def _joins(job: Job | None) -> bool:
+    return job is not None and job.chain is not None and any(step.join is not None for step in job.chain.then)
+
+
+def put_back_below(tx: Transaction, undone: Operation, page: int, ids: Sequence[int]) -> None:
+    """A page of the cancellation was taken back: what came of jobs that had all been met by then may be joined."""
+    if undone.cursor is None or page < _decode_below(undone.cursor).pages:
+        return
+    tx.store.read_ahead(ids)
+    manystages.join_again(tx, [job_id for job_id in dict.fromkeys(ids) if _joins(tx.store.job(job_id))])
 
 
 def _start_no_more(tx: Transaction, job: Job) -> None:
     """Nothing more is made of its result, and no stage of that is joined by this message."""
     tx.cut.add(job.id)
     if job.chain is not None and job.chain.rest is not None:
-        wide.cancel(tx, job.chain.rest.operation, f"what came of job {job.id} was cancelled")
+        wide.cancel(tx, job.chain.rest.operation, joining.cut_off(job.id))

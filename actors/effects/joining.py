@@ -13,7 +13,7 @@ from msgspec.structs import replace
 from actors.effects.descent import cancelled_with, descend
 from actors.effects.transaction import Transaction
 from blobforge.batch import ENDED
-from blobforge.chain import MOST_IN_FAMILY, ChainPlace, Join, Kin, join_step, source_path
+from blobforge.chain import MOST_IN_FAMILY, ChainPlace, Join, Kin, Unjoined, join_step, source_path
 from blobforge.events import JobUpdated, ManifestMade
 from blobforge.job import Job, JobStatus
 from blobforge.objects.keys import accepted_key, name_in, named_output_key, prefix_of
@@ -58,48 +58,69 @@ def join_ended(tx: Transaction, stages: Sequence[StageKey]) -> None:
 
 def join_if_ended(tx: Transaction, stage: StageKey) -> bool:
     """Whether a job was made."""
-    parent_id, attempt, step = stage
-    if parent_id in tx.cut:
+    if (found := _ended(tx, stage)) is None:
         return False
-    tx.stage_work += TO_ASK
-    parent = tx.store.job(parent_id)
-    if parent is None or parent.chain is None or parent.result_attempt != attempt:
-        return False  # what came of a former result is joined no more
-    if parent.chain.rest is not None:
-        return False  # when all of it has been made
-    then = parent.chain.then
-    join = then[step].join if step < len(then) else None
-    if join is None or tx.store.kin.is_unfinished(parent_id, attempt, step):
+    parent, join = found
+    if parent.id in tx.cut:
+        leave(tx, parent, stage[2], cut_off(parent.id))
         return False
     return _join(tx, parent, join, stage)
 
 
+def say_unjoined(tx: Transaction, stage: StageKey, why: str) -> bool:
+    """The stage is not joined though it may have ended; the parent shows it, if so."""
+    found = _ended(tx, stage)
+    if found is not None:
+        leave(tx, found[0], stage[2], why)
+    return found is not None
+
+
+def cut_off(parent_id: int) -> str:
+    """Why no stage of this job is joined while what came of it is cancelled."""
+    return f"what came of job {parent_id} was cancelled"
+
+
+def _ended(tx: Transaction, stage: StageKey) -> tuple[Job, Join] | None:
+    """The parent, and what is to join the stage; None: it has not ended, or is to be joined no more."""
+    parent_id, attempt, step = stage
+    tx.stage_work += TO_ASK
+    parent = tx.store.job(parent_id)
+    if parent is None or parent.chain is None or parent.result_attempt != attempt:
+        return None  # what came of a former result is joined no more
+    if parent.chain.rest is not None:
+        return None  # when all of it has been made
+    then = parent.chain.then
+    join = then[step].join if step < len(then) else None
+    if join is None or tx.store.kin.is_unfinished(parent_id, attempt, step):
+        return None
+    return parent, join
+
+
 def _join(tx: Transaction, parent: Job, join: Join, stage: StageKey) -> bool:
-    nothing = nothing_joined(join)
+    step = stage[2]
     if (batch := cancelled_with(tx, parent)) is not None:
-        stop(tx, parent, f"{nothing}batch {batch} was cancelled")
+        leave(tx, parent, step, f"batch {batch} was cancelled")
         return False
     stage_kin = tx.store.kin.of_stage(*stage, limit=MOST_INPUTS + 1)
     tx.stage_work += TO_JOIN + len(stage_kin)
     if len(stage_kin) > MOST_INPUTS:
-        stop(tx, parent, nothing + TOO_WIDE)
+        leave(tx, parent, step, TOO_WIDE)
         return False
     inputs, missing = _brought(tx, stage_kin)
     if not inputs:
-        stop(tx, parent, f"{nothing}no job of the stage has brought an output")
+        leave(tx, parent, step, "no job of the stage has brought an output")
         return False
     if len(inputs) > MOST_INPUTS:
-        stop(tx, parent, f"{nothing}the stage has more than {MOST_INPUTS:,} outputs")
+        leave(tx, parent, step, f"the stage has more than {MOST_INPUTS:,} outputs")
         return False
     text, source_hash = written(StageManifest(FORMAT, *stage, inputs, missing))
     assert parent.chain is not None
-    if (parent.chain.stopped or "").startswith(nothing):
-        stop(tx, parent, None)  # that was before
+    _leave_no_more(tx, parent, step, join)
     if tx.store.same_job(source_hash, join.type, join.options) is not None:
         return False  # it ended as it had before
     root = parent.chain.family or parent.id
     if tx.store.kin.made_of(root) >= MOST_IN_FAMILY - 1:
-        stop(tx, parent, f"{nothing}its family has {MOST_IN_FAMILY:,} jobs")
+        leave(tx, parent, step, f"its family has {MOST_IN_FAMILY:,} jobs")
         return False
     job = descend(
         tx,
@@ -113,10 +134,10 @@ def _join(tx: Transaction, parent: Job, join: Join, stage: StageKey) -> bool:
         place=ChainPlace(join.then or (), parent.id, root, parent.chain.depth + 2, joins=True),
     )
     if isinstance(job, Refusal):
-        stop(tx, parent, f"{nothing}{job.detail}")
+        leave(tx, parent, step, job.detail)
         return False
     tx.store.kin.add_manifest(source_hash, text)
-    parent_id, attempt, step = stage
+    parent_id, attempt, _ = stage
     tx.store.add_kin(Kin(parent_id, attempt, join_step(step), source_hash, job.id, False))
     for of, number in dict.fromkeys((each.job_id, each.attempt) for each in inputs):
         tx.store.add_kin(Kin(of, number, join_step(step), f"{parent_id}/{attempt}/{source_hash}", job.id, True))
@@ -185,9 +206,36 @@ def _outputs(tx: Transaction, job: Job, name: str) -> list[Input]:
 def stop(tx: Transaction, parent: Job, said: str | None) -> None:
     """The parent shows why less than its steps say has come of its result. None: nothing is left out any more."""
     now = tx.store.job(parent.id)
-    if now is None or now.chain is None or now.chain.stopped == said:
+    if now is not None and now.chain is not None:
+        _say(tx, now, replace(now.chain, stopped=said))
+
+
+def leave(tx: Transaction, parent: Job, step: int, why: str) -> None:
+    """The stage of this step has ended, and the parent shows why it is not joined: until it is, whatever becomes of
+    other stages."""
+    now = tx.store.job(parent.id)
+    if now is None or now.chain is None:
         return
-    tx.store.save_job(now, replace(now, chain=replace(now.chain, stopped=said)))
+    join = now.chain.then[step].join
+    assert join is not None
+    others = [each for each in now.chain.unjoined if each.step != step]
+    unjoined = sorted([*others, Unjoined(step, nothing_joined(join) + why)], key=lambda each: each.step)
+    _say(tx, now, replace(now.chain, unjoined=tuple(unjoined)))
+
+
+def _leave_no_more(tx: Transaction, parent: Job, step: int, join: Join) -> None:
+    """What was said of the stage was before."""
+    assert parent.chain is not None
+    place = replace(parent.chain, unjoined=tuple(each for each in parent.chain.unjoined if each.step != step))
+    if (place.stopped or "").startswith(nothing_joined(join)):
+        place = replace(place, stopped=None)  # as servers of former releases say it
+    _say(tx, parent, place)
+
+
+def _say(tx: Transaction, now: Job, place: ChainPlace) -> None:
+    if now.chain == place:
+        return
+    tx.store.save_job(now, replace(now, chain=place))
     tx.events.append(JobUpdated(now.id, now.type, now.status, worker_id=now.worker_id))
 
 

@@ -20,17 +20,17 @@ from blobforge import operation as operations
 from blobforge.events import ManifestMade
 from blobforge.operation import Operation, OperationState
 
+BUG = "the server met a bug"
 A_PAGE = joining.MOST_WORK // joining.TO_ASK  # at whose stages a turn can look, where none of them has ended
 _decode_plan = msgspec.json.Decoder(OperationPlan).decode
 
 
 def put_on_record(tx: Transaction) -> None:
-    """What the message has put off; of what it cancels, nothing is joined behind it, either."""
-    stages = [stage for stage in dict.fromkeys(tx.put_off) if stage[0] not in tx.cut]
+    """What the message has put off; of what it cancels, nothing is joined behind it, either: that is said then."""
+    stages = list(dict.fromkeys(tx.put_off))
     tx.put_off.clear()
-    if not stages:
-        return
-    plan = OperationPlan(JoinStages(cancelled=tuple(sorted(tx.cancelling))))
+    cut_off = tx.cut.intersection(parent for parent, *_ in stages)
+    plan = OperationPlan(JoinStages(cancelled=tuple(sorted(tx.cancelling)), cut=tuple(sorted(cut_off))))
     pages = [stages[at : at + A_PAGE] for at in range(0, len(stages), A_PAGE)]
     beginning.put_on_record(tx, plan, beginning.SERVER, cursor="0", total=len(stages), pages=pages)
 
@@ -51,7 +51,17 @@ def go_on(tx: Transaction, operation: Operation, work: JoinStages) -> Operation:
             treated += 1
             yield stage
 
-    tx.each(within_bounds(), joining.join_if_ended)
+    looked_at: set[StageKey] = set()
+
+    def join(tx: Transaction, stage: StageKey) -> bool:
+        made = joining.join_if_ended(tx, stage)
+        looked_at.add(stage)
+        return made
+
+    tx.each(within_bounds(), join)
+    for stage in page[:treated]:
+        if stage not in looked_at:
+            joining.say_unjoined(tx, stage, BUG)
     _judge_batches_of(tx, page[:treated])
     made = sum(isinstance(fact, ManifestMade) for fact in tx.facts[first:])
     further = operations.moved_on(operation, treated=treated, changed=made, now=tx.now)
@@ -66,7 +76,11 @@ def go_on(tx: Transaction, operation: Operation, work: JoinStages) -> Operation:
 def is_broken_off(tx: Transaction, operation: Operation) -> None:
     """The operation has met a bug: what it has left is joined when it ends anew, and waited for no longer."""
     for page in range(operation.page, operation.pages):
-        _judge_batches_of(tx, tx.store.operations.stages(operation.id, page))
+        stages = tx.store.operations.stages(operation.id, page)
+        tx.store.read_ahead([parent for parent, _, _ in stages])
+        for stage in stages:
+            joining.say_unjoined(tx, stage, operation.reason or BUG)
+        _judge_batches_of(tx, stages)
 
 
 def _judge_batches_of(tx: Transaction, stages: Sequence[StageKey]) -> None:
@@ -103,6 +117,22 @@ def cut(tx: Transaction, parents: Collection[int]) -> None:
     for operation_id, (text, of) in found.items():
         work = _work(text)
         _save(tx, operation_id, replace(work, cut=tuple(sorted({*work.cut, *of}))))
+
+
+def join_again(tx: Transaction, parents: Collection[int]) -> None:
+    """The cancellation of what came of these is taken back: stages of theirs that had ended before it are joined."""
+    for operation_id, _, parent in tx.store.operations.joining_of(parents):
+        operation = tx.store.operations.get(operation_id)
+        assert operation is not None
+        work = _work(operation.work)
+        _save(tx, operation_id, replace(work, cut=tuple(each for each in work.cut if each != parent)))
+    for parent_id in parents:
+        parent = tx.store.job(parent_id)
+        if parent is None or parent.chain is None or parent.result_attempt is None:
+            continue
+        said = joining.cut_off(parent_id)
+        left = [each.step for each in parent.chain.unjoined if each.why.endswith(said)]
+        joining.join_ended(tx, [(parent_id, parent.result_attempt, step) for step in left])
 
 
 def _work(text: str) -> JoinStages:

@@ -15,7 +15,7 @@ from msgspec.structs import replace
 
 from actors.effects import manystages
 from actors.effects.beginning import SERVER, put_on_record, tell
-from actors.effects.joining import TOO_WIDE, join_ended, nothing_joined, stop
+from actors.effects.joining import TOO_WIDE, join_ended, leave, stop
 from actors.effects.transaction import Transaction
 from actors.messages import OperationBegun, OperationPlan, StartChildren
 from blobforge.chain import LinkedOutput, Rest, Step, too_many
@@ -57,9 +57,7 @@ def begin(tx: Transaction, parent: Job, planned: Sequence[Planned], first: Piece
     save_rest(tx, parent, Rest(begun.operation_id, number, last.name, left, left_out))
     assert parent.chain is not None
     for step in left_out:
-        join = parent.chain.then[step].join
-        assert join is not None
-        stop(tx, parent, nothing_joined(join) + TOO_WIDE)
+        leave(tx, parent, step, TOO_WIDE)
 
 
 def save_rest(tx: Transaction, parent: Job, rest: Rest | None) -> Job:
@@ -74,7 +72,7 @@ def save_rest(tx: Transaction, parent: Job, rest: Rest | None) -> Job:
 def anew(tx: Transaction, parent: Job) -> Job:
     """There is another result: what was said, or still to be made, of the former one is so no longer."""
     assert parent.chain is not None
-    after = replace(parent, chain=replace(parent.chain, stopped=None, rest=None))
+    after = replace(parent, chain=replace(parent.chain, stopped=None, rest=None, unjoined=()))
     tx.store.save_job(parent, after)
     return after
 

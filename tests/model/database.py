@@ -268,7 +268,7 @@ def _chain(job: Job) -> str | None:
         return None
     return repr((
         [_step(each) for each in chain.then], chain.parent, chain.family, chain.depth, chain.source, chain.proven,
-        bool(chain.stopped), chain.adopted, chain.joined, chain.joins,
+        bool(chain.stopped), chain.adopted, chain.joined, chain.joins, sorted(chain.unjoined),
     ))  # fmt: skip
 
 
@@ -299,6 +299,7 @@ def chain_read(text: str | None) -> str | None:
     return repr((
         then, *rest, said.get("depth", 0), said.get("source"), said.get("proven", False), "stopped" in said,
         said.get("adopted", False), said.get("joined", False), said.get("joins", False),
+        [each["step"] for each in said.get("unjoined", [])],
     ))  # fmt: skip
 
 

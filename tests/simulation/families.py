@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 ENDED = ("completed", "dead", "cancelled")
 STARTED = "a result starts what its steps say, each once, in the commit that accepts it"
-JOINED = "a stage that has ended is joined in the commit in which it ends or is put off, and not before"
+JOINED = "a stage that has ended is joined, or says why not, in the commit in which it ends or is put off, not before"
 Stage = tuple[int, int, int]  # parent, attempt, step
 
 
@@ -49,9 +49,12 @@ class Families:
             stages[kin[:3]][kin.name] = job_id
             self._were[kin[:3]].add(job_id)
         for parent, number, step, wanted in _results(now):
-            self._started(parent, number, step, stages.get((parent.id, number, step), {}), now)
-            if "join" in wanted and (parent.id, number, step) not in is_now.put_off:
-                self._joined(probe, (parent.id, number, step), stages, was, now)
+            chain, stage = json.loads(parent.chain or "{}"), (parent.id, number, step)
+            if "stopped" not in chain:
+                self._started(parent, number, step, stages.get(stage, {}), now)
+            said = any(each["step"] == step for each in chain.get("unjoined", ()))
+            if "join" in wanted and stage not in is_now.put_off:
+                self._joined(probe, stage, stages, was, now, said=said)
         named = set(self._kin.values())
         for job in now.values():
             chain = json.loads(job.chain or "{}")
@@ -82,6 +85,8 @@ class Families:
         stages: Mapping[Stage, Mapping[str, int]],
         was: Mapping[int, Job],
         now: Mapping[int, Job],
+        *,
+        said: bool,
     ) -> None:
         made = [now[job_id] for job_id in stages.get(stage, {}).values() if job_id in now]
         joins = stages.get((*stage[:2], join_step(stage[2])), {})
@@ -98,17 +103,19 @@ class Families:
                     JOINED, f"stage {stage} has not ended, and jobs {self._news(joins, was)} join it"
                 )
             return
+        if said or not made:
+            return
         brought = {
             (job.id, output_of(job.output).attempt) for job in made if job.output and job.status == "completed"
         }
-        if not brought:
-            return
         manifests = {
             source: json.loads(text) for source, text in probe.rows("manifests", "source_hash", "manifest")
             if source in joins
         }  # fmt: skip
         if not any(_of(each) == brought for each in manifests.values()):
-            self._history.broken(JOINED, f"stage {stage} has ended with {brought}, and is joined as {manifests}")
+            self._history.broken(
+                JOINED, f"stage {stage} has ended with {brought}, says nothing, and is joined as {manifests}"
+            )
 
     @staticmethod
     def _news(joins: Mapping[str, int], was: Mapping[int, Job]) -> list[int]:
@@ -121,7 +128,7 @@ def _results(now: Mapping[int, Job]) -> Iterator[tuple[Job, int, int, dict[str, 
         if job.status != "completed" or job.output is None or job.chain is None:
             continue
         chain = json.loads(job.chain)
-        if chain.get("stopped") is None and chain.get("rest") is None:
+        if chain.get("rest") is None:
             for number, step in enumerate(chain.get("then", ())):
                 yield job, output_of(job.output).attempt, number, step
 

@@ -349,13 +349,13 @@ def test_a_family_and_a_result_have_bounds(book: Told, monkeypatch: pytest.Monke
     job = book.job(parent)
     assert len(book.children(parent)) == 3
     assert job.chain is not None
-    assert job.chain.stopped == "1 output has started nothing: its family has 4 jobs"
+    assert job.chain.said == "1 output has started nothing: its family has 4 jobs"
     monkeypatch.undo()
     book.do(Retry(parent))
     complete_several(book, "3")
     job = book.job(parent)
     assert job.chain is not None
-    assert job.chain.stopped is None
+    assert job.chain.said is None
 
 
 def test_what_is_known_of_a_family_goes_with_the_last_of_its_jobs(book: Told) -> None:
@@ -429,7 +429,7 @@ def test_what_starts_very_many_jobs_makes_them_in_pieces(book: Told) -> None:
     assert {job.batches for job in book.children(parent)} == {(number,)}
     chain = book.job(parent).chain
     assert chain is not None
-    assert (chain.rest, chain.stopped) == (None, None)
+    assert (chain.rest, chain.said) == (None, None)
 
 
 def kin_name(job: Job) -> str:
@@ -477,7 +477,7 @@ def test_a_batch_ends_where_what_was_still_to_be_made_comes_to_nothing(book: Tol
     assert [each.batch_id for each in book.events if isinstance(each, BatchEnded)] == [number]
     chain = book.job(parent).chain
     assert chain is not None
-    assert chain.stopped == f"1 output has started nothing: batch {number} was cancelled"
+    assert chain.said == f"1 output has started nothing: batch {number} was cancelled"
 
 
 def test_what_is_cancelled_with_its_batch_starts_nothing_and_is_not_joined(book: Told) -> None:
@@ -495,7 +495,7 @@ def test_what_is_cancelled_with_its_batch_starts_nothing_and_is_not_joined(book:
         turn(book)
     assert [each.batch_id for each in book.events if isinstance(each, BatchEnded)] == [number]
     assert statuses(book) == {scan: "completed", 2: "completed", 3: "cancelled", parent: "completed"}
-    stopped = [chain and chain.stopped for chain in (book.job(scan).chain, book.job(parent).chain)]
+    stopped = [chain and chain.said for chain in (book.job(scan).chain, book.job(parent).chain)]
     assert stopped == [
         "nothing was joined as 'book': batch 1 was cancelled",
         "1 output has started nothing: batch 1 was cancelled",
@@ -533,7 +533,7 @@ def test_what_is_still_to_be_made_is_not_where_the_job_is_another_by_then(
         job = reader.job(parent)
     assert names == ["1", "2", *{"another result": ["5"], "family": ["3"]}.get(what, [])]
     assert (job is None) == (what == "deleted")
-    assert job is None or (job.chain is not None and (job.chain.rest, job.chain.stopped) == (None, said))
+    assert job is None or (job.chain is not None and (job.chain.rest, job.chain.said) == (None, said))
 
 
 @pytest.mark.usefixtures("few")
@@ -555,7 +555,7 @@ def test_a_stage_of_too_many_jobs_is_not_joined(book: Told, monkeypatch: pytest.
     assert not [job.id for job in book.children(parent) if job.chain is not None and job.chain.joined]
     chain = book.job(parent).chain
     assert chain is not None
-    assert chain.stopped == "nothing was joined as 'book': the stage has more than 2,000 jobs"
+    assert chain.said == "nothing was joined as 'book': the stage has more than 2,000 jobs"
 
 
 # --- cancelled with what came of it
@@ -645,7 +645,7 @@ def test_what_is_still_to_be_made_is_cancelled_too(book: Told) -> None:
     assert open_operations(book) == []
     chain = book.job(parent).chain
     assert chain is not None
-    assert chain.stopped == f"1 output has started nothing: what came of job {parent} was cancelled"
+    assert chain.said == f"1 output has started nothing: what came of job {parent} was cancelled"
     waiting = submitted(book, "another")
     assert book.do(Cancel(waiting, children=True)).status is JobStatus.CANCELLED
     missing = book.do(Cancel(999, children=True))
@@ -731,12 +731,12 @@ def test_a_stage_that_brings_nothing_is_not_joined(book: Told) -> None:
     assert not [fact for fact in book.facts if isinstance(fact, ManifestMade)]
     chain = book.job(parent).chain
     assert chain is not None
-    assert chain.stopped == "nothing was joined as 'book': no job of the stage has brought an output"
+    assert chain.said == "nothing was joined as 'book': no job of the stage has brought an output"
     book.do(Retry(book.children(parent)[0].id, reset_attempts=True))
     page(book)
     chain = book.job(parent).chain
     assert chain is not None
-    assert chain.stopped is None
+    assert chain.said is None
 
 
 def test_what_is_joined_stays_as_long_as_the_job_that_joins_it(book: Told) -> None:
@@ -936,7 +936,7 @@ def test_what_is_cancelled_deleted_or_done_anew_meanwhile_is_not_joined(book: To
     assert books(book) == [parents[0], parents[1], parents[5]]
     said = book.job(parents[2]).chain
     assert said is not None
-    assert said.stopped == "nothing was joined as 'book': batch 3 was cancelled"
+    assert said.said == "nothing was joined as 'book': batch 3 was cancelled"
 
 
 @pytest.mark.usefixtures("narrow")
@@ -989,7 +989,7 @@ def test_stages_of_a_batch_that_end_as_it_is_cancelled_are_not_joined_behind_it(
     assert [each.verb for each in open_operations(book)] == ["join-stages"]
     assert turn_by_turn(book) == []
     assert books(book) == []
-    stopped = {book.job(parent).chain.stopped for parent in parents}  # type: ignore[union-attr]
+    stopped = {book.job(parent).chain.said for parent in parents}  # type: ignore[union-attr]
     assert stopped == {"nothing was joined as 'book': batch 1 was cancelled"}
 
 

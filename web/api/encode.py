@@ -305,7 +305,7 @@ def job_wire(
         batches=job.batches if len(job.batches) > 1 else (),
         parent=job.chain.parent if job.chain is not None else None,
         then=steps_wire(job.chain.then) if job.chain is not None else (),
-        then_stopped=job.chain.stopped if job.chain is not None else None,
+        then_stopped=job.chain.said if job.chain is not None else None,
         children_to_come=job.chain.rest.left if job.chain is not None and job.chain.rest is not None else 0,
         children=children if children else msgspec.UNSET,
         children_total=children_total if children else msgspec.UNSET,

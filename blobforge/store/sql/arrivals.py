@@ -92,6 +92,7 @@ class Arrivals:
 def _alone(place: ChainPlace) -> ChainPlace | None:
     """What follows the job, and where its source is: of its parent nothing is known here."""
     alone = replace(
-        place, parent=None, family=None, depth=0, stopped=None, adopted=False, joined=False, joins=False, rest=None
-    )
+        place, parent=None, family=None, depth=0, stopped=None, adopted=False, joined=False, joins=False, rest=None,
+        unjoined=(),
+    )  # fmt: skip
     return alone if alone.then or alone.source is not None else None

@@ -384,6 +384,7 @@ class Attempts(Access, Comparisons, Chains):
         former = job.replaced or (None, None, None, None, 0)
         job.kept_attempt, job.output, job.result, job.made_by, job.bytes = former
         job.replaced = job.compare_until = None
+        self.result_is_back(job)
         job.error = job.blamed = True
         if job.losses >= self.rules.max_losses or is_compared(job.type):
             job.status, job.completed_at = "dead", now

@@ -21,6 +21,7 @@ class Chains(Decisions):
         if chain is None or not chain.then:
             return
         chain.stopped = ""
+        chain.unjoined.clear()
         known = self.outputs.get((job.id, job.attempt), {})
         if message.several is not None:
             prefix = prefix_of(job.id, job.attempt)
@@ -129,6 +130,16 @@ class Chains(Decisions):
         for child in self.children_of(int(parent), int(attempt)) if int(parent) in self.jobs else ():
             if child.chain is not None and child.chain.source == key:
                 child.chain.source = to
+
+    def result_is_back(self, job: Job) -> None:
+        if job.chain is None or not job.chain.then or job.kept_attempt is None:
+            return
+        job.chain.stopped = ""
+        job.chain.unjoined.clear()
+        for step, following in enumerate(job.chain.then):
+            stage = (job.id, job.kept_attempt, step)
+            if following.join is not None and any(row[:3] == stage for row in self.kin):
+                self.to_join.append(stage)
 
     def children_revoked(self, parent: int, attempt: int, now: int) -> None:
         for child in self.children_of(parent, attempt):

@@ -42,19 +42,17 @@ class Joins(Chains):
         if join is None or any(job.status not in OVER for _, job in there):
             return
         content = self.content(stage, there)
-        nothing = f"nothing joined as {join.type}"
         if not content["inputs"]:
-            parent.chain.stopped = nothing
+            parent.chain.unjoined.add(step)
             return
-        if parent.chain.stopped == nothing:
-            parent.chain.stopped = ""
+        parent.chain.unjoined.discard(step)
         place = (parent_id, attempt, -1 - step)
         new = [row for row in born if row[:3] == place and row not in self.kin]
         if not new and self.is_joined(join, content):
             return
         full = join.type not in self.types and len(self.types) >= self.rules.max_types
         if full or self.take_set(join.type, set_called(None, parent.group)) is not None:
-            parent.chain.stopped = nothing
+            parent.chain.unjoined.add(step)
             return
         (row,) = new
         self.make(parent, join, row, born[row], manifests[row[3]], content)

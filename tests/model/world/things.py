@@ -85,6 +85,7 @@ class Chain:
     adopted: bool = False
     joined: bool = False  # a job waits for the end of this one
     joins: bool = False  # it is such a job
+    unjoined: set[int] = field(default_factory=set)  # steps whose stages have ended and are not joined
 
 
 @dataclass
