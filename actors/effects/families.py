@@ -23,6 +23,8 @@ from blobforge.life import Verb, allowed
 from blobforge.operation import KeptChange, Operation, OperationState
 from blobforge.refusals import Refusal
 
+MET = "met"  # what became of a job with stages that are joined, when all that came of it was met
+
 
 class Walk(msgspec.Struct, frozen=True):
     """Where it stands. While an operation is at it, a job that it has not met yet may end as the last of its stage,
@@ -100,11 +102,10 @@ def go_on_below(tx: Transaction, operation: Operation, reason: str | None) -> Op
     below = _decode_below(operation.cursor)
     walk = below.walk or Walk(_tops(tx, operation, below.page))
     changes, _, left, met = _piece(tx, walk.path, reason)
-    if walk.again:
-        met = []  # it is met once more
-    if changes or met:
-        tx.store.operations.add_pages(operation.id, operation.page, [[*(each.job_id for each in changes), *met]])
-        tx.store.operations.keep_changes(operation.id, operation.page, changes)
+    kept = [*changes, *(KeptChange(job_id, "", MET, tx.now) for job_id in ([] if walk.again else met))]
+    if kept:
+        tx.store.operations.add_pages(operation.id, operation.page, [[each.job_id for each in changes]])
+        tx.store.operations.keep_changes(operation.id, operation.page, kept)
     further = operations.moved_on(operation, treated=len(changes), changed=len(changes), now=tx.now)
     n = len(changes)
     further = replace(further, matched=further.matched + n, total=further.total + n, pages=further.page)
@@ -169,14 +170,6 @@ def _piece(
 
 def _joins(job: Job | None) -> bool:
     return job is not None and job.chain is not None and any(step.join is not None for step in job.chain.then)
-
-
-def put_back_below(tx: Transaction, undone: Operation, page: int, ids: Sequence[int]) -> None:
-    """A page of the cancellation was taken back: what came of jobs that had all been met by then may be joined."""
-    if undone.cursor is None or page < _decode_below(undone.cursor).pages:
-        return
-    tx.store.read_ahead(ids)
-    manystages.join_again(tx, [job_id for job_id in dict.fromkeys(ids) if _joins(tx.store.job(job_id))])
 
 
 def _start_no_more(tx: Transaction, job: Job) -> None:

@@ -119,13 +119,14 @@ def cut(tx: Transaction, parents: Collection[int]) -> None:
         _save(tx, operation_id, replace(work, cut=tuple(sorted({*work.cut, *of}))))
 
 
-def join_again(tx: Transaction, parents: Collection[int]) -> None:
+def join_again(tx: Transaction, parents: Sequence[int]) -> None:
     """The cancellation of what came of these is taken back: stages of theirs that had ended before it are joined."""
-    for operation_id, _, parent in tx.store.operations.joining_of(parents):
+    for operation_id, _, parent in tx.store.operations.joining_of(parents) if parents else ():
         operation = tx.store.operations.get(operation_id)
         assert operation is not None
         work = _work(operation.work)
         _save(tx, operation_id, replace(work, cut=tuple(each for each in work.cut if each != parent)))
+    tx.store.read_ahead(parents)
     for parent_id in parents:
         parent = tx.store.job(parent_id)
         if parent is None or parent.chain is None or parent.result_attempt is None:

@@ -6,7 +6,6 @@ turn that is asked for twice, by a server that was restarted or by two of them, 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from functools import partial
 
 import msgspec
@@ -118,9 +117,11 @@ def advance(tx: Transaction, message: AdvanceOperation) -> OperationStands | Ref
     changes: list[KeptChange] = []
     refusals: list[Refusal] = []
     if isinstance(plan.work, UndoJobs):
-        changed = tx.each(before, on_jobs.put_back)
-        _put_back_below(tx, operation, ids)
-        ids = [change.job_id for change in before]
+        back = [change for change in before if change.became != families.MET]
+        ids = [change.job_id for change in back]
+        changed = tx.each(back, on_jobs.put_back)
+        # All that came of these is back, and what of it had ended before may be joined.
+        manystages.join_again(tx, [change.job_id for change in before if change.became == families.MET])
     else:
         treat = partial(_treat, plan=plan, asked_at=operation.created_at, changes=changes, refusals=refusals)
         changed = tx.each([_item(plan.work, job_id) for job_id in ids], treat)
@@ -132,12 +133,6 @@ def advance(tx: Transaction, message: AdvanceOperation) -> OperationStands | Ref
     if isinstance(plan.work, CancelFamilies):
         further = families.go_below(further, now=tx.now)
     return _save(tx, operation, further)
-
-
-def _put_back_below(tx: Transaction, operation: Operation, ids: Sequence[int]) -> None:
-    undone = tx.store.operations.get(operation.undo_of) if operation.undo_of is not None else None
-    if undone is not None and isinstance(_decode_plan(undone.work).work, CancelFamilies):
-        families.put_back_below(tx, undone, operation.page, ids)
 
 
 def _of_families(tx: Transaction, operation: Operation, work: Work) -> Operation | None:
