@@ -312,7 +312,7 @@ def result_is_back(tx: Transaction, parent: Job, attempt: int) -> None:
     if parent.chain is None or not parent.chain.then:
         return
     if parent.chain.said is not None or parent.chain.rest is not None:
-        parent = wide.anew(tx, parent)
+        wide.anew(tx, parent)
     numbers = [number for number, step in enumerate(parent.chain.then) if step.join is not None]
     stages = [(parent.id, attempt, number) for number in numbers]
     join_ended(tx, [stage for stage in stages if tx.store.kin.of_stage(*stage, limit=1)])

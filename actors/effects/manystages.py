@@ -121,11 +121,11 @@ def cut(tx: Transaction, parents: Collection[int]) -> None:
 
 def join_again(tx: Transaction, parents: Sequence[int]) -> None:
     """The cancellation of what came of these is taken back: stages of theirs that had ended before it are joined."""
-    for operation_id, _, parent in tx.store.operations.joining_of(parents) if parents else ():
+    for operation_id, _, put_off in tx.store.operations.joining_of(parents) if parents else ():
         operation = tx.store.operations.get(operation_id)
         assert operation is not None
         work = _work(operation.work)
-        _save(tx, operation_id, replace(work, cut=tuple(each for each in work.cut if each != parent)))
+        _save(tx, operation_id, replace(work, cut=tuple(each for each in work.cut if each != put_off)))
     tx.store.read_ahead(parents)
     for parent_id in parents:
         parent = tx.store.job(parent_id)
