@@ -422,7 +422,10 @@ class Oracle:
             self._died(was, job, *began)
         if was.status in ENDED and not retried and not self._may_come_back(was, job):
             self._broken("what has ended stays so", f"job {job.id} went from {was.status} to {job.status}")
-        if job.status == "cancelled" and not self._history.asked("cancel", job.id) and not is_comparison(job.type):
+        chain = json.loads(job.chain or "{}")
+        line = (job.id, chain.get("parent"), chain.get("family"))
+        asked = any(self._history.asked("cancel", each) for each in line)
+        if job.status == "cancelled" and not asked and not is_comparison(job.type):
             self._broken("nothing is invented", f"nobody cancelled job {job.id}")
 
     def _result_moved(self, now: Look, was: Job, job: Job) -> None:

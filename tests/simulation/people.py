@@ -170,11 +170,13 @@ class Operator:
 
     def __init__(
         self, dice: random.Random, *, network: Network, history: History, workers: Sequence[str], deletes: bool,
-        requires: random.Random | None = None, types: Sequence[str] = (),
+        requires: random.Random | None = None, types: Sequence[str] = (), families: random.Random | None = None,
     ) -> None:  # fmt: skip
         """`requires`: the dice for what jobs are to require; None: they are left alone. `types`: which ones jobs
-        are given; none: they keep their own."""
+        are given; none: they keep their own. `families`: the dice for which are cancelled with what came of them;
+        None: each is cancelled alone."""
         self._types = types
+        self._families = families
         self._requires = requires
         self._dice = dice
         self._network = network
@@ -209,6 +211,9 @@ class Operator:
             if self._requires is not None and self._requires.random() < 0.5:
                 verb, body = "requires", {"requires": list(self._requires.choice(REQUIRES))}
                 path = f"/api/jobs/{job}/requires"
+        if verb == "cancel" and self._families is not None and self._families.random() < 0.5:
+            job = self._families.choice(sorted(self._history.jobs.values()) or [job])
+            path, body = f"/api/jobs/{job}/{verb}", {"children": True}
         if verb == "retype":
             body = {"to": self._dice.choice(self._types)}
         if verb == "delete":

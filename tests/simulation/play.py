@@ -23,7 +23,7 @@ import trio
 import trio.testing
 
 from actors.courier import Post
-from actors.effects import joining
+from actors.effects import families, joining
 from blobforge.canary import ONLY_COMPARISONS
 from blobforge.objects.local import LocalStore
 from tests.fixtures.engines import ENGINES
@@ -320,6 +320,7 @@ class Play:
             deletes=deletes,
             requires=dice(self._seed, "operator's requires") if self._labelled else None,
             types=types if len(types) > 1 and dice(self._seed, "retypes").random() < 0.6 else (),
+            families=dice(self._seed, "families") if self._chained else None,
         )
 
     def _chaos(self) -> Chaos:
@@ -395,9 +396,12 @@ def play(seed: int, folder: Path, engine: str, kind: type[Play] = Play) -> list[
     # In some plays a message joins no stage by itself: an operation does.
     work = 0 if dice(seed, "joined late").random() < 0.4 else joining.MOST_WORK
     late = mock.patch.object(joining, "MOST_WORK", work)
+    # In some what came of a job is cancelled one by one, and others do something in between.
+    turn = 1 if dice(seed, "walks").random() < 0.5 else families.A_TURN
+    walks = mock.patch.object(families, "A_TURN", turn)
     # The documents that a canary takes are drawn.
     sampled = mock.patch.object(canaries, "random", SimpleNamespace(Random=partial(random.Random, seed)))
-    with structlog.testing.capture_logs() as logged, determined(seed), late, sampled:
+    with structlog.testing.capture_logs() as logged, determined(seed), late, walks, sampled:
         try:
             trio.run(main, clock=trio.testing.MockClock(autojump_threshold=0))
         except* Exception as bugs:
