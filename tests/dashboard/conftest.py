@@ -25,6 +25,7 @@ class Stage:
         self.browser = browser
         self.ids: dict[str, int] = {}
         self.complaints: list[str] = []
+        self.expected: list[str] = []  # what a test brings about; Chromium tells of it at any time
 
     def scene(self) -> Scene:
         return Scene(self.server.client())
@@ -50,7 +51,7 @@ class Stage:
 
     def _heard(self, message: ConsoleMessage) -> None:
         # A stream that breaks off while the server restarts is told by Chromium as an error; nothing else may be.
-        if message.type == "error" and "ERR_" not in message.text:
+        if message.type == "error" and not any(text in message.text for text in ("ERR_", *self.expected)):
             self.complaints.append(message.text)
 
     def value(self, table: str, column: str, **where: object) -> Any:
@@ -91,6 +92,7 @@ def stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
 def page(stage: Stage) -> Iterator[Page]:
     """A signed-in browser at the overview. Fails the test when the browser had something to complain about."""
     stage.complaints.clear()
+    stage.expected.clear()
     opened = stage.visitor()
     yield opened
     opened.context.close()

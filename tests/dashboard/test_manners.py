@@ -134,10 +134,10 @@ def test_what_was_shown_once_is_not_an_error_when_it_is_loaded_anew(stage: Stage
 
 
 def test_where_nothing_is_there_is_a_way_on(stage: Stage, page: Page) -> None:
+    stage.expected.append("status of 404")
     answer = page.goto("/jobs/999999999")
     assert answer is not None
     assert answer.status == 404
-    stage.complaints.clear()  # Chromium tells of it
     page.get_by_role("link", name="Failures").click()
     expect(page.get_by_role("heading", name="Failures by their cause")).to_be_visible()
 
