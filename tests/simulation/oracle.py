@@ -336,11 +336,13 @@ class Oracle:
             ]
             parents = {parent for parent, *_ in now.put_off}
             held = [job.id for job in now.jobs.values() if batch.id in json.loads(job.batches or "[]")]
-            waits += parents.intersection(held)
+            before = was.batches.get(batch.id)
+            if before is None or before.ended_at is None:
+                # One that has ended goes on again with the job that joins the stage, and no earlier.
+                waits += parents.intersection(held)
             over = batch.closed_at is not None and not waits
             if over != (batch.ended_at is not None):
                 self._broken(promise, f"{batch}, and jobs {waits} have not ended")
-            before = was.batches.get(batch.id)
             endings = batch.endings - (before.endings if before is not None else 0)
             began = over and (before is None or before.ended_at is None)
             if endings < began or (endings > 0 and not over):
