@@ -278,7 +278,7 @@ def _is_there_already(tx: Transaction, job: Job, same: Job, found: ObjectSeen) -
     link = LinkedOutput(name, job.chain.source, found.size, found.sha256, job.chain.version)
     lent = _adopt(tx, job, same, link, joined=job.chain.joined)
     tx.store.kin.replace(parent_id, attempt, step, name, job_id=same.id, lent=lent)
-    tx.store.delete_job(job)
+    tx.store.delete_job(job, replaced=True)
     if job.chain.joined:
         join_ended(tx, [(parent_id, attempt, step)])
     tx.events.append(JobRemoved(job.id, job.type))

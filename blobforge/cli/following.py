@@ -102,4 +102,4 @@ def eta_text(batch: BatchInfo) -> str:
     eta = batch.eta
     if eta is None or eta.low_seconds is None or eta.high_seconds is None:
         return ""
-    return f"done in {output.duration(eta.low_seconds)} to {output.duration(eta.high_seconds)}"
+    return f"done in {output.span(eta.low_seconds, eta.high_seconds)}"

@@ -69,10 +69,18 @@ async def write(client: AsyncClient, file: Path | None, **filters: Any) -> None:
 @session_options
 @pass_session
 def key(session: CliSession) -> None:
-    """Show the public key that the installation's manifests are signed with, to be kept where they are verified."""
+    """Show the public key that the installation's manifests are signed with, to be kept where they are verified.
+
+    \b
+      blobforge results key
+      blobforge results key --quiet > installation.pub
+    """
     known = session.run(lambda client: client.installation())
     if session.json:
         output.print_json(known)
+        return
+    if session.quiet:
+        click.echo(known.public_key)
         return
     output.print_fields(
         [
@@ -157,7 +165,7 @@ def _key(text: str) -> str:
         said = Path(text).read_text() if len(text) < 1000 and Path(text).is_file() else text
         public_key(said)
     except (OSError, ValueError) as error:
-        hint = "`blobforge results key` shows it, on a machine that reaches the server."
+        hint = "`blobforge results key --quiet` writes it, on a machine that reaches the server."
         raise CliError(f"--key: {error}.", common.USAGE, hint) from error
     return said.strip()
 

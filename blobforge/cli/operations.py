@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -114,7 +114,7 @@ def show(session: CliSession, operation: Operation) -> None:
             ("state", operation.state),
             ("reason", operation.reason),
             ("takes back", operation.undo_of),
-            ("asked for", operation.asked),
+            ("asked for", _said(operation.asked)),
             ("by", operation.by),
             ("begun", operation.created_at),
             ("ended", operation.ended_at),
@@ -127,6 +127,13 @@ def show(session: CliSession, operation: Operation) -> None:
             ("note", undo.note),
         ]
     )
+
+
+def _said(asked: Any) -> Any:
+    """What was asked for, without all that was left open."""
+    if not isinstance(asked, dict):
+        return asked
+    return {name: _said(value) for name, value in asked.items() if value is not None}
 
 
 def watch(session: CliSession, operation_id: int) -> None:

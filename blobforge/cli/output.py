@@ -205,12 +205,18 @@ def age(then: datetime | None, now: datetime | None = None) -> str:
 
 
 def duration(seconds: float | None) -> str:
-    """`3 minutes` for a number of seconds."""
+    """`3 minutes` for a number of seconds, `0.4 s` for a few."""
     if seconds is None:
         return ""
     import humanize
 
-    return f"{seconds:.0f} s" if seconds < 2 else humanize.naturaldelta(seconds)
+    return f"{seconds:.1f} s" if seconds < 2 else humanize.naturaldelta(seconds)
+
+
+def span(low: float | None, high: float | None) -> str:
+    """`3 minutes to 2 hours`, in seconds; said once where both read the same, and empty where it is not known."""
+    least, most = duration(low), duration(high)
+    return least if least == most else f"{least} to {most}"
 
 
 def size_text(size: float | None) -> str:

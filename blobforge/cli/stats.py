@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from rich.console import RenderableType
     from rich.live import Live
 
-    from blobforge.client import AsyncClient, EventStream, Stats, TagSize
+    from blobforge.client import AsyncClient, BatchEta, EventStream, Outlook, Stats, TagSize
 
 _LATEST = 10.0  # seconds after which the numbers are fetched although nothing happened: ages grow by themselves
 _STATUSES = ("pending", "running", "completed", "failed", "dead", "cancelled", "uploading")
@@ -60,14 +60,19 @@ def stats(
     if tags:
         _show_tags(session)
         return
-    found = session.run(lambda client: client.stats())
+    found, outlook = session.run(_look)
     if session.json:
         output.print_json(found)
     else:
-        output.print_fields(_fields(found))
+        output.print_fields(_fields(found, outlook))
         if output.is_terminal() and found.by_type:
             click.echo()
-            output.print_table(("TYPE", *(status.upper() for status in _STATUSES), "DONE IN ABOUT"), _types(found))
+            columns = ("TYPE", *(status.upper() for status in _STATUSES), "DONE IN")
+            output.print_table(columns, _types(found, outlook))
+
+
+async def _look(client: AsyncClient) -> tuple[Stats, Outlook]:
+    return await client.stats(), await client.outlook()
 
 
 def _show_tags(session: CliSession) -> None:
@@ -90,7 +95,7 @@ def _show_tags(session: CliSession) -> None:
         output.print_table(("TAG", "JOBS", "SOURCES", "RESULTS"), rows)
 
 
-def _fields(found: Stats) -> list[tuple[str, object]]:
+def _fields(found: Stats, outlook: Outlook) -> list[tuple[str, object]]:
     rate = found.jobs_per_minute
     return [
         ("pending", found.pending_jobs),
@@ -107,24 +112,19 @@ def _fields(found: Stats) -> list[tuple[str, object]]:
         ("workers offline", found.offline_workers),
         ("oldest pending", output.duration(found.oldest_pending_seconds)),
         ("jobs per minute", f"{rate:.1f}" if rate is not None else None),
-        ("done in about", output.duration(found.eta_seconds) or _unknown(found)),
+        ("done in", _end(outlook) or outlook.words if outlook.by_type else None),
         ("sources take", output.size_text(found.bytes.sources) if found.bytes is not None else None),
         ("results take", output.size_text(found.bytes.outputs) if found.bytes is not None else None),
     ]
 
 
-def _unknown(found: Stats) -> str | None:
-    """Why it cannot be said when all is done."""
-    unknown = sorted(type_ for type_, seconds in found.eta_by_type.items() if seconds is None)
-    if not unknown:
-        return None
-    more = f" and {len(unknown) - 3} more" if len(unknown) > 3 else ""
-    return f"unknown: paused, no worker online, or none completed lately: {', '.join(unknown[:3])}{more}"
+def _end(eta: BatchEta | None) -> str:
+    return output.span(eta.low_seconds, eta.high_seconds) if eta is not None else ""
 
 
-def _types(found: Stats) -> list[tuple[object, ...]]:
+def _types(found: Stats, outlook: Outlook) -> list[tuple[object, ...]]:
     return [
-        (name, *(counts.get(status, 0) for status in _STATUSES), output.duration(found.eta_by_type.get(name)))
+        (name, *(counts.get(status, 0) for status in _STATUSES), _end(outlook.by_type.get(name)))
         for name, counts in sorted(found.by_type.items())
     ]
 
@@ -143,9 +143,9 @@ async def _watch(session: CliSession, client: AsyncClient, outages: Outages) -> 
         await changed.receive()
         with _StatsScreen(session) as screen:
             while True:
-                found = await client.stats()
+                found, outlook = await _look(client)
                 if found != shown:
-                    screen.show(found)
+                    screen.show(found, outlook)
                     shown = found
                 with trio.move_on_after(_LATEST):
                     await changed.receive()
@@ -174,24 +174,24 @@ class _StatsScreen(Shown):
             self._live = Live(auto_refresh=False)
         self.picture = self._live
 
-    def show(self, found: Stats) -> None:
+    def show(self, found: Stats, outlook: Outlook) -> None:
         if self._live is not None:
-            self._live.update(_picture(found), refresh=True)
+            self._live.update(_picture(found, outlook), refresh=True)
         elif self._json:
             click.echo(output.json_line(found))
         else:
             if not self._first:
                 click.echo()
-            output.print_fields(_fields(found))
+            output.print_fields(_fields(found, outlook))
         self._first = False
 
 
-def _picture(found: Stats) -> RenderableType:
+def _picture(found: Stats, outlook: Outlook) -> RenderableType:
     from rich.table import Table
     from rich.text import Text
 
     table = Table.grid(padding=(0, 2, 0, 0))
-    for name, value in _fields(found):
+    for name, value in _fields(found, outlook):
         if value not in (None, ""):
             style = output.STYLES.get(name, "") if value else "dim"
             table.add_row(Text(name, style="bold"), Text(str(value), style=style))

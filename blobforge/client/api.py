@@ -47,6 +47,7 @@ from blobforge.client.types import (
     Operation,
     OperationBegun,
     OperationPage,
+    Outlook,
     PathPage,
     Scale,
     Servers,
@@ -389,6 +390,10 @@ class Endpoints(FileEndpoints, AttemptEndpoints, BatchEndpoints, AdminEndpoints)
     ) -> Marks:
         """When types were paused and resumed, and servers started and stopped, in a range as with `history`."""
         return await self._call("GET", "/api/stats/marks", Marks, params=_chart(window, since, until, type))
+
+    async def outlook(self) -> Outlook:
+        """When the queue will be empty."""
+        return await self._call("GET", "/api/stats/outlook", Outlook)
 
     async def attention(self) -> Attention:
         """What a person should look at."""

@@ -64,6 +64,7 @@ from blobforge.client.types import (
     Operation,
     OperationPage,
     OrphanSearch,
+    Outlook,
     OutputPage,
     PathPage,
     Redelivered,
@@ -511,6 +512,10 @@ class Client(BlockingClient):
     ) -> Marks:
         """When types were paused and resumed, and servers started and stopped, in a range as with `history`."""
         return self._run(partial(self._client.marks, window=window, since=since, until=until, type=type))
+
+    def outlook(self) -> Outlook:
+        """When the queue will be empty."""
+        return self._run(partial(self._client.outlook))
 
     def attention(self) -> Attention:
         """What a person should look at."""

@@ -945,6 +945,12 @@ class BatchEta(msgspec.Struct, frozen=True, kw_only=True):
     words: str = ""
 
 
+class Outlook(BatchEta, frozen=True, kw_only=True):
+    """When the queue will be empty, and each type of jobs in it."""
+
+    by_type: dict[str, BatchEta] = {}
+
+
 class BatchInfo(msgspec.Struct, frozen=True, kw_only=True):
     """A batch: `state` is open, closed or ended; `counts` are by status, `gone` those that were deleted since."""
 

@@ -206,8 +206,8 @@ class TypeQueue(msgspec.Struct, frozen=True):
 
 
 class TypeLately(msgspec.Struct, frozen=True):
-    """How attempts of one type ended: `completed_per_hour` within the last hour, `completed` in each of the last
-    RATE_HOURS (the last one is not over), `failed` (or lost) in all of these."""
+    """How attempts of one type ended: `completed_per_hour` by the last 60 to 75 minutes, `completed` in each of the
+    last RATE_HOURS (the last one is not over), `failed` (or lost) in all of these."""
 
     completed_per_hour: float
     completed: tuple[int, ...]

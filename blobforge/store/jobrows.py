@@ -296,8 +296,9 @@ class JobRows(OpenTransaction):
                 there = (*(each for each in of if each != after.id), *job_ids)
                 self._journal.put(self._rows.by_hash, source, there)
 
-    def delete_job(self, job: Job) -> None:
-        """Remove the job with its tags, its results and the records of its attempts. Raises StaleState."""
+    def delete_job(self, job: Job, *, replaced: bool = False) -> None:
+        """Remove the job with its tags, its results and the records of its attempts. `replaced`: another job stands
+        for it in its batches, which do not count it as gone. Raises StaleState."""
         current = self._unchanged(job)
         journal = self._journal
         if job.id not in self._pending.jobs_were:
@@ -305,6 +306,9 @@ class JobRows(OpenTransaction):
         journal.put(self._rows.jobs, job.id, None)
         if (root := current.family) is not None:
             journal.add(self._pending.families_less, root)
+        if not replaced:
+            for batch in current.batches:
+                journal.add(self._pending.batches_less, (batch, current.type))
         self._rows.lose_converter(current.made_by)
         self._rows.no_set_unused = False
         if (of := self._rows.by_hash.get(job.source_hash)) is not None:

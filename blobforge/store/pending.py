@@ -59,6 +59,7 @@ class Pending:
         self.kin: list[Kin] = []
         self.families: list[tuple[int, int]] = []  # (root, how many more)
         self.families_less: list[int] = []  # the root of each job that was deleted
+        self.batches_less: list[tuple[int, str]] = []  # (batch, type) of each job that was deleted
         self.undos: list[tuple[str, int, str, str, int]] = []
         self.audit: list[AuditEntry] = []
         self.deliveries: list[tuple[int, str, int, str, int, str | None]] = []
@@ -70,6 +71,7 @@ class Pending:
             self.causes_new, self.claims_kept, self.answers_kept, self.undos, self.owed, self.in_a_row,
             self.clocks, self.turns, self.past, self.batches, self.audit, self.deliveries,
             self.kin, self.families, self.families_less,
+            self.batches_less,
         )  # fmt: skip
         self._all = (
             self.jobs_were, self.workers_were, self.made, self.started, self.endings, self.ended,
@@ -91,6 +93,8 @@ class Pending:
             self._add_rare(changes, jobs, workers)
         changes.texts = self._texts_changed(changes)
         _count_jobs(tallies, made, moved, gone)
+        for batch, type_ in self.batches_less:
+            tallies.gone(batch, type_)
         if self.ended:
             tallies.ended(self.ended)
         if self.arrived:
@@ -233,7 +237,6 @@ def _count_jobs(tallies: Tallies, made: list[Job], moved: list[tuple[Job, Job]],
         tallies.count(gone, -1)
         for job in gone:
             tallies.tagged(job, None)
-            tallies.gone(job)
 
 
 def _some_renamed(moved: list[tuple[Job, Job]]) -> bool:

@@ -138,11 +138,10 @@ class Tallies(msgspec.Struct):
                 for tag in job.tags:
                     self.tags[tag,] = self.tags.get((tag,), _NOTHING).plus(weight, change)
 
-    def gone(self, job: Job) -> None:
-        """It is deleted, and its batches remember how many were."""
-        for batch in job.batches:
-            key = (batch, GONE, job.type)
-            self.batches[key] = self.batches.get(key, 0) + 1
+    def gone(self, batch: int, type_: str) -> None:
+        """A job of the batch is deleted, which remembers how many were."""
+        key = (batch, GONE, type_)
+        self.batches[key] = self.batches.get(key, 0) + 1
 
     def worker(self, before: Worker | None, after: Worker | None) -> None:
         """The same of a worker."""

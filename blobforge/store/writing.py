@@ -614,8 +614,9 @@ class Store(Lookups, InHistory, Protocol):
     def save_job(self, before: Job, after: Job) -> None:
         """Write a transition, guarded by the state it started from. Raises StaleState."""
 
-    def delete_job(self, job: Job) -> None:
-        """Remove the job with its tags, its results and the records of its attempts. Raises StaleState."""
+    def delete_job(self, job: Job, *, replaced: bool = False) -> None:
+        """Remove the job with its tags, its results and the records of its attempts. `replaced`: another job stands
+        for it in its batches, which do not count it as gone. Raises StaleState."""
 
     def ended_before(self, status: JobStatus, before: int, *, limit: int) -> list[Job]:
         """Jobs of a status that ended before that time (ms), the oldest first."""

@@ -403,7 +403,7 @@ def test_stats_for_people_and_programs(running: Running, document: Path) -> None
     submit(running, document)
     stats = running.json("stats")
     assert stats["total_jobs"] == stats["pending_jobs"] == 1
-    assert "pending" in running.ok("stats")
+    assert "\ndone in\tUnknown as a whole. pdf: no worker is online.\n" in running.ok("stats")
     assert "\x1b" not in running.ok("stats")
     assert stats["bytes"]["by_type"]["pdf"]["sources"] == document.stat().st_size
     assert running.json("stats", "--tags") == []

@@ -58,7 +58,7 @@ def test_what_cannot_be_taken_is_named(tree: Path) -> None:
     assert [each.reason for each in every if isinstance(each, RejectedPath)] == [
         "no such file or folder",
         "its name does not tell its type: give --type",
-        "no .pdf file in this folder",
+        "no .pdf file in this folder (--suffix takes others)",
         "not a file",
         "embedded null byte",
     ]

@@ -126,7 +126,8 @@ def test_one_bad_file_spoils_no_other(running: Running) -> None:
     assert done.stderr.splitlines()[-1] == "6 files: 3 new, 1 known already, 2 failed; 3 uploaded (33 Bytes)"
     nothing = running.blobforge("ingest", folder, "--type", "odt")
     assert nothing.returncode == 2
-    assert nothing.stderr == f"{folder}: no .odt file in this folder\nError: Nothing to submit.\n"
+    reason = "no .odt file in this folder (--suffix takes others)"
+    assert nothing.stderr == f"{folder}: {reason}\nError: Nothing to submit.\n"
 
 
 def test_a_bucket_that_lost_a_source_gets_it_again(any_store: Running) -> None:

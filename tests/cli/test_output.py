@@ -39,7 +39,10 @@ def test_times_and_sizes_for_people() -> None:
     assert output.age(now - timedelta(minutes=3), now) == "3 minutes ago"
     assert output.age(now + timedelta(hours=2), now) == "2 hours from now"
     assert output.age(None) == ""
-    assert [output.duration(seconds) for seconds in (None, 0.4, 180, 7200)] == ["", "0 s", "3 minutes", "2 hours"]
+    assert [output.duration(seconds) for seconds in (None, 0.4, 180, 7200)] == ["", "0.4 s", "3 minutes", "2 hours"]
+    assert output.span(180, 7200) == "3 minutes to 2 hours"
+    assert output.span(180, 185) == "3 minutes"
+    assert output.span(None, None) == ""
     assert output.size_text(1_572_864) == "1.5 MiB"
     assert [output.count(number, "job") for number in (0, 1, 2000)] == ["0 jobs", "1 job", "2,000 jobs"]
 

@@ -77,7 +77,8 @@ class Archive:
             "results", "manifest", "--tag", self.tag, "--status", "completed", "--to", manifest
         )
         assert made.returncode == 0, made.stderr
-        key = json.loads(self.running.blobforge("results", "key", "--json").stdout)["public_key"]
+        key = self.root.with_name("installation.pub")
+        key.write_text(self.running.blobforge("results", "key", "--quiet").stdout)
         return self.running.blobforge("results", "verify", manifest, self.root, "--key", key, *options)
 
     def tree(self) -> dict[str, bytes]:

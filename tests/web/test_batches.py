@@ -10,6 +10,8 @@ import trio
 
 from tests.fixtures.local import LocalServer
 from tests.web.calls import HEX, assert_problem, raw
+from tests.web.test_chains import claimed
+from tests.web.test_outputs import brought, completed
 
 
 async def made(local: LocalServer, name: str = "scans", **more: Any) -> int:
@@ -131,3 +133,21 @@ async def test_the_name_of_an_open_one_is_taken(local: LocalServer, autojump_clo
     found = assert_problem(await local.call("POST", "/api/batches", {"name": "scans"}), 409, "batch-exists")
     assert found["detail"] == "Batch 1 is open, and is called scans. Go on with it, or close it."
     assert (await local.call("POST", "/api/batches", {"name": "scans", "closed": True}))[0] == 201
+
+
+async def test_a_page_that_turns_out_to_be_a_job_that_is_there_is_none_that_is_gone(
+    local: LocalServer, autojump_clock: Any
+) -> None:
+    await local.register()
+    batch = await made(local)
+    await local.submit(b"blank", type="ocr")
+    await local.submit(b"a document", batch=batch, then=[{"type": "ocr"}])
+    await local.call("POST", f"/api/batches/{batch}/close")
+    await brought(local, grant := await claimed(local), "blank", "text")
+    assert (await completed(local, grant, "all"))[0] == 200
+    await trio.sleep(5)
+    found = await shown(local, batch)
+    assert (found["total"], found["counts"]["completed"], found["counts"]["pending"]) == (3, 1, 2)
+    assert found["counts"]["gone"] == 0
+    assert (await local.call("DELETE", "/api/jobs/1"))[0] == 204
+    assert (await shown(local, batch))["counts"]["gone"] == 1

@@ -146,7 +146,9 @@ def _one(argument: str, selection: Selection, tagger: Tagger, *, in_list: bool) 
             count += 1
             yield each
         if not count:
-            yield RejectedPath(argument, f"no {' or '.join(selection.suffixes)} file in this folder", misnamed=True)
+            looked_for = " or ".join(selection.suffixes)
+            reason = f"no {looked_for} file in this folder (--suffix takes others)"
+            yield RejectedPath(argument, reason, misnamed=True)
     elif in_list and not selection.takes_listed(argument):
         return
     elif not stat.S_ISREG(status.st_mode):

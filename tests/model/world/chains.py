@@ -106,9 +106,6 @@ class Chains(Decisions):
             self.to_join.append(row[:3])
         self.leave_family(job)
         del self.jobs[job.id]
-        for number in job.batches:
-            gone = self.batches[number].gone
-            gone[job.type] = gone.get(job.type, 0) + 1
         return ("SourceSettledFor", 1, None)
 
     def arrive(self, job: Job, size: int | None, now: int) -> None:
