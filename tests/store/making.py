@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from actors.effects import perform
 from actors.effects.needs import needs_of
@@ -91,6 +91,18 @@ class Book:
     def close(self) -> None:
         self.store.close()
         self.database.close()
+
+
+AnyBook = TypeVar("AnyBook", bound=Book)
+
+
+@contextmanager
+def at_work(book: AnyBook) -> Iterator[AnyBook]:
+    """Worker `w` takes jobs of `pdf`; what is then in the database holds its invariants."""
+    book.do(Register(ADMIN, "w", "pdf"))
+    yield book
+    assert book.database.broken() == []
+    book.close()
 
 
 def fail_one(book: Book, number: object, error: str, **more: Any) -> int:

@@ -21,7 +21,6 @@ from actors.messages import (
     MakeBatch,
     OperationPlan,
     Prune,
-    Register,
     Retry,
     SelectJobs,
 )
@@ -34,10 +33,10 @@ from blobforge.refusals import Refusal, RefusalCode
 from blobforge.store.filters import JobFilter
 from blobforge.store.lists import Cursor
 from tests.fixtures.engines import ENGINES
-from tests.store.making import ADMIN, Book, submission
+from tests.store.making import ADMIN, Book, at_work, submission
 
 
-class Told(Book):
+class BatchBook(Book):
     """Remembers which batches were told to have ended, and for which time."""
 
     ended: list[tuple[int, int]]
@@ -68,12 +67,9 @@ class Told(Book):
 
 
 @pytest.fixture(params=["memory", "postgres"])
-def book(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Told]:
-    opened = Told(ENGINES[request.param](tmp_path / "x.db"))
-    opened.do(Register(ADMIN, "w", "pdf"))
-    yield opened
-    assert opened.database.broken() == []
-    opened.close()
+def book(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[BatchBook]:
+    with at_work(BatchBook(ENGINES[request.param](tmp_path / "x.db"))) as opened:
+        yield opened
 
 
 def made(book: Book, name: str = "scans", **more: Any) -> int:
@@ -86,7 +82,7 @@ def end_one(book: Book, *, well: bool = True) -> int:
     return int(job.id)
 
 
-def test_a_batch_ends_with_the_last_of_its_jobs_and_again_after_a_retry(book: Told) -> None:
+def test_a_batch_ends_with_the_last_of_its_jobs_and_again_after_a_retry(book: BatchBook) -> None:
     number = made(book, metadata='{"for":"acme"}', submitter="token:1")
     book.do(*(submission(n, batch=number) for n in range(3)), submission("another's"))
     assert book.counts(number) == {"pending": 3}
@@ -114,7 +110,7 @@ def test_a_batch_ends_with_the_last_of_its_jobs_and_again_after_a_retry(book: To
     assert book.ended == [(number, 3)], "each time that it ends"
 
 
-def test_an_open_batch_never_ends_and_an_empty_one_ends_when_it_is_closed(book: Told) -> None:
+def test_an_open_batch_never_ends_and_an_empty_one_ends_when_it_is_closed(book: BatchBook) -> None:
     number = made(book)
     book.do(submission(1, batch=number))
     end_one(book)
@@ -127,8 +123,8 @@ def test_an_open_batch_never_ends_and_an_empty_one_ends_when_it_is_closed(book: 
     assert (book.ended, book.batch(closed).state) == ([(closed, 1)], "ended")
 
 
-def test_a_document_of_two_batches_is_one_job_of_both(book: Told) -> None:
-    """Whoever submitted it for the second waits for it, and finds it there; it is not made anew."""
+def test_a_document_of_two_batches_is_one_job_of_both(book: BatchBook) -> None:
+    """A client that submitted it for the second waits for it, and finds it there; it is not made anew."""
     first, second, third = made(book, "a"), made(book, "b"), made(book, "c")
     book.do(submission(1, batch=first), submission(2, batch=first))
     answer = book.do(submission(1, batch=second))
@@ -151,7 +147,7 @@ def test_a_document_of_two_batches_is_one_job_of_both(book: Told) -> None:
     assert book.ended == [(first, 2), (second, 2), (third, 2)]
 
 
-def test_what_is_deleted_is_gone_and_waited_for_no_longer(book: Told) -> None:
+def test_what_is_deleted_is_gone_and_waited_for_no_longer(book: BatchBook) -> None:
     number = made(book)
     book.do(*(submission(n, batch=number) for n in range(3)))
     book.do(CloseBatch(number))
@@ -165,7 +161,7 @@ def test_what_is_deleted_is_gone_and_waited_for_no_longer(book: Told) -> None:
 
 
 @pytest.mark.parametrize("results", [False, True])
-def test_a_batch_is_forgotten_with_the_last_of_its_jobs(book: Told, results: bool) -> None:
+def test_a_batch_is_forgotten_with_the_last_of_its_jobs(book: BatchBook, results: bool) -> None:
     number, other = made(book), made(book, "other")
     book.do(*(submission(n, batch=number) for n in range(2)), submission(1, batch=other))
     end_one(book), end_one(book)
@@ -180,7 +176,7 @@ def test_a_batch_is_forgotten_with_the_last_of_its_jobs(book: Told, results: boo
     assert (book.counts(number), book.counts(other)) == ({}, {"completed": 1})
 
 
-def test_what_is_refused_changes_nothing(book: Told) -> None:
+def test_what_is_refused_changes_nothing(book: BatchBook) -> None:
     number = made(book)
     same = book.do(MakeBatch("scans"))
     assert isinstance(same, Refusal)
@@ -201,7 +197,7 @@ def test_what_is_refused_changes_nothing(book: Told) -> None:
     assert book.counts(again) == {"pending": 2}
 
 
-def test_a_job_is_in_so_many_batches(book: Told, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_job_is_in_so_many_batches(book: BatchBook, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(batch, "MOST_BATCHES", 2)
     numbers = [made(book, name) for name in "abc"]
     *_, refused = book.do(*(submission(1, batch=number) for number in numbers))
@@ -210,7 +206,7 @@ def test_a_job_is_in_so_many_batches(book: Told, monkeypatch: pytest.MonkeyPatch
     assert book.do(submission(1, batch=numbers[0])).batches == tuple(numbers[:2])
 
 
-def test_many_at_once(book: Told) -> None:
+def test_many_at_once(book: BatchBook) -> None:
     """In one transaction a batch is made of what a list of submissions brings, given out, and ended."""
     number = made(book)
     book.do(*(submission(n, batch=number) for n in range(20)), CloseBatch(number))

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from actors.effects import beginning, chains, families, joining, wide
+from actors.effects import beginning, chains, families, wide
 from actors.messages import (
-    AdvanceOperation,
     Batch,
     BeginCanary,
     BeginOperation,
@@ -18,15 +17,11 @@ from actors.messages import (
     CancelFamilies,
     CancelJobs,
     ChildSourceRead,
-    ChooseOutputs,
     Claim,
     CloseBatch,
-    Complete,
     DeleteBatch,
     DeleteJob,
-    DeletionsTried,
     EndOperation,
-    Fail,
     JobDeleted,
     KeptOutput,
     MakeBatch,
@@ -40,116 +35,53 @@ from actors.messages import (
     Retype,
     Seen,
     SelectJobs,
-    Several,
     SourceArrived,
     SourceSettledFor,
-    TakeDoomed,
-    TellOutputs,
     UndoOperation,
 )
-from blobforge import stage
-from blobforge.access import Caller, Scope
 from blobforge.canary import CanaryPlan
 from blobforge.chain import Join, Step, whence
 from blobforge.events import BatchEnded, JobRemoved, ManifestMade, ProofAwaited
 from blobforge.job import Job, JobStatus
-from blobforge.objects.keys import accepted_key, named_output_key, original_output_key, output_of, prefix_of
+from blobforge.objects.keys import accepted_key, original_output_key, output_of, prefix_of
 from blobforge.objects.sources import key_of_source
-from blobforge.operation import Operation
-from blobforge.outputs import Output
 from blobforge.refusals import Refusal, RefusalCode
 from blobforge.store.filters import JobFilter
 from tests.fixtures.engines import ENGINES
-from tests.store.making import ADMIN, Book, hash_of, submission
+from tests.store.chaining import (
+    ASKER,
+    PAGES,
+    SUMMARY,
+    ChainBook,
+    books,
+    complete,
+    complete_of,
+    complete_several,
+    documents,
+    doomed,
+    join_two_at_once,
+    manifest_of,
+    open_operations,
+    page,
+    read,
+    split,
+    submitted,
+    turn,
+)
+from tests.store.making import ADMIN, at_work, hash_of, submission
 from web.api.grants import inputs_of
-
-ASKER = Caller(frozenset({Scope.ADMIN}))
-SUMMARY = (Step("summary", "*.md"),)
-
-
-class Told(Book):
-    """Remembers the last transaction's events and facts."""
-
-    events: list[Any]
-    facts: list[Any]
-
-    def _do(self, messages: Sequence[Any], tx: Any) -> list[Any]:
-        answers = super()._do(messages, tx)
-        self.events, self.facts = tx.events, tx.facts
-        return answers
-
-    def job(self, job_id: int) -> Job:
-        with self.reader() as reader:
-            found = reader.job(job_id)
-        assert found is not None
-        return found
-
-    def children(self, parent: int) -> list[Job]:
-        with self.reader() as reader:
-            return [self.job(kin.job_id) for kin in reader.kin.of(parent, limit=100)]
-
-    def proofs(self) -> list[ProofAwaited]:
-        return [fact for fact in self.facts if isinstance(fact, ProofAwaited)]
 
 
 @pytest.fixture(params=["memory", "postgres"])
-def book(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Told]:
-    opened = Told(ENGINES[request.param](tmp_path / "x.db"))
-    opened.do(Register(ADMIN, "w", "pdf"))
-    yield opened
-    assert opened.database.broken() == []
-    opened.close()
-
-
-def submitted(book: Book, name: object = "scan", *, then: tuple[Step, ...] = SUMMARY, **more: Any) -> int:
-    return int(book.do(submission(name, then=then, **more)).job_id)
-
-
-def complete(
-    book: Book, out: object = "text", *, type_: str = "pdf", name: str = "a.md", write_once: bool = True,
-    proven: bool = True, seen: Seen = Seen.PRESENT,
-) -> Job:  # fmt: skip
-    """The next job is done: its output has the bytes `out`, for which the store vouches if `proven`."""
-    job: Job
-    (job,) = book.do(Claim(ADMIN, "w", (type_,), write_once=write_once, accepts=("options",))).jobs
-    complete_of(book, job, out, name=name, proven=proven, seen=seen)
-    return job
-
-
-def complete_of(
-    book: Book, job: Job, out: object = "text", *, name: str = "a.md", proven: bool = True, seen: Seen = Seen.PRESENT
-) -> None:
-    found = ObjectSeen(seen, 7 if seen is Seen.PRESENT else None, hash_of(out) if proven else None)
-    result = f'{{"filename": "{name}"}}'
-    book.do(Complete(ADMIN, "w", job.id, output_key=job.upload_key, output=found, result=result))
-
-
-def complete_several(book: Book, *names: str) -> tuple[Job, list[str]]:
-    (job,) = book.do(Claim(ADMIN, "w", ("pdf",), write_once=True)).jobs
-    outputs = tuple(Output(name, 3) for name in names)
-    book.do(TellOutputs(ADMIN, "w", job.id, outputs), ChooseOutputs(ADMIN, "w", job.id, outputs, True))
-    keys = [named_output_key(prefix_of(job.upload_key), name) for name in names]
-    several = Several(len(names), 3 * len(names))
-    book.do(Complete(ADMIN, "w", job.id, output_key=keys[0], several=several))
-    return job, keys
-
-
-def read(book: Book, fact: ProofAwaited, out: object) -> Any:
-    """The intake has read the output: it has the bytes `out`."""
-    return book.do(ChildSourceRead(fact.job_id, fact.key, ObjectSeen(Seen.VERIFIED, 3, hash_of(out))))
-
-
-def doomed(book: Book) -> set[str]:
-    """What is deleted now, and that it was."""
-    keys = book.do(TakeDoomed(limit=100)).keys
-    book.do(DeletionsTried(keys, (), (), epoch=1))
-    return set(keys)
+def book(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[ChainBook]:
+    with at_work(ChainBook(ENGINES[request.param](tmp_path / "x.db"))) as opened:
+        yield opened
 
 
 # --- what is started
 
 
-def test_a_completion_starts_a_job_with_its_very_output(book: Told) -> None:
+def test_a_completion_starts_a_job_with_its_very_output(book: ChainBook) -> None:
     number = int(book.do(MakeBatch("scans")).batch_id)
     parent = submitted(
         book, tags=("x",), group="acme", priority=1, batch=number, submitter="me", source_path="in/a.pdf",
@@ -157,7 +89,7 @@ def test_a_completion_starts_a_job_with_its_very_output(book: Told) -> None:
     )  # fmt: skip
     book.do(CloseBatch(number))
     done = complete(book)
-    assert not [each for each in book.events if isinstance(each, BatchEnded)]
+    assert not book.ended()
     (child,) = book.children(parent)
     assert (child.type, child.status, child.source_hash) == ("summary", JobStatus.PENDING, hash_of("text"))
     assert (child.options, child.priority, child.tags, child.of_group) == ('{"n":1}', 1, ("x",), "acme")
@@ -169,17 +101,17 @@ def test_a_completion_starts_a_job_with_its_very_output(book: Told) -> None:
     (index,) = book.children(child.id)
     assert (index.type, index.chain and (index.chain.family, index.chain.depth)) == ("index", (parent, 2))
     complete(book, "index", type_="index")
-    assert [each.batch_id for each in book.events if isinstance(each, BatchEnded)] == [number]
+    assert book.ended() == [number]
 
 
-def test_nothing_is_started_where_no_output_matches_or_none_follows(book: Told) -> None:
+def test_nothing_is_started_where_no_output_matches_or_none_follows(book: ChainBook) -> None:
     parent, without = submitted(book), submitted(book, "other", then=())
     complete(book, name="a.txt")
     complete(book)
     assert book.children(parent) == book.children(without) == []
 
 
-def test_what_the_store_does_not_vouch_for_waits_until_it_was_read(book: Told) -> None:
+def test_what_the_store_does_not_vouch_for_waits_until_it_was_read(book: ChainBook) -> None:
     parent = submitted(book)
     done = complete(book, proven=False)
     (child,) = book.children(parent)
@@ -196,7 +128,7 @@ def test_what_the_store_does_not_vouch_for_waits_until_it_was_read(book: Told) -
     assert [job.id for job in book.do(Claim(ADMIN, "w", ("summary",))).jobs] == [child.id]
 
 
-def test_each_of_several_outputs_that_matches_becomes_a_source(book: Told) -> None:
+def test_each_of_several_outputs_that_matches_becomes_a_source(book: ChainBook) -> None:
     parent = submitted(book, then=(Step("ocr", "pages/*.png"),), source_path="in/a.pdf")
     _, keys = complete_several(book, "pages/1.png", "pages/2.png", "index.md")
     one, two = book.children(parent)
@@ -207,7 +139,7 @@ def test_each_of_several_outputs_that_matches_becomes_a_source(book: Told) -> No
     assert [child.status for child in book.children(parent)] == [JobStatus.PENDING, JobStatus.PENDING]
 
 
-def test_an_output_that_may_be_written_over_is_read_from_its_copy(book: Told) -> None:
+def test_an_output_that_may_be_written_over_is_read_from_its_copy(book: ChainBook) -> None:
     parent = submitted(book)
     done = complete(book, write_once=False)
     (child,) = book.children(parent)
@@ -227,7 +159,7 @@ def test_an_output_that_may_be_written_over_is_read_from_its_copy(book: Told) ->
     assert copy in doomed(book)
 
 
-def test_a_completion_that_is_revoked_takes_back_what_it_has_started(book: Told) -> None:
+def test_a_completion_that_is_revoked_takes_back_what_it_has_started(book: ChainBook) -> None:
     parent = submitted(book)
     done = complete(book, proven=False, seen=Seen.UNKNOWN)
     (child,) = book.children(parent)
@@ -236,7 +168,7 @@ def test_a_completion_that_is_revoked_takes_back_what_it_has_started(book: Told)
     assert book.job(parent).status is JobStatus.PENDING
 
 
-def test_an_output_that_is_gone_is_said_and_read_again_after_a_retry(book: Told) -> None:
+def test_an_output_that_is_gone_is_said_and_read_again_after_a_retry(book: ChainBook) -> None:
     parent = submitted(book)
     done = complete(book, proven=False)
     (child,) = book.children(parent)
@@ -250,7 +182,7 @@ def test_an_output_that_is_gone_is_said_and_read_again_after_a_retry(book: Told)
 # --- what is there already
 
 
-def test_the_same_output_of_another_attempt_makes_nothing_new(book: Told) -> None:
+def test_the_same_output_of_another_attempt_makes_nothing_new(book: ChainBook) -> None:
     parent = submitted(book)
     complete(book)
     (child,) = book.children(parent)
@@ -264,7 +196,7 @@ def test_the_same_output_of_another_attempt_makes_nothing_new(book: Told) -> Non
         assert [kin.attempt for kin in reader.kin.of(parent, limit=9)] == [1, 2, 3]
 
 
-def test_an_unproven_job_that_is_there_already_gives_way(book: Told) -> None:
+def test_an_unproven_job_that_is_there_already_gives_way(book: ChainBook) -> None:
     number = int(book.do(MakeBatch("scans")).batch_id)
     there = int(book.do(submission("text", type_="summary")).job_id)
     parent = submitted(book, batch=number)
@@ -277,7 +209,7 @@ def test_an_unproven_job_that_is_there_already_gives_way(book: Told) -> None:
     assert key_of_source(child) == f"sources/{hash_of('text')}"
 
 
-def test_a_job_that_waits_for_its_upload_is_given_the_output(book: Told) -> None:
+def test_a_job_that_waits_for_its_upload_is_given_the_output(book: ChainBook) -> None:
     there = int(book.do(submission("text", type_="summary", ready=False)).job_id)
     submitted(book)
     done = complete(book)
@@ -285,7 +217,7 @@ def test_a_job_that_waits_for_its_upload_is_given_the_output(book: Told) -> None
     assert (job.status, key_of_source(job)) == (JobStatus.PENDING, done.upload_key)
 
 
-def test_a_file_that_is_the_same_as_an_output_needs_no_upload(book: Told) -> None:
+def test_a_file_that_is_the_same_as_an_output_needs_no_upload(book: ChainBook) -> None:
     parent = submitted(book)
     done = complete(book)
     (child,) = book.children(parent)
@@ -294,7 +226,7 @@ def test_a_file_that_is_the_same_as_an_output_needs_no_upload(book: Told) -> Non
     assert key_of_source(book.job(child.id)) == done.upload_key
 
 
-def test_a_submission_of_what_is_there_says_that_its_chain_is_another(book: Told) -> None:
+def test_a_submission_of_what_is_there_says_that_its_chain_is_another(book: ChainBook) -> None:
     submitted(book)
     assert book.do(submission("scan", then=SUMMARY)).ignored == ()
     assert book.do(submission("scan", then=(Step("index"),))).ignored == ("then",)
@@ -303,7 +235,7 @@ def test_a_submission_of_what_is_there_says_that_its_chain_is_another(book: Told
 # --- what is kept
 
 
-def test_an_output_stays_as_long_as_a_job_needs_it(book: Told) -> None:
+def test_an_output_stays_as_long_as_a_job_needs_it(book: ChainBook) -> None:
     parent = submitted(book)
     done = complete(book)
     (child,) = book.children(parent)
@@ -313,7 +245,7 @@ def test_an_output_stays_as_long_as_a_job_needs_it(book: Told) -> None:
     assert done.upload_key in doomed(book)
 
 
-def test_several_outputs_stay_together_as_long_as_a_job_needs_one(book: Told) -> None:
+def test_several_outputs_stay_together_as_long_as_a_job_needs_one(book: ChainBook) -> None:
     parent = submitted(book, then=(Step("ocr", "*"),))
     job, _ = complete_several(book, "1.png", "2.png")
     prefix = prefix_of(job.upload_key or "")
@@ -327,7 +259,7 @@ def test_several_outputs_stay_together_as_long_as_a_job_needs_one(book: Told) ->
     assert prefix in doomed(book)
 
 
-def test_a_former_result_stays_as_long_as_a_job_needs_it(book: Told) -> None:
+def test_a_former_result_stays_as_long_as_a_job_needs_it(book: ChainBook) -> None:
     parent = submitted(book)
     done = complete(book)
     (child,) = book.children(parent)
@@ -342,23 +274,19 @@ def test_a_former_result_stays_as_long_as_a_job_needs_it(book: Told) -> None:
 # --- how much there is
 
 
-def test_a_family_and_a_result_have_bounds(book: Told, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_family_and_a_result_have_bounds(book: ChainBook, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(chains, "MOST_IN_FAMILY", 4)
     parent = submitted(book, then=(Step("ocr", "*"),))
     complete_several(book, "1", "2", "3", "4")
-    job = book.job(parent)
     assert len(book.children(parent)) == 3
-    assert job.chain is not None
-    assert job.chain.said == "1 output has started nothing: its family has 4 jobs"
+    assert book.said(parent) == "1 output has started nothing: its family has 4 jobs"
     monkeypatch.undo()
     book.do(Retry(parent))
     complete_several(book, "3")
-    job = book.job(parent)
-    assert job.chain is not None
-    assert job.chain.said is None
+    assert book.said(parent) is None
 
 
-def test_what_is_known_of_a_family_goes_with_the_last_of_its_jobs(book: Told) -> None:
+def test_what_is_known_of_a_family_goes_with_the_last_of_its_jobs(book: ChainBook) -> None:
     book.do(submission("text", type_="summary"))
     parent = submitted(book, then=(Step("ocr", "*", None, SUMMARY), Step("summary")))
     complete_several(book, "1", "2")
@@ -388,28 +316,13 @@ def few(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(chains, "MOST_LOOKS", 1)
 
 
-def open_operations(book: Book) -> list[Operation]:
-    with book.reader() as reader:
-        return list(reader.open_operations(limit=9))
-
-
-def turn(book: Book) -> Operation:
-    """The next turn of the one operation, as its actor asks for it; asked for twice, it is made once."""
-    (operation,) = open_operations(book)
-    asked = AdvanceOperation(operation.id, operation.page)
-    stands, again = book.do(asked, asked)
-    assert again == stands or again.operation.page == stands.operation.page
-    done: Operation = stands.operation
-    return done
-
-
-def to_come(book: Told, parent: int) -> int:
+def to_come(book: ChainBook, parent: int) -> int:
     place = book.job(parent).chain
     return place.rest.left if place is not None and place.rest is not None else 0
 
 
 @pytest.mark.usefixtures("few")
-def test_what_starts_very_many_jobs_makes_them_in_pieces(book: Told) -> None:
+def test_what_starts_very_many_jobs_makes_them_in_pieces(book: ChainBook) -> None:
     number = int(book.do(MakeBatch("scans")).batch_id)
     parent = submitted(book, batch=number, then=(Step("ocr", "*.png"), Step("thumb", "*.png"), Step("none", "x")))
     book.do(CloseBatch(number))
@@ -437,7 +350,7 @@ def kin_name(job: Job) -> str:
 
 
 @pytest.mark.usefixtures("few")
-def test_neither_a_batch_ends_nor_a_stage_is_joined_before_all_is_made(book: Told) -> None:
+def test_neither_a_batch_ends_nor_a_stage_is_joined_before_all_is_made(book: ChainBook) -> None:
     number = int(book.do(MakeBatch("scans")).batch_id)
     parent = submitted(book, batch=number, then=PAGES)
     book.do(CloseBatch(number))
@@ -460,13 +373,13 @@ def test_neither_a_batch_ends_nor_a_stage_is_joined_before_all_is_made(book: Tol
 
 
 @pytest.mark.usefixtures("few")
-def test_a_batch_ends_where_what_was_still_to_be_made_comes_to_nothing(book: Told) -> None:
+def test_a_batch_ends_where_what_was_still_to_be_made_comes_to_nothing(book: ChainBook) -> None:
     number = int(book.do(MakeBatch("scans")).batch_id)
     parent = submitted(book, batch=number, then=(Step("ocr"),))
     book.do(CloseBatch(number))
     complete_several(book, "1", "2", "3")
     book.do(*(Cancel(child.id) for child in book.children(parent)))
-    assert not [each for each in book.events if isinstance(each, BatchEnded)]
+    assert not book.ended()
     assert book.database.broken() == []
     of_batch = JobFilter(batch=number)
     refused = book.do(BeginOperation(OperationPlan(DeleteBatch(number, True), filter=of_batch), ADMIN, closes=number))
@@ -474,13 +387,11 @@ def test_a_batch_ends_where_what_was_still_to_be_made_comes_to_nothing(book: Tol
     assert refused.detail == "Of batch 1 (scans) jobs are still to be started. Cancel it first."
     cancel = OperationPlan(CancelJobs(), filter=of_batch)
     book.do(BeginOperation(cancel, ADMIN, closes=number))
-    assert [each.batch_id for each in book.events if isinstance(each, BatchEnded)] == [number]
-    chain = book.job(parent).chain
-    assert chain is not None
-    assert chain.said == f"1 output has started nothing: batch {number} was cancelled"
+    assert book.ended() == [number]
+    assert book.said(parent) == f"1 output has started nothing: batch {number} was cancelled"
 
 
-def test_what_is_cancelled_with_its_batch_starts_nothing_and_is_not_joined(book: Told) -> None:
+def test_what_is_cancelled_with_its_batch_starts_nothing_and_is_not_joined(book: ChainBook) -> None:
     number = int(book.do(MakeBatch("scans")).batch_id)
     scan = split(book, batch=number)
     page(book)
@@ -493,22 +404,22 @@ def test_what_is_cancelled_with_its_batch_starts_nothing_and_is_not_joined(book:
     complete_of(book, running)
     while open_operations(book):
         turn(book)
-    assert [each.batch_id for each in book.events if isinstance(each, BatchEnded)] == [number]
+    assert book.ended() == [number]
     assert statuses(book) == {scan: "completed", 2: "completed", 3: "cancelled", parent: "completed"}
-    stopped = [chain and chain.said for chain in (book.job(scan).chain, book.job(parent).chain)]
+    stopped = [book.said(job_id) for job_id in (scan, parent)]
     assert stopped == [
         "nothing was joined as 'book': batch 1 was cancelled",
         "1 output has started nothing: batch 1 was cancelled",
     ]
     book.do(Retry(waiting))  # what is brought back is joined again
     page(book)
-    assert [fact for fact in book.facts if isinstance(fact, ManifestMade)]
+    assert book.manifests()
 
 
 @pytest.mark.usefixtures("few")
 @pytest.mark.parametrize("what", ["another result", "deleted", "cancelled", "family"])
 def test_what_is_still_to_be_made_is_not_where_the_job_is_another_by_then(
-    book: Told, monkeypatch: pytest.MonkeyPatch, what: str
+    book: ChainBook, monkeypatch: pytest.MonkeyPatch, what: str
 ) -> None:
     parent = submitted(book, then=(Step("ocr"),))
     complete_several(book, "1", "2", "3", "4")
@@ -537,7 +448,7 @@ def test_what_is_still_to_be_made_is_not_where_the_job_is_another_by_then(
 
 
 @pytest.mark.usefixtures("few")
-def test_a_rerun_that_is_under_way_stops_nothing(book: Told) -> None:
+def test_a_rerun_that_is_under_way_stops_nothing(book: ChainBook) -> None:
     parent = submitted(book, then=(Step("ocr"),))
     complete_several(book, "1", "2", "3")
     book.do(Retry(parent))
@@ -547,26 +458,24 @@ def test_a_rerun_that_is_under_way_stops_nothing(book: Told) -> None:
 
 
 @pytest.mark.usefixtures("few")
-def test_a_stage_of_too_many_jobs_is_not_joined(book: Told, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_stage_of_too_many_jobs_is_not_joined(book: ChainBook, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(wide, "MOST_INPUTS", 2)
     parent = submitted(book, then=PAGES)
     complete_several(book, "1.png", "2.png", "3.png")
     assert turn(book).ended
     assert not [job.id for job in book.children(parent) if job.chain is not None and job.chain.joined]
-    chain = book.job(parent).chain
-    assert chain is not None
-    assert chain.said == "nothing was joined as 'book': the stage has more than 2,000 jobs"
+    assert book.said(parent) == "nothing was joined as 'book': the stage has more than 2,000 jobs"
 
 
 # --- cancelled with what came of it
 
 
-def statuses(book: Told) -> dict[int, str]:
+def statuses(book: ChainBook) -> dict[int, str]:
     with book.reader() as reader:
         return {job.id: job.status.value for number in range(1, 12) if (job := reader.job(number)) is not None}
 
 
-def deep(book: Told, *, joined: bool = False) -> int:
+def deep(book: ChainBook, *, joined: bool = False) -> int:
     """Three pages of a document, one of which is read and being summed up; one was there before."""
     book.do(submission("text", type_="summary"))
     join = Join("book") if joined else None
@@ -581,7 +490,7 @@ def deep(book: Told, *, joined: bool = False) -> int:
 @pytest.mark.parametrize("joined", [False, True])
 @pytest.mark.parametrize("pieces", [False, True])
 def test_what_came_of_a_job_is_cancelled_with_it(
-    book: Told, monkeypatch: pytest.MonkeyPatch, *, pieces: bool, joined: bool
+    book: ChainBook, monkeypatch: pytest.MonkeyPatch, *, pieces: bool, joined: bool
 ) -> None:
     if pieces:
         monkeypatch.setattr(families, "A_TURN", 1)
@@ -610,7 +519,7 @@ def test_what_came_of_a_job_is_cancelled_with_it(
 
 @pytest.mark.parametrize("size", [1, 200])
 def test_many_jobs_are_cancelled_with_what_came_of_them_and_all_of_it_is_undone(
-    book: Told, monkeypatch: pytest.MonkeyPatch, size: int
+    book: ChainBook, monkeypatch: pytest.MonkeyPatch, size: int
 ) -> None:
     monkeypatch.setattr(families, "A_TURN", size)
     parent = deep(book, joined=True)
@@ -638,14 +547,12 @@ def test_many_jobs_are_cancelled_with_what_came_of_them_and_all_of_it_is_undone(
 
 
 @pytest.mark.usefixtures("few")
-def test_what_is_still_to_be_made_is_cancelled_too(book: Told) -> None:
+def test_what_is_still_to_be_made_is_cancelled_too(book: ChainBook) -> None:
     parent = submitted(book, then=(Step("ocr"),))
     complete_several(book, "1", "2", "3")
     assert book.do(Cancel(parent, children=True)).children == 2
     assert open_operations(book) == []
-    chain = book.job(parent).chain
-    assert chain is not None
-    assert chain.said == f"1 output has started nothing: what came of job {parent} was cancelled"
+    assert book.said(parent) == f"1 output has started nothing: what came of job {parent} was cancelled"
     waiting = submitted(book, "another")
     assert book.do(Cancel(waiting, children=True)).status is JobStatus.CANCELLED
     missing = book.do(Cancel(999, children=True))
@@ -654,43 +561,16 @@ def test_what_is_still_to_be_made_is_cancelled_too(book: Told) -> None:
 
 # --- joining
 
-PAGES = (Step("ocr", "*.png", None, (), Join("book")),)
 
-
-def page(book: Told, well: bool = True) -> int:
-    """A page is read, or fails; its job."""
-    if well:
-        return complete(book, f"text {book.now}", type_="ocr", name="page.md").id
-    (job,) = book.do(Claim(ADMIN, "w", ("ocr",))).jobs
-    book.do(Fail(ADMIN, "w", job.id, "blurred", retryable=False))
-    return int(job.id)
-
-
-def split(book: Told, **more: Any) -> int:
-    parent = submitted(book, then=PAGES, source_path="in/a.pdf", **more)
-    complete_several(book, "1.png", "2.png")
-    for fact in book.proofs():
-        read(book, fact, fact.key)
-    return parent
-
-
-def manifest_of(book: Told, job: Job) -> stage.StageManifest:
-    with book.reader() as reader:
-        text = reader.kin.manifest(job.source_hash)
-    assert text is not None
-    assert hash_of(text) == job.source_hash
-    return stage.read(text)
-
-
-def test_when_all_of_a_stage_have_ended_one_job_joins_them(book: Told) -> None:
+def test_when_all_of_a_stage_have_ended_one_job_joins_them(book: ChainBook) -> None:
     number = int(book.do(MakeBatch("scans")).batch_id)
     parent = split(book, batch=number)
     book.do(CloseBatch(number))
     one = page(book)
-    assert not [fact for fact in book.facts if isinstance(fact, ManifestMade)]
+    assert not book.manifests()
     two = page(book)
-    assert not [each for each in book.events if isinstance(each, BatchEnded)]
-    (made,) = [fact for fact in book.facts if isinstance(fact, ManifestMade)]
+    assert not book.ended()
+    (made,) = book.manifests()
     job = book.job(made.job_id)
     assert (job.type, job.status, job.batches, job.source_path) == (
         "book", JobStatus.UPLOADING, (number,), "in/a/manifest.json",
@@ -707,11 +587,11 @@ def test_when_all_of_a_stage_have_ended_one_job_joins_them(book: Told) -> None:
     assert parent
 
 
-def test_one_bad_page_costs_a_page_and_comes_with_the_next_book(book: Told) -> None:
+def test_one_bad_page_costs_a_page_and_comes_with_the_next_book(book: ChainBook) -> None:
     parent = split(book)
     page(book)
     bad = page(book, well=False)
-    (first,) = [fact for fact in book.facts if isinstance(fact, ManifestMade)]
+    (first,) = book.manifests()
     found = manifest_of(book, book.job(first.job_id))
     assert ([each.name for each in found.inputs], [each.name for each in found.missing]) == (
         ["1.png/page.md"], ["2.png"],
@@ -719,30 +599,26 @@ def test_one_bad_page_costs_a_page_and_comes_with_the_next_book(book: Told) -> N
     assert (found.missing[0].job_id, found.missing[0].status, found.missing[0].error) == (bad, "dead", "blurred")
     book.do(Retry(bad, reset_attempts=True))
     page(book)
-    (second,) = [fact for fact in book.facts if isinstance(fact, ManifestMade)]
+    (second,) = book.manifests()
     assert len(manifest_of(book, book.job(second.job_id)).inputs) == 2
     assert {job.id for job in book.children(parent)} >= {first.job_id, second.job_id}
 
 
-def test_a_stage_that_brings_nothing_is_not_joined(book: Told) -> None:
+def test_a_stage_that_brings_nothing_is_not_joined(book: ChainBook) -> None:
     parent = split(book)
     page(book, well=False)
     page(book, well=False)
-    assert not [fact for fact in book.facts if isinstance(fact, ManifestMade)]
-    chain = book.job(parent).chain
-    assert chain is not None
-    assert chain.said == "nothing was joined as 'book': no job of the stage has brought an output"
+    assert not book.manifests()
+    assert book.said(parent) == "nothing was joined as 'book': no job of the stage has brought an output"
     book.do(Retry(book.children(parent)[0].id, reset_attempts=True))
     page(book)
-    chain = book.job(parent).chain
-    assert chain is not None
-    assert chain.said is None
+    assert book.said(parent) is None
 
 
-def test_what_is_joined_stays_as_long_as_the_job_that_joins_it(book: Told) -> None:
+def test_what_is_joined_stays_as_long_as_the_job_that_joins_it(book: ChainBook) -> None:
     parent = split(book)
     one, two = page(book), page(book)
-    (made,) = [fact for fact in book.facts if isinstance(fact, ManifestMade)]
+    (made,) = book.manifests()
     for job_id in (one, two, parent):
         book.do(DeleteJob(job_id))
     assert not {book.key(one), book.key(two)} & doomed(book)
@@ -750,11 +626,11 @@ def test_what_is_joined_stays_as_long_as_the_job_that_joins_it(book: Told) -> No
     assert {book.key(one), book.key(two)} <= doomed(book)
 
 
-def test_a_canary_takes_no_job_that_joins_others(book: Told) -> None:
+def test_a_canary_takes_no_job_that_joins_others(book: ChainBook) -> None:
     split(book)
     page(book)
     page(book)
-    (made,) = [fact for fact in book.facts if isinstance(fact, ManifestMade)]
+    (made,) = book.manifests()
     job = book.job(made.job_id)
     book.do(SourceArrived(job.source_hash, job.source_size or 0, True, epoch=9))
     assert complete(book, "book", type_="book").id == job.id
@@ -764,34 +640,34 @@ def test_a_canary_takes_no_job_that_joins_others(book: Told) -> None:
     assert answer.code is RefusalCode.NOTHING_TO_COMPARE
 
 
-def test_a_manifest_stays_as_long_as_a_job_has_it_as_its_source(book: Told) -> None:
+def test_a_manifest_stays_as_long_as_a_job_has_it_as_its_source(book: ChainBook) -> None:
     parent = split(book)
     page(book)
     bad = page(book, well=False)
-    (first,) = [fact for fact in book.facts if isinstance(fact, ManifestMade)]
+    (first,) = book.manifests()
     book.do(Retype(first.job_id, "volume"))
     book.do(Retry(bad, reset_attempts=True))
     page(book, well=False)
-    (second,) = [fact for fact in book.facts if isinstance(fact, ManifestMade)]
+    (second,) = book.manifests()
     assert (second.source_hash, second.job_id != first.job_id) == (first.source_hash, True)
     book.do(DeleteJob(first.job_id))
     assert manifest_of(book, book.job(second.job_id)).parent == parent
 
 
-def test_objects_that_are_to_stay_stay_when_the_last_job_that_needs_them_goes(book: Told) -> None:
+def test_objects_that_are_to_stay_stay_when_the_last_job_that_needs_them_goes(book: ChainBook) -> None:
     parent = split(book)
     one, two = page(book), page(book)
-    (made,) = [fact for fact in book.facts if isinstance(fact, ManifestMade)]
+    (made,) = book.manifests()
     for job_id in (parent, one, two, made.job_id):
         book.do(DeleteJob(job_id, objects=False))
     assert doomed(book) == set()
 
 
-def test_what_is_joined_is_found_before_and_after_it_was_copied(book: Told) -> None:
+def test_what_is_joined_is_found_before_and_after_it_was_copied(book: ChainBook) -> None:
     split(book)
     one = complete(book, "one", type_="ocr", name="page.md", write_once=False).upload_key or ""
     two = complete(book, "two", type_="ocr", name="page.md", write_once=False, seen=Seen.UNKNOWN).upload_key or ""
-    (made,) = [fact for fact in book.facts if isinstance(fact, ManifestMade)]
+    (made,) = book.manifests()
 
     def keys() -> list[str]:
         with book.reader() as reader:
@@ -810,7 +686,7 @@ def test_what_is_joined_is_found_before_and_after_it_was_copied(book: Told) -> N
     assert keys() == copies
 
 
-def test_a_result_of_the_original_is_joined_as_any_other(book: Told) -> None:
+def test_a_result_of_the_original_is_joined_as_any_other(book: ChainBook) -> None:
     book.do(submission("1.png", type_="ocr"))
     taken = page(book)
     original = original_output_key(hash_of("1.png"))
@@ -822,7 +698,7 @@ def test_a_result_of_the_original_is_joined_as_any_other(book: Told) -> None:
     for fact, name in zip(book.proofs(), ("1.png", "2.png"), strict=True):
         read(book, fact, name)
     page(book)
-    (made,) = [fact for fact in book.facts if isinstance(fact, ManifestMade)]
+    (made,) = book.manifests()
     assert manifest_of(book, book.job(made.job_id)).inputs[0].key == original
     for _ in range(2):
         book.do(Retry(taken))
@@ -833,7 +709,7 @@ def test_a_result_of_the_original_is_joined_as_any_other(book: Told) -> None:
 
 
 def test_a_page_of_many_documents_takes_what_it_starts_along_to_its_copy(
-    book: Told, monkeypatch: pytest.MonkeyPatch
+    book: ChainBook, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(chains, "MOST_STEPS", 1)
     then = (Step("ocr", "*.png", None, SUMMARY, Join("book")),)
@@ -843,75 +719,53 @@ def test_a_page_of_many_documents_takes_what_it_starts_along_to_its_copy(
         for fact in book.proofs():
             read(book, fact, "an empty page")
     key = complete(book, type_="ocr", write_once=False).upload_key or ""
-    assert len([fact for fact in book.facts if isinstance(fact, ManifestMade)]) == len(parents)
+    assert len(book.manifests()) == len(parents)
     copy = accepted_key(book.store.installation, key)
     book.do(OutputsKept((KeptOutput(key, copy),), ()))
     assert [key_of_source(job) for job in book.children(output_of(key).job_id) if job.type == "summary"] == [copy]
 
 
-def test_a_page_that_is_deleted_is_waited_for_no_more(book: Told) -> None:
+def test_a_page_that_is_deleted_is_waited_for_no_more(book: ChainBook) -> None:
     parent = split(book)
     page(book)
     (left,) = [job.id for job in book.children(parent) if job.status is JobStatus.PENDING]
     book.do(DeleteJob(left))
-    (made,) = [fact for fact in book.facts if isinstance(fact, ManifestMade)]
+    (made,) = book.manifests()
     assert len(manifest_of(book, book.job(made.job_id)).inputs) == 1
 
 
 # --- very many stages at once
 
-BLANK = (Step("ocr", "*.png", None, (), Join("book")),)
-
-
-def documents(book: Told, n: int, *, batched: bool = False) -> list[int]:
-    """So many documents, all of one page, that is the same; each in a closed batch of its own, if `batched`."""
-    batches = [int(book.do(MakeBatch(f"of {number}")).batch_id) if batched else None for number in range(n)]
-    parents = [submitted(book, number, then=BLANK, batch=batch) for number, batch in enumerate(batches)]
-    for batch in batches:
-        if batch is not None:
-            book.do(CloseBatch(batch))
-    for _ in parents:
-        complete_several(book, "1.png")
-        for fact in book.proofs():
-            read(book, fact, "an empty page")
-    return parents
-
 
 @pytest.fixture
 def narrow(monkeypatch: pytest.MonkeyPatch) -> None:
     """One message joins two stages."""
-    monkeypatch.setattr(joining, "MOST_WORK", 2 * (joining.TO_ASK + joining.TO_JOIN))
+    join_two_at_once(monkeypatch)
 
 
-def books(book: Told) -> list[int]:
-    """Whose books there are."""
-    with book.reader() as reader:
-        jobs = [job for number in range(1, 80) if (job := reader.job(number)) is not None and job.type == "book"]
-    return [job.chain.parent for job in jobs if job.chain is not None and job.chain.parent is not None]
-
-
-def turn_by_turn(book: Told) -> list[BatchEnded]:
+def turn_by_turn(book: ChainBook) -> list[int]:
+    """The batches that have ended meanwhile."""
     ends = []
     while open_operations(book):
         turn(book)
-        ends += [each for each in book.events if isinstance(each, BatchEnded)]
+        ends += book.ended()
     return ends
 
 
 @pytest.mark.usefixtures("narrow")
 @pytest.mark.parametrize("well", [True, False])
-def test_of_very_many_stages_that_end_at_once_the_others_are_joined_behind_it(book: Told, *, well: bool) -> None:
+def test_of_very_many_stages_that_end_at_once_the_others_are_joined_behind_it(book: ChainBook, *, well: bool) -> None:
     parents = documents(book, 5, batched=True)
     page(book, well)
     assert books(book) == (parents[:2] if well else [])
-    assert [each.batch_id for each in book.events if isinstance(each, BatchEnded)] == ([] if well else [1, 2])
+    assert book.ended() == ([] if well else [1, 2])
     assert book.database.broken() == []
     (operation,) = open_operations(book)
     assert (operation.verb, operation.total, operation.subject) == ("join-stages", 3, "server")
     refused = book.do(EndOperation(operation.id))
     assert refused.code is RefusalCode.OPERATION_RUNNING
     ends = turn_by_turn(book)
-    assert (books(book), [each.batch_id for each in ends]) == ((parents, []) if well else ([], [3, 4, 5]))
+    assert (books(book), ends) == ((parents, []) if well else ([], [3, 4, 5]))
     with book.reader() as reader:
         done = reader.operation(operation.id)
     assert done is not None
@@ -919,37 +773,35 @@ def test_of_very_many_stages_that_end_at_once_the_others_are_joined_behind_it(bo
 
 
 @pytest.mark.usefixtures("narrow")
-def test_what_is_cancelled_deleted_or_done_anew_meanwhile_is_not_joined(book: Told) -> None:
+def test_what_is_cancelled_deleted_or_done_anew_meanwhile_is_not_joined(book: ChainBook) -> None:
     parents = documents(book, 6, batched=True)
     page(book)
     of_batch = OperationPlan(CancelJobs(), filter=JobFilter(batch=3))
     begun = book.do(BeginOperation(of_batch, ASKER, closes=3))
-    assert [each.batch_id for each in book.events if isinstance(each, BatchEnded)] == [3]
+    assert book.ended() == [3]
     book.do(SelectJobs(begun.operation_id, 0, (), 0))
     assert [operation.verb for operation in open_operations(book)] == ["join-stages"]
     book.do(Cancel(parents[3], children=True))
-    assert not [each for each in book.events if isinstance(each, BatchEnded)]
+    assert not book.ended()
     book.do(DeleteJob(parents[4]))
-    assert [each.batch_id for each in book.events if isinstance(each, BatchEnded)] == [5]
+    assert book.ended() == [5]
     ends = turn_by_turn(book)
-    assert [each.batch_id for each in ends] == [4]
+    assert ends == [4]
     assert books(book) == [parents[0], parents[1], parents[5]]
-    said = book.job(parents[2]).chain
-    assert said is not None
-    assert said.said == "nothing was joined as 'book': batch 3 was cancelled"
+    assert book.said(parents[2]) == "nothing was joined as 'book': batch 3 was cancelled"
 
 
 @pytest.mark.usefixtures("narrow")
-def test_stages_of_an_operation_that_meets_a_bug_are_waited_for_no_longer(book: Told) -> None:
+def test_stages_of_an_operation_that_meets_a_bug_are_waited_for_no_longer(book: ChainBook) -> None:
     documents(book, 4, batched=True)
     page(book)
     (operation,) = open_operations(book)
     book.do(EndOperation(operation.id, "the server met a bug"))
-    assert [each.batch_id for each in book.events if isinstance(each, BatchEnded)] == [3, 4]
+    assert book.ended() == [3, 4]
 
 
 @pytest.mark.usefixtures("narrow")
-def test_many_jobs_that_are_cancelled_at_once_leave_stages_to_be_joined_behind_it(book: Told) -> None:
+def test_many_jobs_that_are_cancelled_at_once_leave_stages_to_be_joined_behind_it(book: ChainBook) -> None:
     parents = [submitted(book, number, then=PAGES) for number in range(4)]
     for parent in parents:
         complete_several(book, "1.png", "2.png")
@@ -968,7 +820,7 @@ def test_many_jobs_that_are_cancelled_at_once_leave_stages_to_be_joined_behind_i
 
 
 @pytest.mark.usefixtures("narrow")
-def test_stages_of_a_batch_that_end_as_it_is_cancelled_are_not_joined_behind_it(book: Told) -> None:
+def test_stages_of_a_batch_that_end_as_it_is_cancelled_are_not_joined_behind_it(book: ChainBook) -> None:
     number = int(book.do(MakeBatch("scans")).batch_id)
     parents = [submitted(book, name, then=PAGES, batch=number) for name in range(20)]
     others = []
@@ -985,16 +837,16 @@ def test_stages_of_a_batch_that_end_as_it_is_cancelled_are_not_joined_behind_it(
     begun = book.do(BeginOperation(OperationPlan(CancelJobs(), filter=JobFilter(batch=number)), ASKER, closes=number))
     book.do(SelectJobs(begun.operation_id, 0, (tuple(left),), len(left)))
     turn(book)  # the only page: the cancellation has ended with it
-    assert [each.batch_id for each in book.events if isinstance(each, BatchEnded)] == [number]
+    assert book.ended() == [number]
     assert [each.verb for each in open_operations(book)] == ["join-stages"]
     assert turn_by_turn(book) == []
     assert books(book) == []
-    stopped = {book.job(parent).chain.said for parent in parents}  # type: ignore[union-attr]
+    stopped = {book.said(parent) for parent in parents}
     assert stopped == {"nothing was joined as 'book': batch 1 was cancelled"}
 
 
 @pytest.mark.usefixtures("few")
-def test_what_was_made_so_far_is_not_joined_where_the_rest_is_cancelled(book: Told) -> None:
+def test_what_was_made_so_far_is_not_joined_where_the_rest_is_cancelled(book: ChainBook) -> None:
     parent = submitted(book, then=PAGES)
     complete_several(book, "1.png", "2.png", "3.png")
     for fact in book.proofs():
@@ -1008,18 +860,18 @@ def test_what_was_made_so_far_is_not_joined_where_the_rest_is_cancelled(book: To
 
 
 @pytest.mark.usefixtures("few")
-def test_a_batch_does_not_wait_for_what_a_deleted_job_would_have_started(book: Told) -> None:
+def test_a_batch_does_not_wait_for_what_a_deleted_job_would_have_started(book: ChainBook) -> None:
     number = int(book.do(MakeBatch("scans")).batch_id)
     parent = submitted(book, batch=number, then=(Step("ocr"),))
     book.do(CloseBatch(number))
     complete_several(book, "1", "2", "3")
     book.do(*(Cancel(child.id) for child in book.children(parent)))
     book.do(DeleteJob(parent))
-    assert [each.batch_id for each in book.events if isinstance(each, BatchEnded)] == [number]
+    assert book.ended() == [number]
     assert open_operations(book) == []
 
 
-def test_what_is_joined_where_the_walk_was_is_cancelled_too(book: Told, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_is_joined_where_the_walk_was_is_cancelled_too(book: ChainBook, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(families, "A_TURN", 1)
     parent = split(book)
     begun = book.do(BeginOperation(OperationPlan(CancelFamilies(), ids=(parent,)), ASKER))

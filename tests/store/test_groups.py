@@ -29,17 +29,14 @@ from blobforge.job import ReleaseCause
 from blobforge.jobtype import TypeChanges
 from blobforge.refusals import Refusal
 from tests.fixtures.engines import ENGINES
-from tests.store.making import ADMIN, Book, submission
+from tests.store.making import ADMIN, Book, at_work, submission
 from tests.store.sqlite.test_statements import counted
 
 
 @pytest.fixture(params=["memory", "postgres"])
 def book(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Book]:
-    opened = Book(ENGINES[request.param](tmp_path / "x.db"))
-    opened.do(Register(ADMIN, "w", "pdf"))
-    yield opened
-    assert opened.database.broken() == []
-    opened.close()
+    with at_work(Book(ENGINES[request.param](tmp_path / "x.db"))) as opened:
+        yield opened
 
 
 def laid_in(book: Book, said: str, **more: Any) -> dict[int, str]:

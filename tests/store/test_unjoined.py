@@ -18,7 +18,6 @@ from actors.messages import (
     ObjectSeen,
     OperationPlan,
     OutputChecked,
-    Register,
     Retry,
     Seen,
     SelectJobs,
@@ -27,15 +26,15 @@ from actors.messages import (
 from blobforge.chain import Join, Step
 from blobforge.job import JobStatus
 from tests.fixtures.engines import ENGINES
-from tests.store.making import ADMIN
-from tests.store.test_chains import (
+from tests.store.chaining import (
     ASKER,
     PAGES,
-    Told,
+    ChainBook,
     books,
     complete,
     complete_several,
     documents,
+    join_two_at_once,
     manifest_of,
     open_operations,
     page,
@@ -43,37 +42,30 @@ from tests.store.test_chains import (
     split,
     submitted,
 )
+from tests.store.making import at_work
 
 CUT = "nothing was joined as 'book': what came of job {} was cancelled"
 
 
 @pytest.fixture(params=["memory", "postgres"])
-def book(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Told]:
-    opened = Told(ENGINES[request.param](tmp_path / "x.db"))
-    opened.do(Register(ADMIN, "w", "pdf"))
-    yield opened
-    assert opened.database.broken() == []
-    opened.close()
+def book(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[ChainBook]:
+    with at_work(ChainBook(ENGINES[request.param](tmp_path / "x.db"))) as opened:
+        yield opened
 
 
 @pytest.fixture
 def narrow(monkeypatch: pytest.MonkeyPatch) -> None:
     """One message joins two stages."""
-    monkeypatch.setattr(joining, "MOST_WORK", 2 * (joining.TO_ASK + joining.TO_JOIN))
+    join_two_at_once(monkeypatch)
 
 
-def said(book: Told, parent: int) -> str | None:
-    place = book.job(parent).chain
-    return place.said if place is not None else None
-
-
-def to_its_end(book: Told, *verbs: str) -> None:
+def to_its_end(book: ChainBook, *verbs: str) -> None:
     """Operations of these verbs, or all, are gone on with to their ends."""
     while going := [each for each in open_operations(book) if not verbs or each.verb in verbs]:
         book.do(AdvanceOperation(going[0].id, going[0].page))
 
 
-def family_cancelled(book: Told, *ids: int) -> int:
+def family_cancelled(book: ChainBook, *ids: int) -> int:
     """An operation has cancelled these, and what came of them."""
     begun = book.do(BeginOperation(OperationPlan(CancelFamilies(), ids=ids), ASKER))
     book.do(SelectJobs(begun.operation_id, 0, (ids,), len(ids)))
@@ -84,7 +76,7 @@ def family_cancelled(book: Told, *ids: int) -> int:
 @pytest.mark.parametrize("many", [False, True])
 @pytest.mark.parametrize("size", [1, 200])
 def test_a_stage_that_ends_as_its_family_is_cancelled_says_so_until_it_is_joined(
-    book: Told, monkeypatch: pytest.MonkeyPatch, size: int, *, many: bool
+    book: ChainBook, monkeypatch: pytest.MonkeyPatch, size: int, *, many: bool
 ) -> None:
     monkeypatch.setattr(families, "A_TURN", size)
     parent = split(book)
@@ -94,15 +86,15 @@ def test_a_stage_that_ends_as_its_family_is_cancelled_says_so_until_it_is_joined
     else:
         book.do(Cancel(parent, children=True))
     to_its_end(book)
-    assert (books(book), said(book, parent)) == ([], CUT.format(parent))
+    assert (books(book), book.said(parent)) == ([], CUT.format(parent))
     (left,) = [job.id for job in book.children(parent) if job.status is JobStatus.CANCELLED]
     book.do(Retry(left))
     page(book)
-    assert (books(book), said(book, parent)) == ([parent], None)
+    assert (books(book), book.said(parent)) == ([parent], None)
 
 
 def test_stages_that_are_too_many_for_the_cancellation_say_so_behind_it(
-    book: Told, monkeypatch: pytest.MonkeyPatch
+    book: ChainBook, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(joining, "MOST_WORK", joining.TO_ASK)
     then = tuple(Step(f"read{n}", "*", None, (), Join(f"book{n}")) for n in range(3))
@@ -110,23 +102,23 @@ def test_stages_that_are_too_many_for_the_cancellation_say_so_behind_it(
     complete_several(book, "1.png")
     book.do(Cancel(parent, children=True))
     to_its_end(book)
-    assert (said(book, parent) or "").split("; ") == [
+    assert (book.said(parent) or "").split("; ") == [
         CUT.format(parent).replace("book", f"book{n}") for n in range(3)
     ]  # fmt: skip
 
 
 @pytest.mark.usefixtures("narrow")
-def test_a_stage_that_is_still_to_be_looked_at_as_its_family_is_cancelled_says_so(book: Told) -> None:
+def test_a_stage_that_is_still_to_be_looked_at_as_its_family_is_cancelled_says_so(book: ChainBook) -> None:
     parents = documents(book, 4)
     page(book)
     book.do(Cancel(parents[3], children=True))
     to_its_end(book)
     assert books(book) == parents[:3]
-    assert [said(book, parent) for parent in parents] == [None, None, None, CUT.format(parents[3])]
+    assert [book.said(parent) for parent in parents] == [None, None, None, CUT.format(parents[3])]
 
 
 @pytest.mark.usefixtures("narrow")
-def test_a_stage_at_which_the_server_meets_a_bug_says_so(book: Told, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_stage_at_which_the_server_meets_a_bug_says_so(book: ChainBook, monkeypatch: pytest.MonkeyPatch) -> None:
     parents = documents(book, 4)
     page(book)
     whole = joining._join
@@ -140,53 +132,53 @@ def test_a_stage_at_which_the_server_meets_a_bug_says_so(book: Told, monkeypatch
     to_its_end(book)
     assert books(book) == [parents[0], parents[1], parents[3]]
     bug = f"nothing was joined as 'book': {manystages.BUG}"
-    assert [said(book, parent) for parent in parents] == [None, None, bug, None]
+    assert [book.said(parent) for parent in parents] == [None, None, bug, None]
 
 
 @pytest.mark.usefixtures("narrow")
-def test_stages_of_an_operation_that_is_broken_off_say_so(book: Told) -> None:
+def test_stages_of_an_operation_that_is_broken_off_say_so(book: ChainBook) -> None:
     parents = documents(book, 4)
     page(book)
     (operation,) = open_operations(book)
     book.do(EndOperation(operation.id, "the server met a bug"))
     bug = "nothing was joined as 'book': the server met a bug"
-    assert [said(book, parent) for parent in parents] == [None, None, bug, bug]
+    assert [book.said(parent) for parent in parents] == [None, None, bug, bug]
 
 
-def test_what_is_said_of_one_stage_stays_when_another_one_is_joined(book: Told) -> None:
+def test_what_is_said_of_one_stage_stays_when_another_one_is_joined(book: ChainBook) -> None:
     then = tuple(Step(f"read{n}", "*", None, (), Join("book")) for n in range(2))
     parent = submitted(book, then=then)
     complete(book)
     for child in (children := book.children(parent)):
         book.do(Cancel(child.id))
     nothing = "nothing was joined as 'book': no job of the stage has brought an output"
-    assert said(book, parent) == nothing
+    assert book.said(parent) == nothing
     for n, after in ((0, nothing), (1, None)):
         book.do(Retry(children[n].id))
         complete(book, f"text {n}", type_=f"read{n}")
-        assert said(book, parent) == after
+        assert book.said(parent) == after
     assert books(book) == [parent, parent]
 
 
 @pytest.mark.usefixtures("narrow")
 @pytest.mark.parametrize("looked_at", [False, True])
-def test_an_undo_of_the_cancellation_joins_what_had_ended_before_it(book: Told, *, looked_at: bool) -> None:
+def test_an_undo_of_the_cancellation_joins_what_had_ended_before_it(book: ChainBook, *, looked_at: bool) -> None:
     parents = documents(book, 4)
     page(book)
     waits = submitted(book, "waits")
     cancelled = family_cancelled(book, parents[3], waits)
     if looked_at:
         to_its_end(book)
-        assert said(book, parents[3]) == CUT.format(parents[3])
+        assert book.said(parents[3]) == CUT.format(parents[3])
     book.do(UndoOperation(cancelled, ASKER))
     to_its_end(book, "undo")
     to_its_end(book)
-    assert (books(book), said(book, parents[3])) == (parents, None)
+    assert (books(book), book.said(parents[3])) == (parents, None)
 
 
 @pytest.mark.parametrize("size", [1, 2, 200])
 def test_an_undo_of_the_cancellation_joins_nothing_that_is_brought_back(
-    book: Told, monkeypatch: pytest.MonkeyPatch, size: int
+    book: ChainBook, monkeypatch: pytest.MonkeyPatch, size: int
 ) -> None:
     monkeypatch.setattr(families, "A_TURN", size)
     parent = submitted(book, then=PAGES)
@@ -201,10 +193,10 @@ def test_an_undo_of_the_cancellation_joins_nothing_that_is_brought_back(
     page(book)
     page(book)
     (made,) = [job for job in book.children(parent) if job.type == "book"]
-    assert (len(manifest_of(book, made).inputs), said(book, parent)) == (3, None)
+    assert (len(manifest_of(book, made).inputs), book.said(parent)) == (3, None)
 
 
-def test_a_stage_that_ended_while_another_result_stood_is_joined_when_its_own_is_back(book: Told) -> None:
+def test_a_stage_that_ended_while_another_result_stood_is_joined_when_its_own_is_back(book: ChainBook) -> None:
     parent = submitted(book, then=(Step("ocr", "*", None, (), Join("book")),))
     complete(book, "first")
     book.do(Retry(parent, compare=True))

@@ -11,7 +11,6 @@ from typing import Any
 import apsw
 import pytest
 
-from actors.effects import joining
 from actors.messages import (
     Batch,
     Claim,
@@ -30,8 +29,8 @@ from actors.messages import (
 )
 from blobforge.job import Job, ReleaseCause
 from tests.fixtures.engines import in_memory
-from tests.store.making import ADMIN, Book, hash_of, submission
-from tests.store.test_chains import Told, books, documents, page, turn
+from tests.store.chaining import ChainBook, books, documents, join_two_at_once, page, turn
+from tests.store.making import ADMIN, Book, at_work, hash_of, submission
 
 SIZES = (64, 500)
 
@@ -168,16 +167,14 @@ def test_retries(book: Book) -> None:
 
 @pytest.mark.parametrize("n", [6, 24])
 def test_the_end_of_a_page_of_many_documents(monkeypatch: pytest.MonkeyPatch, n: int) -> None:
-    monkeypatch.setattr(joining, "MOST_WORK", 2 * (joining.TO_ASK + joining.TO_JOIN))
-    book = Told(in_memory(Path()))
-    book.do(Register(ADMIN, "w", "pdf"))
-    parents = documents(book, n)
-    with counted(book) as said:
-        page(book)
-    assert books(book) == parents[:2]
-    assert len(said) <= 63, said
-    with counted(book) as said:
-        turn(book)
-    assert books(book) == parents[:4]
-    assert len(said) <= 63, said
-    book.close()
+    join_two_at_once(monkeypatch)
+    with at_work(ChainBook(in_memory(Path()))) as book:
+        parents = documents(book, n)
+        with counted(book) as said:
+            page(book)
+        assert books(book) == parents[:2]
+        assert len(said) <= 63, said
+        with counted(book) as said:
+            turn(book)
+        assert books(book) == parents[:4]
+        assert len(said) <= 63, said
