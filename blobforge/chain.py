@@ -59,11 +59,13 @@ class Rest(msgspec.Struct, frozen=True, omit_defaults=True):
     unjoined: tuple[int, ...] = ()
 
 
-class Unjoined(msgspec.Struct, frozen=True):
-    """A stage, by its step, of which nothing was joined when it had ended, and why."""
+class Unjoined(msgspec.Struct, frozen=True, omit_defaults=True):
+    """A stage, by its step, of which nothing was joined when it had ended, and why. `cut`: what came of the parent
+    was cancelled; an undo of that joins the stage."""
 
     step: int
     why: str
+    cut: bool = False
 
 
 class ChainPlace(msgspec.Struct, frozen=True, omit_defaults=True):

@@ -62,7 +62,7 @@ def join_if_ended(tx: Transaction, stage: StageKey) -> bool:
         return False
     parent, join = found
     if parent.id in tx.cut:
-        leave(tx, parent, stage[2], cut_off(parent.id))
+        leave(tx, parent, stage[2], cut_off(parent.id), cut=True)
         return False
     return _join(tx, parent, join, stage)
 
@@ -210,16 +210,17 @@ def stop(tx: Transaction, parent: Job, said: str | None) -> None:
         _say(tx, now, replace(now.chain, stopped=said))
 
 
-def leave(tx: Transaction, parent: Job, step: int, why: str) -> None:
+def leave(tx: Transaction, parent: Job, step: int, why: str, *, cut: bool = False) -> None:
     """The stage of this step has ended, and the parent shows why it is not joined: until it is, whatever becomes of
-    other stages."""
+    other stages. `cut`: what came of the parent is being cancelled."""
     now = tx.store.job(parent.id)
     if now is None or now.chain is None:
         return
     join = now.chain.then[step].join
     assert join is not None
     others = [each for each in now.chain.unjoined if each.step != step]
-    unjoined = sorted([*others, Unjoined(step, nothing_joined(join) + why)], key=lambda each: each.step)
+    left = Unjoined(step, nothing_joined(join) + why, cut)
+    unjoined = sorted([*others, left], key=lambda each: each.step)
     _say(tx, now, replace(now.chain, unjoined=tuple(unjoined)))
 
 

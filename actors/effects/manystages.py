@@ -131,8 +131,7 @@ def join_again(tx: Transaction, parents: Sequence[int]) -> None:
         parent = tx.store.job(parent_id)
         if parent is None or parent.chain is None or parent.result_attempt is None:
             continue
-        said = joining.cut_off(parent_id)
-        left = [each.step for each in parent.chain.unjoined if each.why.endswith(said)]
+        left = [each.step for each in parent.chain.unjoined if each.cut]
         joining.join_ended(tx, [(parent_id, parent.result_attempt, step) for step in left])
 
 

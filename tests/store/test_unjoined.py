@@ -176,6 +176,19 @@ def test_an_undo_of_the_cancellation_joins_what_had_ended_before_it(book: ChainB
     assert (books(book), book.said(parents[3])) == (parents, None)
 
 
+@pytest.mark.usefixtures("narrow")
+def test_an_undo_of_the_cancellation_goes_by_no_words_of_a_reason(book: ChainBook) -> None:
+    parents = documents(book, 3)
+    page(book)
+    (operation,) = open_operations(book)
+    book.do(EndOperation(operation.id, joining.cut_off(parents[2])))
+    waits = submitted(book, "waits")
+    cancelled = family_cancelled(book, parents[2], waits)
+    book.do(UndoOperation(cancelled, ASKER))
+    to_its_end(book)
+    assert (books(book), book.said(parents[2])) == (parents[:2], CUT.format(parents[2]))
+
+
 @pytest.mark.parametrize("size", [1, 2, 200])
 def test_an_undo_of_the_cancellation_joins_nothing_that_is_brought_back(
     book: ChainBook, monkeypatch: pytest.MonkeyPatch, size: int
