@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from operator import attrgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,7 +11,7 @@ import click
 from blobforge.cli import common, manifests, output
 from blobforge.cli.common import CliSession, CommandGroup, pass_session, session_options
 from blobforge.cli.following import eta_text, in_vain, sum_up, until_ended
-from blobforge.cli.listing import gathered, print_list
+from blobforge.cli.listing import gathered, print_list, print_one
 from blobforge.cli.naming import callback_of, callback_options, is_number, named, number_of, one_batch, open_one
 from blobforge.cli.operations import begun, watch
 from blobforge.cli.outage import Outages
@@ -227,28 +228,24 @@ def _counts(batch: BatchInfo) -> dict[str, int]:
 
 
 def _show(session: CliSession, batch: BatchInfo) -> None:
-    if session.json:
-        output.print_json(batch)
-        return
-    if session.quiet:
-        click.echo(batch.state)
-        return
+    print_one(session, batch, _fields, name=attrgetter("state"))
+
+
+def _fields(batch: BatchInfo) -> list[tuple[str, object]]:
     eta = batch.eta
-    output.print_fields(
-        [
-            ("id", batch.id),
-            ("name", output.one_line(batch.name)),
-            ("state", batch.state),
-            ("jobs", f"{batch.total:,}"),
-            ("ended", f"{batch.total - batch.unfinished:,} ({batch.percent:g} %)"),
-            *((status, f"{n:,}") for status, n in batch.counts.items() if n),
-            ("expected", (eta_text(batch) or eta.words) if eta is not None else None),
-            ("made", batch.created_at),
-            ("closed", batch.closed_at),
-            ("started", batch.started_at),
-            ("ended at", batch.ended_at),
-            ("endings", batch.endings or None),
-            ("calls", batch.callback),
-            ("metadata", batch.metadata),
-        ]
-    )
+    return [
+        ("id", batch.id),
+        ("name", output.one_line(batch.name)),
+        ("state", batch.state),
+        ("jobs", f"{batch.total:,}"),
+        ("ended", f"{batch.total - batch.unfinished:,} ({batch.percent:g} %)"),
+        *((status, f"{n:,}") for status, n in batch.counts.items() if n),
+        ("expected", (eta_text(batch) or eta.words) if eta is not None else None),
+        ("made", batch.created_at),
+        ("closed", batch.closed_at),
+        ("started", batch.started_at),
+        ("ended at", batch.ended_at),
+        ("endings", batch.endings or None),
+        ("calls", batch.callback),
+        ("metadata", batch.metadata),
+    ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -277,19 +278,15 @@ def _show(session: CliSession, found: CanaryReport) -> None:
 
 
 def _list(session: CliSession, found: list[CanaryJob]) -> None:
-    if session.json:
-        output.print_json(found)
-        return
-    if session.quiet:
-        for each in found:
-            click.echo(str(each.job_id))
-        return
-    rows = [
-        (each.outcome + (", slower" if each.slower else ""), each.job_id, each.original_id, _seconds(each.before),
-         _seconds(each.now), each.source_size, each.error or each.source_path)
-        for each in found
-    ]  # fmt: skip
-    output.print_table(("OUTCOME", "JOB", "ORIGINAL", "BEFORE", "NOW", "BYTES", "NOTE"), rows)
+    heads = ("OUTCOME", "JOB", "ORIGINAL", "BEFORE", "NOW", "BYTES", "NOTE")
+    print_list(session, found, heads, _row, name=attrgetter("job_id"))
+
+
+def _row(each: CanaryJob) -> tuple[object, ...]:
+    return (
+        each.outcome + (", slower" if each.slower else ""), each.job_id, each.original_id, _seconds(each.before),
+        _seconds(each.now), each.source_size, each.error or each.source_path,
+    )  # fmt: skip
 
 
 def _seconds(value: float | None) -> str | None:

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
+from operator import attrgetter
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
 from blobforge.cli import common, output
 from blobforge.cli.common import CliError, CliSession
+from blobforge.cli.listing import print_one
 from blobforge.cli.operations import completed, ended
 
 if TYPE_CHECKING:
@@ -52,7 +55,7 @@ def change_counted(
         found = _through(session, begin())
     elif not dry_run:  # also where there is nothing to change: the attempt is on record
         found = ask_for(dry=False)
-    _report(session, found, among)
+    print_one(session, found, partial(_fields, among=among), name=attrgetter("changed"))
     if by_id and found.refused and not dry_run:
         raise CliError(
             f"{output.count(found.refused, noun)} not there, or not in a status for this.", common.CONFLICT
@@ -80,22 +83,14 @@ def _below_in_words(found: BulkDone) -> str:
     return f"{least}{children} that came of {least}{found.parents or 0:,} of them"
 
 
-def _report(session: CliSession, done: BulkDone, among: int | None) -> None:
-    if session.json:
-        output.print_json(done)
-        return
-    if session.quiet:
-        click.echo(str(done.changed))
-        return
-    output.print_fields(
-        [
-            (
-                "would change" if done.dry_run else "changed",
-                f"{done.changed:,} of {among:,}" if among else done.changed,
-            ),
-            ("not changed", done.refused),
-            ("matched", done.matched),
-            ("came of them", _below_in_words(done) if done.children else None),
-            ("reason", done.reason),
-        ]
-    )
+def _fields(done: BulkDone, among: int | None) -> list[tuple[str, object]]:
+    return [
+        (
+            "would change" if done.dry_run else "changed",
+            f"{done.changed:,} of {among:,}" if among else done.changed,
+        ),
+        ("not changed", done.refused),
+        ("matched", done.matched),
+        ("came of them", _below_in_words(done) if done.children else None),
+        ("reason", done.reason),
+    ]

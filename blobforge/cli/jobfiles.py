@@ -10,7 +10,7 @@ import click
 
 from blobforge.cli import common, output
 from blobforge.cli.common import CliError, CliSession, pass_session, session_options
-from blobforge.cli.selection import next_one, one_id, several_ids
+from blobforge.cli.selection import for_each, one_id, several_ids
 
 if TYPE_CHECKING:
     from blobforge.client import AsyncClient, FileLink, Job, OutputInfo
@@ -69,14 +69,7 @@ def download(
         raise CliError("-o names one file, not several.", common.USAGE, "Leave it out, or name one job.")
     if source and name is not None:
         raise CliError("--name is one of the outputs, and --source is none of them.", common.USAGE)
-    failed = 0
-    for job_id in job_ids:
-        try:
-            _download(session, job_id, target, WantedFile(source, name))
-        except CliError as error:
-            failed = next_one(error, failed, len(job_ids))
-    if failed:
-        common.fail(failed)
+    for_each(job_ids, lambda job_id: _download(session, job_id, target, WantedFile(source, name)))
 
 
 @click.command()

@@ -3,12 +3,13 @@ follow.py, what fetches their files in jobfiles.py."""
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 import click
 
-from blobforge.cli import common, output
+from blobforge.cli import output
 from blobforge.cli.change import (
     cancel_jobs,
     delete_jobs,
@@ -18,17 +19,18 @@ from blobforge.cli.change import (
     set_requirements,
     tag_jobs,
 )
-from blobforge.cli.common import CliError, CliSession, CommandGroup, pass_session, session_options
+from blobforge.cli.common import CliSession, CommandGroup, pass_session, session_options
 from blobforge.cli.exporting import export_jobs
 from blobforge.cli.follow import logs, watch
 from blobforge.cli.jobfiles import download, outputs
-from blobforge.cli.selection import SORTS, chosen, each_page, job_filters, next_one, several_ids
+from blobforge.cli.selection import SORTS, chosen, each_page, for_each, job_filters, several_ids
 from blobforge.cli.steps import in_words
 
 if TYPE_CHECKING:
     from blobforge.client import AsyncClient, Attempt, Job, JobPage, JobWaiting
     from blobforge.client.types import ChildJob
 
+T = TypeVar("T")
 MOST_OF_FAMILY = 2_000
 
 
@@ -145,24 +147,10 @@ def show_jobs(session: CliSession, job_ids: tuple[int, ...], only_result: bool) 
 
     With --json: one document for one job, a line for each of several.
     """
-    failed = 0
-    for place, job_id in enumerate(job_ids):
-        try:
-            if only_result:
-                click.echo(session.run(partial(_get_result, job_id)))
-                continue
-            job = session.run(partial(_get_job, job_id))
-        except CliError as error:
-            failed = next_one(error, failed, len(job_ids))
-            continue
-        if session.json:
-            click.echo(output.json_line(job)) if len(job_ids) > 1 else output.print_json(job)
-            continue
-        if place:
-            click.echo()
-        _show_job(job)
-    if failed:
-        common.fail(failed)
+    if only_result:
+        for_each(job_ids, lambda job_id: click.echo(session.run(partial(_get_result, job_id))))
+        return
+    _show_each(session, job_ids, _get_job, _show_job)
 
 
 @jobs.command("why")
@@ -174,21 +162,31 @@ def why_jobs(session: CliSession, job_ids: tuple[int, ...]) -> None:
 
     With --json: one document for one job, a line for each of several.
     """
-    failed = 0
-    for place, job_id in enumerate(job_ids):
-        try:
-            found = session.run(partial(_get_waiting, job_id))
-        except CliError as error:
-            failed = next_one(error, failed, len(job_ids))
-            continue
+    _show_each(session, job_ids, _get_waiting, _show_waiting)
+
+
+def _show_each(
+    session: CliSession,
+    job_ids: Sequence[int],
+    read: Callable[[int, AsyncClient], Awaitable[T]],
+    show: Callable[[T], None],
+) -> None:
+    """What is read of each job: one document of JSON for one, a line for each of several; else an empty line between
+    two."""
+    shown = 0
+
+    def show_one(job_id: int) -> None:
+        nonlocal shown
+        found = session.run(partial(read, job_id))
         if session.json:
             click.echo(output.json_line(found)) if len(job_ids) > 1 else output.print_json(found)
-            continue
-        if place:
+            return
+        if shown:
             click.echo()
-        _show_waiting(found)
-    if failed:
-        common.fail(failed)
+        shown += 1
+        show(found)
+
+    for_each(job_ids, show_one)
 
 
 async def _get_waiting(job_id: int, client: AsyncClient) -> JobWaiting:

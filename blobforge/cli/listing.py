@@ -1,4 +1,5 @@
-"""Lists of what has an id: gathered page by page, and shown as JSON, as ids, or as a table."""
+"""What was found or done, on stdout: as JSON, with --quiet as ids, else as a table, as fields or in a line. Lists are
+gathered page by page."""
 
 from __future__ import annotations
 
@@ -49,3 +50,29 @@ def print_list(
             click.echo(str(name(each)))
     else:
         output.print_table(heads, [row(each) for each in found])
+
+
+def print_one(
+    session: CliSession,
+    found: T,
+    fields: Callable[[T], Sequence[tuple[str, object]]],
+    *,
+    name: Callable[[Any], object] = attrgetter("id"),
+) -> None:
+    """On stdout, as it was asked for: its `fields`, or with --quiet its `name`."""
+    if session.json:
+        output.print_json(found)
+    elif session.quiet:
+        click.echo(str(name(found)))
+    else:
+        output.print_fields(fields(found))
+
+
+def print_status(session: CliSession, name: str | int, status: str, *, key: str = "id") -> None:
+    """On stdout, as it was asked for: what was done to the thing of this name, called `key` in JSON."""
+    if session.json:
+        output.print_json({key: name, "status": status})
+    elif session.quiet:
+        click.echo(str(name))
+    else:
+        click.echo(f"{output.one_line(name)}\t{status}")

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from blobforge.cli import common, output
 from blobforge.cli.common import CliError, CliSession, CommandGroup, pass_session, session_options
-from blobforge.cli.listing import gathered, print_list
+from blobforge.cli.listing import gathered, print_list, print_one
 
 if TYPE_CHECKING:
     from blobforge.client import AsyncClient, Operation
@@ -97,36 +98,32 @@ def begun(session: CliSession, operation_id: int) -> None:
 
 
 def show(session: CliSession, operation: Operation) -> None:
-    if session.json:
-        output.print_json(operation)
-        return
-    if session.quiet:
-        click.echo(operation.state)
-        return
+    print_one(session, operation, _fields, name=attrgetter("state"))
+
+
+def _fields(operation: Operation) -> list[tuple[str, object]]:
     undo = operation.undo
     can_be_undone = f"until {output.plain(undo.until)}" if undo.possible and undo.until is not None else "no"
     if undo.undone_by is not None:
         can_be_undone = f"undone by operation {undo.undone_by}"
-    output.print_fields(
-        [
-            ("id", operation.id),
-            ("verb", operation.verb),
-            ("state", operation.state),
-            ("reason", operation.reason),
-            ("takes back", operation.undo_of),
-            ("asked for", _said(operation.asked)),
-            ("by", operation.by),
-            ("begun", operation.created_at),
-            ("ended", operation.ended_at),
-            ("matched", operation.matched),
-            ("to change", operation.total),
-            ("done", operation.done),
-            ("changed", operation.changed),
-            ("not changed, for they have moved on", operation.refused),
-            ("undo", can_be_undone),
-            ("note", undo.note),
-        ]
-    )
+    return [
+        ("id", operation.id),
+        ("verb", operation.verb),
+        ("state", operation.state),
+        ("reason", operation.reason),
+        ("takes back", operation.undo_of),
+        ("asked for", _said(operation.asked)),
+        ("by", operation.by),
+        ("begun", operation.created_at),
+        ("ended", operation.ended_at),
+        ("matched", operation.matched),
+        ("to change", operation.total),
+        ("done", operation.done),
+        ("changed", operation.changed),
+        ("not changed, for they have moved on", operation.refused),
+        ("undo", can_be_undone),
+        ("note", undo.note),
+    ]
 
 
 def _said(asked: Any) -> Any:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from operator import attrgetter
 from typing import TYPE_CHECKING
 
 import click
 
-from blobforge.cli import common, output, suggest
+from blobforge.cli import common, suggest
 from blobforge.cli.common import CliSession, pass_session, session_options
+from blobforge.cli.listing import print_one
 
 if TYPE_CHECKING:
     from blobforge.client import Scale
@@ -42,12 +44,7 @@ def scale(session: CliSession, type_: str | None, drain: float) -> None:
     if drain <= 0:
         raise click.UsageError("--drain is more than 0: the time in which what waits is to be done")
     found = session.run(lambda client: client.scale(type=type_, drain_seconds=drain))
-    if session.json:
-        output.print_json(found)
-    elif session.quiet:
-        click.echo(found.desired)
-    else:
-        output.print_fields(_fields(found))
+    print_one(session, found, _fields, name=attrgetter("desired"))
 
 
 def _fields(found: Scale) -> list[tuple[str, object]]:

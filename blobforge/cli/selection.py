@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -118,13 +118,20 @@ async def each_page(
             return
 
 
-def next_one(error: CliError, failed: int, many: int) -> int:
-    """Report the failure of one job of several, so that the others go on. Returns the exit code; raises an error that
-    all of them would meet."""
-    if many == 1 or error.exit_code in (common.UNREACHABLE, common.UNAUTHORISED):
-        raise error
-    error.show()
-    return failed or error.exit_code
+def for_each(job_ids: Sequence[int], work: Callable[[int], None]) -> None:
+    """Do the work for each of these jobs. Of several, the failure of one is reported and is the exit code, and the
+    others go on. Raises CliError where there is one job, or where all of them would meet the error."""
+    failed = 0
+    for job_id in job_ids:
+        try:
+            work(job_id)
+        except CliError as error:
+            if len(job_ids) == 1 or error.exit_code in (common.UNREACHABLE, common.UNAUTHORISED):
+                raise
+            error.show()
+            failed = failed or error.exit_code
+    if failed:
+        common.fail(failed)
 
 
 def moment(_ctx: click.Context, _param: click.Parameter, value: str | None) -> datetime | None:

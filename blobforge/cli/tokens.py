@@ -6,7 +6,7 @@ import click
 
 from blobforge.cli import output
 from blobforge.cli.common import CliSession, CommandGroup, pass_session, session_options
-from blobforge.cli.listing import print_list
+from blobforge.cli.listing import print_list, print_status
 
 SCOPES = ("read", "submit", "work", "admin")
 
@@ -70,9 +70,4 @@ def create_token(session: CliSession, name: str, scopes: tuple[str, ...], expire
 def delete_token(session: CliSession, token_id: str) -> None:
     """Delete an API token; it is void at once."""
     session.run(lambda client: client.delete_token(token_id))
-    if session.json:
-        output.print_json({"id": token_id, "status": "deleted"})
-    elif session.quiet:
-        click.echo(token_id)
-    else:
-        click.echo(f"{output.one_line(token_id)}\tdeleted")
+    print_status(session, token_id, "deleted")

@@ -9,7 +9,7 @@ import click
 
 from blobforge.cli import common, output, suggest
 from blobforge.cli.common import CliSession, CommandGroup, pass_session, session_options
-from blobforge.cli.listing import print_list
+from blobforge.cli.listing import print_list, print_status
 from blobforge.cli.steps import in_words, said_steps
 
 if TYPE_CHECKING:
@@ -154,7 +154,7 @@ def pause_type(session: CliSession, type_: str, reason: str | None) -> None:
       blobforge types pause pdf --reason 'release 2.1 loses tables'
     """
     session.run(lambda client: client.pause_type(type_, reason))
-    _say(session, type_, "paused")
+    print_status(session, type_, "paused", key="type")
 
 
 @types.command("resume")
@@ -164,7 +164,7 @@ def pause_type(session: CliSession, type_: str, reason: str | None) -> None:
 def resume_type(session: CliSession, type_: str) -> None:
     """Give out the jobs of a type again."""
     session.run(lambda client: client.resume_type(type_))
-    _say(session, type_, "resumed")
+    print_status(session, type_, "resumed", key="type")
 
 
 async def _all(client: AsyncClient) -> list[TypeInfo]:
@@ -238,12 +238,3 @@ def _running(each: TypeInfo) -> str:
 
 def _held(value: object, *, own: bool) -> str:
     return f"{value}" if own else f"{value} (as for all types)"
-
-
-def _say(session: CliSession, type_: str, status: str) -> None:
-    if session.json:
-        output.print_json({"type": type_, "status": status})
-    elif session.quiet:
-        click.echo(type_)
-    else:
-        click.echo(f"{output.one_line(type_)}\t{status}")

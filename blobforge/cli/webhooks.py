@@ -10,7 +10,7 @@ import click
 
 from blobforge.cli import common, output
 from blobforge.cli.common import CliError, CliSession, CommandGroup, pass_session, session_options
-from blobforge.cli.listing import print_list
+from blobforge.cli.listing import print_list, print_one, print_status
 from blobforge.cli.selection import moment
 
 if TYPE_CHECKING:
@@ -73,7 +73,7 @@ def list_webhooks(session: CliSession) -> None:
 @pass_session
 def show_webhook(session: CliSession, webhook_id: int) -> None:
     """Show what a webhook is told, and how it answers."""
-    _show(session, session.run(lambda client: client.get_webhook(webhook_id)))
+    print_one(session, session.run(lambda client: client.get_webhook(webhook_id)), _fields)
 
 
 @webhooks.command("create")
@@ -114,7 +114,8 @@ def change_webhook(session: CliSession, /, *, webhook_id: int, unset: tuple[str,
         raise click.UsageError("Say what to change, or which filter to --unset.")
     if twice := [name for name in unset if name in said]:
         raise click.UsageError(f"The filter {twice[0]} is both set and unset.")
-    _show(session, session.run(lambda client: client.change_webhook(webhook_id, unset=unset, **said)))
+    changed = session.run(lambda client: client.change_webhook(webhook_id, unset=unset, **said))
+    print_one(session, changed, _fields)
 
 
 @webhooks.command("delete")
@@ -131,10 +132,7 @@ def delete_webhook(session: CliSession, webhook_id: int, yes: bool) -> None:
             hint="Give --yes to do it; `blobforge webhooks show` says what it is told.",
         )  # fmt: skip
     session.run(lambda client: client.delete_webhook(webhook_id))
-    if session.json:
-        output.print_json({"id": webhook_id, "status": "deleted"})
-    else:
-        click.echo(str(webhook_id) if session.quiet else f"{webhook_id}\tdeleted")
+    print_status(session, webhook_id, "deleted")
 
 
 @webhooks.command("rotate")
@@ -262,31 +260,23 @@ def _secret(session: CliSession, made: Any) -> None:
     click.echo(made.secret)
 
 
-def _show(session: CliSession, found: WebhookInfo) -> None:
-    if session.json:
-        output.print_json(found)
-        return
-    if session.quiet:
-        click.echo(str(found.id))
-        return
-    output.print_fields(
-        [
-            ("id", found.id),
-            ("url", found.url),
-            ("callbacks of batches to", found.callbacks_of),
-            ("state", _state(found)),
-            ("events", ", ".join(found.events) or None),
-            ("types", ", ".join(found.types) or None),
-            ("tags", ", ".join(found.tags) or None),
-            ("group", found.group),
-            ("batch", found.batch),
-            ("results", "yes" if found.results else "no"),
-            ("waiting", found.waiting),
-            ("waiting since", found.waiting_since),
-            ("former secret until", found.former_until),
-            ("created at", found.created_at),
-        ]
-    )
+def _fields(found: WebhookInfo) -> list[tuple[str, object]]:
+    return [
+        ("id", found.id),
+        ("url", found.url),
+        ("callbacks of batches to", found.callbacks_of),
+        ("state", _state(found)),
+        ("events", ", ".join(found.events) or None),
+        ("types", ", ".join(found.types) or None),
+        ("tags", ", ".join(found.tags) or None),
+        ("group", found.group),
+        ("batch", found.batch),
+        ("results", "yes" if found.results else "no"),
+        ("waiting", found.waiting),
+        ("waiting since", found.waiting_since),
+        ("former secret until", found.former_until),
+        ("created at", found.created_at),
+    ]
 
 
 def _told(found: WebhookInfo) -> str:

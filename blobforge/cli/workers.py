@@ -12,6 +12,7 @@ import click
 from blobforge.cli import common, output, suggest
 from blobforge.cli.common import CliError, CliSession, CommandGroup, pass_session, session_options
 from blobforge.cli.counted import bulk_options, change_counted
+from blobforge.cli.listing import print_status
 from blobforge.cli.operations import begun
 from blobforge.cli.selection import chosen, ids_or_filter
 from blobforge.machines import IMAGE, Machine, NoMachine
@@ -386,13 +387,7 @@ def _busy(load: LoadSeen | None) -> str | None:
 
 
 def _act(session: CliSession, worker_id: str, act: Callable[[AsyncClient], Awaitable[Any]]) -> None:
-    status = session.run(act).status
-    if session.json:
-        output.print_json({"id": worker_id, "status": status})
-    elif session.quiet:
-        click.echo(worker_id)
-    else:
-        click.echo(f"{output.one_line(worker_id)}\t{status}")
+    print_status(session, worker_id, session.run(act).status)
 
 
 def _show_secret(session: CliSession, made: WorkerSecret) -> None:

@@ -23,16 +23,6 @@ BEGUN = "a canary converts completed documents once more, all that it says"
 APART = "comparisons go to workers of their converter, and change nothing of ordinary jobs"
 OVER = "a canary ends when its comparisons have, or when it is stopped"
 KEPT = "a canary is not lost"
-# What is counted of ordinary jobs, and of workers by them. Depths are samples, and move by themselves.
-FIGURES = {
-    "happenings": ("step", "slot", "type", "what", "n"),
-    "splits": ("step", "slot", "type", "what", "part", "n"),
-    "worker_rates": ("hour", "worker_id", "outcome", "n"),
-    "failures": ("id", "n"),
-    "superseded": ("job_id", "attempt"),
-    "breakers": ("type", "state"),
-    "deliveries": ("id", "event", "data"),
-}
 
 
 class SeenCanary(NamedTuple):
@@ -129,7 +119,7 @@ class CanaryRules:
     def _counted(self, probe: Probe, was: Look, now: Look) -> None:
         """What a commit has changed that was about comparisons alone, but for these: nothing."""
         before = self._figures
-        self._figures = {table: probe.rows(table, *columns) for table, columns in FIGURES.items()}
+        self._figures = probe.figures()
         self._figures["counts"] = [
             row for row in probe.rows("job_counts", "type", "status", "priority", "n") if MARK not in row[0]
         ]

@@ -5,8 +5,9 @@ from __future__ import annotations
 
 import hashlib
 import random
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
+from functools import partial
 from typing import Any
 
 import trio
@@ -32,6 +33,15 @@ CHAINS: tuple[list[dict[str, Any]], ...] = (
     [{"type": PAGE, "join": {"type": BOOK}}, {"type": BOOK}],
 )
 NATURES = (GOOD, GOOD, GOOD, GOOD, FLAKY, BROKEN, POISON)
+
+
+async def insisted(say: Callable[[], Awaitable[bool]], tries: int = 2 * TRIES) -> bool:
+    """Say it until it was done, each second: whether it was."""
+    for _ in range(tries):
+        if await say():
+            return True
+        await trio.sleep(1.0)
+    return False
 
 
 class Submitter:
@@ -245,12 +255,12 @@ class Operator:
     async def set_right(self) -> None:
         """Before the end: who was stopped may work again."""
         for worker in self._workers:
-            for _ in range(TRIES):
-                path = f"/api/admin/workers/{worker}/enable"
-                answer = await self._network.call(self._dice, "enable", worker, "POST", path)
-                if answer is not None and answer.status != 503:
-                    break
-                await trio.sleep(1.0)
+            await insisted(partial(self._enable, worker), TRIES)
+
+    async def _enable(self, worker: str) -> bool:
+        path = f"/api/admin/workers/{worker}/enable"
+        answer = await self._network.call(self._dice, "enable", worker, "POST", path)
+        return answer is not None and answer.status != 503
 
 
 class Inspector:
@@ -273,11 +283,8 @@ class Inspector:
     async def set_right(self) -> None:
         """Before the end: none is in quarantine."""
         for worker in self._workers:
-            for _ in range(2 * TRIES):
-                if await self._say("readmit", worker.name):
-                    self._history.readmitted.add(worker.name)
-                    break
-                await trio.sleep(1.0)
+            if await insisted(partial(self._say, "readmit", worker.name)):
+                self._history.readmitted.add(worker.name)
 
     async def _say(self, verb: str, worker: str) -> bool:
         answer = await self._network.call(self._dice, verb, worker, "POST", f"/api/workers/{worker}/{verb}")
@@ -380,10 +387,7 @@ class Dispatcher:
         """Before the end: all pauses and limits are lifted."""
         for type_ in self._types:
             body = {"paused": None, "max_running": None, "rate": None}
-            for _ in range(2 * TRIES):
-                if await self._set("set", type_, body):
-                    break
-                await trio.sleep(1.0)
+            await insisted(partial(self._set, "set", type_, body))
 
 
 class Revoker:

@@ -91,18 +91,9 @@ def ordinary_state(book: Book) -> Any:
             known,
             reader.insights.failures(),
             reader.census().jobs,
-            {table: sorted(book.probe.rows(table, *columns)) for table, columns in FIGURES.items()},
+            book.probe.figures(),
             [row for row in sorted(book.probe.rows("attempts", "job_id", "attempt", "outcome")) if row[0] <= 3],
         )
-
-
-FIGURES = {
-    "happenings": ("step", "slot", "type", "what", "n"),
-    "splits": ("step", "slot", "type", "what", "part", "n"),
-    "worker_rates": ("hour", "worker_id", "outcome", "n"),
-    "failures": ("id", "n"),
-    "superseded": ("job_id", "attempt"),
-}
 
 
 def test_comparisons_go_to_workers_of_that_converter_alone_and_change_nothing(made: Book) -> None:
