@@ -231,6 +231,44 @@ async def test_a_clock_that_is_set_back_puts_off_no_question(
     assert await visitor.me() is None
 
 
+async def test_a_clock_that_is_set_back_while_the_provider_is_down_lets_nobody_stay(
+    oidc_local: LocalServer, evil: EvilProvider, mock_clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    visitor = await Visitor(oidc_local).signed_in(evil)
+    evil.bent[TOKEN] = BROKEN
+    mock_clock.jump(RECHECK + 1)
+    assert await visitor.me() is not None
+    monkeypatch.setattr("tests.fixtures.local.EPOCH_MS", EPOCH_MS - 3 * 3_600_000)
+    before = evil.count(TOKEN)
+    mock_clock.jump(DOWN_PAUSE_MS / 1000 + 1)
+    assert await visitor.me() is not None
+    assert evil.count(TOKEN) == before + 1, "the pause does not last until the clock has come to its end"
+    mock_clock.jump(MISSED_CHECKS * RECHECK - 1)
+    assert await visitor.me() is not None
+    mock_clock.jump(2)
+    assert await visitor.me() is None
+    evil.bent.clear()
+    mock_clock.jump(DOWN_PAUSE_MS / 1000 + 1)
+    assert await visitor.me() is not None
+
+
+async def test_the_provider_is_asked_as_often_where_the_time_of_turns_is_ahead(
+    oidc_local: LocalServer, evil: EvilProvider, mock_clock: Clock
+) -> None:
+    visitor = await Visitor(oidc_local).signed_in(evil)
+    now, time = oidc_local.parts.now(), oidc_local.parts.writer._time
+    time.taken(now + 3 * 3_600_000, proposed=now)  # by another server, whose clock is wrong
+    before = evil.count(TOKEN)
+    mock_clock.jump(RECHECK + 1)
+    for n in (1, 2):
+        for _ in range(3):
+            assert await visitor.me() is not None
+        mock_clock.jump(RECHECK - 1)
+        assert await visitor.me() is not None
+        assert evil.count(TOKEN) == before + n
+        mock_clock.jump(2)
+
+
 async def test_another_provider_is_not_shown_the_tokens(
     evil: EvilProvider, mock_clock: Clock, tmp_path: Path
 ) -> None:

@@ -101,6 +101,7 @@ class Sessions:
         self._turns = Turns()
         self._down_until = -math.inf  # on trio's clock
         self._confirmed: dict[str, float] = {}  # when the provider confirmed it to this server, on trio's clock
+        self._in_vain: dict[tuple[str, int], float] = {}  # since when one of the future cannot be confirmed, the same
 
     def post(self, facts: Sequence[Fact]) -> None:
         """Told by the commit, before its askers are."""
@@ -237,8 +238,12 @@ class Sessions:
 
     def _unconfirmed(self, session: Session, user: User) -> User | None:
         """The session's user while the provider cannot be asked: as it was, for a while."""
-        late = self._now() - session.checked_at > self._settings.session_recheck * 1000 * MISSED_CHECKS
-        return None if late else user
+        silent, at = (self._now() - session.checked_at) / 1000, trio.current_time()
+        if silent < -SET_BACK_MS / 1000:  # confirmed by a clock that has been set back: for as long from now on
+            if len(self._in_vain) >= CACHED:
+                self._in_vain.clear()
+            silent = at - self._in_vain.setdefault((session.hash, session.checked_at), at)
+        return None if silent > self._settings.session_recheck * MISSED_CHECKS else user
 
     async def _ask_again(self, session: Session, user: User) -> User | None:
         assert self._provider is not None
