@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
 
 from blobforge import requirements
-from blobforge.options import PLAIN
+from blobforge.options import PLAIN, QueueLine
 from blobforge.requirements import (
     HIGHEST_SET,
     LONGEST,
@@ -19,6 +20,7 @@ from blobforge.requirements import (
     UnfitRequirement,
     canonical,
     holds,
+    in_groups,
     judged,
     lacking,
     lane_of,
@@ -124,17 +126,26 @@ def test_numbers_are_the_lowest_that_are_free() -> None:
     assert [line.lane for line in sets.lines(["pdf", "ocr"], '["b"]', (0,))] == [6]
 
 
-def test_the_lines_of_a_kind_of_worker_are_found_once(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("group", [False, True])
+def test_the_lines_of_a_kind_of_worker_are_found_once(monkeypatch: pytest.MonkeyPatch, group: bool) -> None:
     """However many lanes there are: each of its claims asks. Those of long labels are not kept in memory."""
-    sets = RequirementSets([RequirementSet(n, "pdf", f'["memory_gib>={n}"]') for n in range(1, 201)])
+    called = in_groups if group else str
+    sets = RequirementSets([RequirementSet(n, "pdf", called(f'["memory_gib>={n}"]')) for n in range(1, 201)])
     short, long = '{"memory_gib":100}', f'{{"memory_gib":100,"notes":"{"x" * 2_000}"}}'
-    first = sets.lines(("pdf",), short, (PLAIN,))
+
+    def lines(labels: str) -> Sequence[QueueLine]:
+        if not group:
+            return sets.lines(["pdf"], labels, [PLAIN])
+        (of_pdf,) = sets.lines_in_turns(["pdf"], labels, [PLAIN])
+        return of_pdf
+
+    first = lines(short)
     assert len(first) == 100
-    assert sets.lines(("pdf",), long, (PLAIN,)) == first
-    assert sets.lines(["pdf"], short, [PLAIN]) is first
-    monkeypatch.setattr(requirements, "holds", lambda labels, required: required == '["memory_gib>=1"]')
-    assert sets.lines(("pdf",), short, (PLAIN,)) is first
-    assert len(sets.lines(("pdf",), long, (PLAIN,))) == 1
+    assert lines(long) == first
+    assert lines(short) is first
+    monkeypatch.setattr(requirements, "holds", lambda labels, required: required.strip() == '["memory_gib>=1"]')
+    assert lines(short) is first
+    assert len(lines(long)) == 1
 
 
 def test_long_labels_are_judged_and_not_remembered() -> None:

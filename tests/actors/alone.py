@@ -15,6 +15,7 @@ from actors.messages import Repeatable
 from actors.writer import Writer
 from blobforge.events import Event, Fact
 from blobforge.machinery.hop import Hop, in_place
+from tests.fixtures.engines import ENGINES
 from tests.fixtures.local import virtual_now
 from tests.store.making import Book
 
@@ -58,9 +59,9 @@ class Alone:
 
 @asynccontextmanager
 async def writer_alone(
-    folder: Path, *, hop: Hop = in_place, now: Callable[[], int] = virtual_now
+    folder: Path, *, hop: Hop = in_place, now: Callable[[], int] = virtual_now, engine: str = "disk"
 ) -> AsyncIterator[Alone]:
-    book = Book(folder / "alone.db")
+    book = Book(ENGINES[engine](folder / "alone.db"))
     alone = Alone(book, hop, now)
     async with trio.open_nursery() as nursery:
         nursery.start_soon(alone.writer.run)

@@ -16,6 +16,7 @@ from blobforge.breaker import RowOfFailures, probe_in
 from blobforge.jobtype import TypeLoad, TypeSettings, free_at, room, spend
 from blobforge.outward.calling import CallAnswer
 from blobforge.quarantine import TRIALS_TO_RETURN
+from blobforge.spans import SET_BACK_MS
 from tests.actors.test_courier import completed, listen, webhook
 from tests.actors.test_quarantine import end, quarantined
 from tests.fixtures.local import EPOCH_MS, LocalServer
@@ -133,9 +134,20 @@ async def test_the_time_of_turns_goes_on_until_it_is_that_of_the_clock(autojump_
     assert at == EPOCH_MS
     time.taken(at + hours * 1000, proposed=at)  # by another server, whose clock is wrong
     for _ in range(1000):  # however often it is asked
-        await trio.sleep(0.01)
+        await trio.sleep(0.001)
         proposed = time.now()
-        time.taken(max(at + hours * 1000 + 1, proposed), proposed=proposed)
-    assert time.now() == EPOCH_MS + hours * 1000 + 5_000
-    await trio.sleep(2 * hours)
+        time.taken(max(at + hours * 1000, proposed), proposed=proposed)
+    assert time.now() == at + hours * 1000 + 500
+    proposed = time.now()
+    time.taken(proposed + 60_000, proposed=proposed)  # the other clock is further ahead
+    await trio.sleep(2)
+    assert time.now() == proposed + 61_000
+    await trio.sleep(2 * hours + 120)
     assert time.now() == EPOCH_MS + round(trio.current_time() * 1000)
+
+
+async def test_a_clock_that_is_hardly_behind_that_of_another_server_is_gone_by(autojump_clock: Any) -> None:
+    time = TurnTime(lambda: EPOCH_MS + round(trio.current_time() * 1000))
+    time.taken(time.now() + SET_BACK_MS, proposed=time.now())
+    await trio.sleep(0.1)
+    assert time.now() == EPOCH_MS + 100

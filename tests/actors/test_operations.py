@@ -17,6 +17,7 @@ from actors.messages import (
     CancelJobs,
     ChangeTags,
     Claim,
+    Complete,
     CreateToken,
     DeleteJobs,
     DeleteToken,
@@ -41,7 +42,7 @@ from blobforge.operation import UNDO_MS, Operation, OperationState
 from blobforge.refusals import Refusal, RefusalCode
 from blobforge.store.filters import JobFilter
 from blobforge.worker import WorkerFilter
-from tests.fixtures.engines import ENGINES
+from tests.fixtures.engines import ENGINES, in_memory
 from tests.store.making import ADMIN, Book, submission
 
 ASKER = Caller(frozenset({Scope.SUBMIT}), name="ann")
@@ -105,6 +106,31 @@ def test_it_selects_treats_and_ends(book: Book) -> None:
     assert (done.pages, done.page, done.verb, done.name) == (4, 4, "cancel", "ann")
     assert statuses(book) == {"cancelled": 7}
     assert book.do(EndOperation(number)).code is RefusalCode.OPERATION_ENDED
+
+
+def test_how_far_it_is_is_told_each_second(book: Book) -> None:
+    work = TagJobs(("new",))
+    number = begun(book, work)
+    book.do(turn(book, number, work))
+    selected = book.now
+    told = [stands(book, number).told_at]
+    for seconds in (0.4, 0.4, 0.4):
+        book.now += round(1000 * seconds) - 1000
+        book.do(turn(book, number, work))
+        told.append(stands(book, number).told_at)
+    assert told == [selected, selected, selected, selected + 1200]
+
+
+def test_how_far_it_is_is_told_where_the_clock_was_set_back(tmp_path: Path) -> None:
+    book = Book(in_memory(tmp_path))
+    book.do(*map(submission, range(JOBS)))
+    work = TagJobs(("new",))
+    number = begun(book, work)
+    book.do(turn(book, number, work))
+    book.now -= 3 * 3_600_000
+    book.do(turn(book, number, work))
+    assert stands(book, number).told_at == book.now
+    book.close()
 
 
 def test_a_turn_that_is_asked_for_twice_is_made_once(book: Book) -> None:
@@ -226,6 +252,20 @@ def test_what_has_moved_on_is_left_alone(book: Book) -> None:
     done = carried_out(book, number, work)
     assert (done.total, done.changed, done.refused) == (7, 6, 1)
     assert book.probe.value("jobs", "status", id=job.id) == "running"
+
+
+def test_of_two_retries_the_second_leaves_what_the_first_has_brought_about(book: Book) -> None:
+    work = RetryJobs()
+    book.do(*(_cancelled(job_id) for job_id in range(1, JOBS + 1)))
+    numbers = [begun(book, work) for _ in range(2)]
+    for number in numbers:
+        book.do(turn(book, number, work))
+    assert carried_out(book, numbers[0], work).changed == JOBS
+    book.register("w1")
+    (job,) = book.do(Claim(ADMIN, "w1", ("pdf",))).jobs
+    book.do(Complete(ADMIN, "w1", job.id))
+    assert carried_out(book, numbers[1], work).changed == 0
+    assert statuses(book) == {"completed": 1, "pending": JOBS - 1}
 
 
 def test_cancelled_it_stops_and_what_it_did_can_be_taken_back(book: Book) -> None:

@@ -19,6 +19,7 @@ from actors.messages import (
     BatchDone,
     Cancel,
     Claim,
+    Complete,
     Done,
     Drain,
     Granted,
@@ -26,6 +27,7 @@ from actors.messages import (
     Ping,
     Register,
     Repeatable,
+    Sample,
     SetPriority,
     Submitted,
     WorkerChanged,
@@ -36,6 +38,7 @@ from blobforge.events import JobCreated, JobReady
 from blobforge.job import RetryPolicy
 from blobforge.machinery.hop import in_place
 from blobforge.refusals import Refusal, RefusalCode
+from blobforge.store.figures import FRESH, SPLITS_KEPT, WEEK
 from blobforge.worker import WorkerStatus
 from tests.actors.alone import writer_alone
 from tests.fixtures.engines import ERRS, contents
@@ -91,6 +94,33 @@ async def test_a_broken_effect_spoils_no_other(
         assert alone.book.probe.count("jobs") == 3
         assert sum(isinstance(event, JobCreated) for event in alone.events) == 3
         alone.book.counts_are_right()
+
+
+@pytest.mark.parametrize("engine", ["disk", "postgres"])
+async def test_a_sample_that_meets_a_bug_has_spread_nothing(
+    tmp_path: Path, autojump_clock: Any, monkeypatch: pytest.MonkeyPatch, engine: str
+) -> None:
+    """Else what it had taken would be in no slot any more."""
+
+    def broken(*_: Any) -> None:
+        raise ZeroDivisionError
+
+    async with writer_alone(tmp_path, engine=engine) as alone:
+        await alone.ask_all([Register(ADMIN, "w", "pdf"), submission("one")])
+        (job,) = (await alone.ask(Claim(ADMIN, "w", ("pdf",)))).jobs
+        await alone.ask(Complete(ADMIN, "w", job.id, job.lease))
+        await trio.sleep(600)
+        splits = alone.book.probe.rows("splits", "step", "slot", "type", "what", "part", "n")
+        assert {step for step, *_ in splits} == {FRESH}
+        with monkeypatch.context() as patch:
+            patch.setattr(alone.book.store.rollups, "sample_depths", broken)
+            failed, submitted = await alone.ask_all([Sample(), submission("another")])
+        assert isinstance(failed, ZeroDivisionError)
+        assert isinstance(submitted, Submitted)
+        assert alone.book.probe.rows("splits", "step", "slot", "type", "what", "part", "n") == splits
+        assert not isinstance(await alone.ask(Sample()), Refusal)
+        assert set(alone.book.probe.column("splits", "step")) == {WEEK, *SPLITS_KEPT}
+        assert alone.book.database.broken() == []
 
 
 async def test_a_bug_is_undone_in_memory(

@@ -27,7 +27,7 @@ from actors.messages import (
     TakeDoomed,
 )
 from blobforge.access import Scope, hash_secret
-from blobforge.chain import Step
+from blobforge.chain import ChainPlace, Join, Step
 from blobforge.moving import lines, reading
 from blobforge.moving.account import Account
 from blobforge.people import User
@@ -122,6 +122,29 @@ def test_an_output_that_is_the_source_of_a_job_outlives_its_own_there_too(tmp_pa
         new.do(DeletionsTried(keys, (), (), epoch=1))
         assert (job.upload_key in keys) is gone
     assert new.database.broken() == []
+    book.close()
+    new.close()
+
+
+def test_what_follows_a_job_comes_along_and_what_was_said_of_it_does_not(tmp_path: Path) -> None:
+    """Of the jobs that came of it nothing is known there."""
+    book, new = Book(tmp_path / "from.db"), Book(tmp_path / "to.db")
+    book.register("w1")
+    then = (Step("ocr", join=Join("book")),)
+    book.do(submission("scan", then=then))
+    (job,) = book.do(Claim(ADMIN, "w1", ("pdf",), write_once=True)).jobs
+    output = ObjectSeen(Seen.VERIFIED, 3, hash_of("text"))
+    book.do(Complete(ADMIN, "w1", 1, job.lease, job.upload_key, output), Cancel(2))
+    with book.reader() as reader:
+        said = reader.job(1)
+    assert said is not None
+    assert said.chain is not None
+    assert said.chain.unjoined
+    take(new, exported(book, tmp_path / "jobs"))
+    with new.reader() as reader:
+        found = reader.job(1)
+    assert found is not None
+    assert found.chain == ChainPlace(then)
     book.close()
     new.close()
 

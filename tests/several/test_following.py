@@ -112,6 +112,20 @@ async def test_a_heartbeat_at_another_server_keeps_a_lease_and_silence_ends_it_o
         assert (await c.job(job_id))["status"] in ("pending", "failed")
 
 
+async def test_the_time_of_turns_goes_on_at_half_the_pace_where_it_is_ahead_of_the_clock(
+    house: House, autojump_clock: Any
+) -> None:
+    async with house.server("a") as a:
+        await a.submit(b"1")
+        house.execute("UPDATE turn SET at = at + 3 * 3600000")  # by a server whose clock was wrong
+        for content in (b"2", b"3"):
+            await a.submit(content)
+            await trio.sleep(600)
+    first, ahead, later = (at for (at,) in house.execute("SELECT created_at FROM jobs ORDER BY id"))
+    assert ahead - first > 3_000_000
+    assert 300_000 <= later - ahead < 301_000
+
+
 async def test_one_of_them_samples_and_keeps_house(house: House, autojump_clock: Any) -> None:
     async with house.server("a") as a, house.server("b") as b:
         await trio.sleep(SOON * 3)

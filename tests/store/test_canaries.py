@@ -44,7 +44,7 @@ from blobforge.jobtype import TypeChanges
 from blobforge.refusals import Refusal, RefusalCode
 from blobforge.store.filters import JobFilter
 from blobforge.store.lists import NEWEST, Cursor
-from blobforge.waiting import waiting
+from blobforge.waiting import Surroundings, waiting
 from blobforge.webhook import Webhook
 from tests.store.making import ADMIN, Book, hash_of, submission
 from web.api.canaries import looked_at
@@ -173,8 +173,8 @@ def test_what_holds_a_comparison_is_named_and_what_it_holds(made: Book) -> None:
     def why(job_id: int) -> tuple[str, tuple[int, ...], tuple[str, ...]]:
         with made.reader() as reader:
             job = reader.job(job_id)
-            assert job is not None
-            found = waiting(job, reader.insights.surroundings(job), source_until=None, now=made.now)
+        assert job is not None
+        found = waiting(job, surroundings(made, job_id), source_until=None, now=made.now)
         assert found is not None
         return found.reason.value, found.held_by, found.change
 
@@ -193,6 +193,38 @@ def test_what_holds_a_comparison_is_named_and_what_it_holds(made: Book) -> None:
     made.do(ChangeType("pdf", "token:1", TypeChanges(max_running=None, paused=True)))
     paused = ("paused", (), ("blobforge types resume pdf",))
     assert [why(6), why(8)] == [paused, paused]
+
+
+def test_so_many_of_both_kinds_are_named_that_hold_a_comparison(made: Book) -> None:
+    begin(made)
+    made.do(*map(submission, ("a", "b", "c", "d")))
+    assert len(made.do(Claim(ADMIN, "new", ("pdf",), 6)).jobs) == 6
+    made.do(ChangeType("pdf", "token:1", TypeChanges(max_running=6)))
+    around = surroundings(made, 6)
+    assert (around.running, around.runners) == (6, (4, 5, 7, 8, 9))
+
+
+def test_a_comparison_is_held_by_the_rate_and_the_breaker_of_its_type(made: Book) -> None:
+    begin(made)
+    made.do(ChangeType("pdf", "token:1", TypeChanges(rate=(1, 60_000), breaker=2)))
+    made.do(submission("ordinary"), submission("another"))
+    assert [job.id for job in made.do(Claim(ADMIN, "new", ("pdf",), 5)).jobs] == [7]
+    around = surroundings(made, 6)
+    assert around.load.owed > 0
+    assert around.load == surroundings(made, 8).load
+    made.do(Fail(ADMIN, "new", 7, "broken"), ChangeType("pdf", "token:1", TypeChanges(rate=None)))
+    (job,) = made.do(Claim(ADMIN, "old", ("pdf",))).jobs
+    made.do(Fail(ADMIN, "old", job.id, "broken", job.lease))
+    around = surroundings(made, 6)
+    assert around.probe_at is not None
+    assert around.probe_at == surroundings(made, 7).probe_at
+
+
+def surroundings(book: Book, job_id: int) -> Surroundings:
+    with book.reader() as reader:
+        job = reader.job(job_id)
+        assert job is not None
+        return reader.insights.surroundings(job)
 
 
 def test_what_is_set_for_a_type_holds_for_its_comparisons(made: Book) -> None:

@@ -792,6 +792,16 @@ def test_what_is_cancelled_deleted_or_done_anew_meanwhile_is_not_joined(book: Ch
 
 
 @pytest.mark.usefixtures("narrow")
+def test_a_batch_that_has_ended_is_deleted_while_others_wait_for_their_stages(book: ChainBook) -> None:
+    documents(book, 4, batched=True)
+    page(book, well=False)
+    assert book.ended() == [1, 2]
+    for batch, refused in ((1, None), (3, RefusalCode.BATCH_RUNNING)):
+        plan = OperationPlan(DeleteBatch(batch, True), filter=JobFilter(batch=batch))
+        assert getattr(book.do(BeginOperation(plan, ADMIN, closes=batch)), "code", None) is refused
+
+
+@pytest.mark.usefixtures("narrow")
 def test_stages_of_an_operation_that_meets_a_bug_are_waited_for_no_longer(book: ChainBook) -> None:
     documents(book, 4, batched=True)
     page(book)

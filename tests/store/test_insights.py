@@ -234,8 +234,9 @@ def total(counts: Mapping[int, Mapping[int, int]]) -> dict[int, int]:
     return dict(found)
 
 
-def test_what_is_fresh_is_shown_as_it_is_when_it_is_spread(book: Book, reader: Reader) -> None:
-    """In whatever pieces: each counts once."""
+@pytest.mark.parametrize("piece", [2, 1000])
+def test_what_is_fresh_is_shown_as_it_is_when_it_is_spread(book: Book, reader: Reader, piece: int) -> None:
+    """In whatever pieces: each counts once, and in its slots alone."""
     start = book.now // (6 * HOUR) * (6 * HOUR) + 5 * HOUR
     at(book, start)
     book.register("w1")
@@ -254,7 +255,11 @@ def test_what_is_fresh_is_shown_as_it_is_when_it_is_spread(book: Book, reader: R
             {type_: known.counts for type_, known in reader.insights.durations(now=book.now).items()}
         ]
         for step in SPLITS_KEPT:
-            within = Slots(step, start // 1000 // step, -(-10_800 // step))
+            first, number = start // 1000 // step, -(-10_800 // step)
+            for before_or_after in (first - number, first + 43_200 // step):
+                none = Slots(step, before_or_after, number)
+                assert not total(reader.insights.times_history(none).queued)
+            within = Slots(step, first, number)
             for type_ in ("pdf", "ocr", None):
                 found.append(reader.insights.times_history(within, type_=type_))
                 found.append(reader.insights.causes_history(within, type_=type_))
@@ -273,11 +278,11 @@ def test_what_is_fresh_is_shown_as_it_is_when_it_is_spread(book: Book, reader: R
     more = True
     while more:
         with book.store.transaction():
-            more = book.store.rollups.spread_splits(book.now // 1000 // NARROWEST, limit=2)
+            more = book.store.rollups.spread_splits(book.now // 1000 // NARROWEST, limit=piece)
         taken += 1
         assert shown() == fresh, taken
     assert steps() == {WEEK, *SPLITS_KEPT}
-    assert taken > 8
+    assert (taken > 8) == (piece == 2)
     assert book.database.broken() == []
 
 
@@ -297,6 +302,18 @@ def test_a_sample_spreads_what_is_over_some_at_a_time(book: Book, monkeypatch: p
     assert waits[0] == waits[1] == 0.25
     assert waits[2] > 1
     assert {slot for step, slot in book.probe.rows("splits", "step", "slot") if step == FRESH} == {under_way}
+
+
+def test_the_slot_under_way_stays_fresh(book: Book) -> None:
+    """It is written into all widths once, not with each sample or purge."""
+    at(book, book.now // HOUR * HOUR)
+    book.register("w1")
+    book.do(submission(1))
+    (job,) = book.do(Claim(ADMIN, "w1", ("pdf",))).jobs
+    book.do(Complete(ADMIN, "w1", job.id))
+    for message in (Sample(), Purge()):
+        book.do(message)
+        assert set(book.probe.column("splits", "step")) == {FRESH}
 
 
 def test_what_a_clock_has_counted_that_was_set_back_is_spread(book: Book) -> None:

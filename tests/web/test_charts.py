@@ -10,6 +10,7 @@ import trio
 
 from actors.mailbox import ask
 from actors.messages import Audit, Note
+from blobforge.serve import server
 from tests.fixtures.local import LocalServer
 from tests.web.calls import assert_problem, finish
 from web.api.encode import rfc3339
@@ -119,6 +120,22 @@ async def test_charts_are_marked_where_servers_started_and_stopped(local: LocalS
     for place in ("/", "/types/pdf"):
         _, page = await local.call("GET", place)
         assert "server <bdi>b&lt;i&gt;1:8080</bdi> started (version <bdi>1.2.3</bdi>)" in str(page)
+
+
+async def test_a_server_goes_on_where_its_start_cannot_be_put_on_record(
+    local: LocalServer, autojump_clock: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever the writer meets with it."""
+
+    def broken(_: Any) -> None:
+        raise ZeroDivisionError
+
+    with monkeypatch.context() as patch:
+        patch.setattr(local.parts.writer._store, "insert_audit", broken)
+        await server._on_record(local.parts, "server.started")
+    assert (await get(local, "marks"))["marks"] == []
+    await server._on_record(local.parts, "server.started")
+    assert [each["kind"] for each in (await get(local, "marks"))["marks"]] == ["started"]
 
 
 async def test_charts_are_marked_where_types_were_paused(local: LocalServer, autojump_clock: Any) -> None:

@@ -57,6 +57,22 @@ def test_a_line_begins_where_the_first_job_was_found() -> None:
     assert lines.known() == {}
 
 
+def test_what_was_not_looked_at_is_known_as_before_unless_the_line_was_read_from_its_beginning() -> None:
+    lines = LineFloors(time := Time())
+    lines.learn(PDF, [], last=None, next_job=NEXT, whole=True)
+    lines.lower(PDF, 4, 9)
+    lines.learn(PDF, [job(7)], last=3, next_job=NEXT + 5, whole=False)
+    assert lines.known() == {PDF: [NEXT + 5, NEXT + 5, 7, 9, NEXT]}
+    lines.learn(PDF, [job(7)], last=3, next_job=NEXT + 5, whole=True)
+    assert lines.known() == {PDF: [NEXT + 5, NEXT + 5, 7, 0, 0]}
+    time.now += LOOK_EACH / 2
+    lines.learn(PDF, [job(8)], last=3, next_job=NEXT + 5, whole=False)
+    lines.learn(OTHER, [], last=None, next_job=NEXT + 5, whole=False)
+    assert lines.known([PDF, OTHER]).keys() == {PDF}
+    time.now += LOOK_EACH / 2
+    assert lines.known() == {}, "that it was read from a floor on puts nothing off"
+
+
 def test_a_floor_that_was_lowered_meanwhile_has_deceived_and_so_may_one_that_others_went_below() -> None:
     lines = LineFloors(time := Time())
     lines.learn(PDF, [job(7)], last=3, next_job=NEXT, whole=True)
