@@ -46,13 +46,17 @@ class Stage:
     def context(self, **options: Any) -> BrowserContext:
         context = self.browser.new_context(base_url=self.server.url, **options)
         context.on("console", self._heard)
-        context.on("weberror", lambda error: self.complaints.append(str(error.error)))
+        context.on("weberror", lambda error: self._complain(str(error.error)))
         return context
 
     def _heard(self, message: ConsoleMessage) -> None:
         # A stream that breaks off while the server restarts is told by Chromium as an error; nothing else may be.
-        if message.type == "error" and not any(text in message.text for text in ("ERR_", *self.expected)):
-            self.complaints.append(message.text)
+        if message.type == "error" and "ERR_" not in message.text:
+            self._complain(message.text)
+
+    def _complain(self, said: str) -> None:
+        if not any(text in said for text in self.expected):
+            self.complaints.append(said)
 
     def value(self, table: str, column: str, **where: object) -> Any:
         """One value out of the database, as another process sees it."""

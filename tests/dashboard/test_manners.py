@@ -35,6 +35,7 @@ def test_times_in_forms_are_those_of_who_reads_and_in_addresses_utc(stage: Stage
     page = stage.visitor(timezone_id="Asia/Kolkata")  # half past five ahead
     for address, since in (("/jobs?created_since=2026-11-30T08:15", "created_since"),
                            ("/jobs?created_since=2026-11-30T08:15:00Z", "created_since"),
+                           ("/jobs?created_until=2026-11-30T08:15", "created_until"),
                            (f"/types/pdf?since={earlier()}", "since")):  # fmt: skip
         page.goto(address)
         field = page.locator(f"input[name={since}]")
@@ -42,6 +43,7 @@ def test_times_in_forms_are_those_of_who_reads_and_in_addresses_utc(stage: Stage
         shown = f"{utc + timedelta(hours=5, minutes=30):%Y-%m-%dT%H:%M}"
         expect(field).to_have_value(shown)
         expect(page.get_by_label("(your time)")).to_have_count(1)
+        assert not page.evaluate("name => begun(document.querySelector(`input[name=${name}]`))", since), "as it came"
         # A refresh brings what the server says, and that is told in this zone again.
         with page.expect_response(lambda answer: "x-live" in answer.request.headers):
             page.keyboard.press("r")
@@ -49,6 +51,13 @@ def test_times_in_forms_are_those_of_who_reads_and_in_addresses_utc(stage: Stage
         expect(field).to_have_value(shown)
         page.locator("form", has=field).get_by_role("button").first.click()
         expect(page).to_have_url(re.compile(f"{since}={re.escape(quote(f'{utc:%Y-%m-%dT%H:%M}', safe=''))}(&|#|$)"))
+    page.goto("/admin/webhooks/1")
+    page.get_by_label("From (your time)").fill("2026-11-30T13:45")
+    page.get_by_label("until (empty: now)").fill("2026-11-30T14:45")
+    with page.expect_request("**/redeliver") as sent:
+        page.locator("form", has=page.locator("#since")).get_by_role("button").click()
+    said = parse_qs(sent.value.post_data or "")
+    assert (said["since"], said["until"]) == (["2026-11-30T08:15"], ["2026-11-30T09:15"])
     page.context.close()
     plain = stage.visitor(java_script_enabled=False)
     plain.goto("/jobs?created_since=2026-11-30T08:15:00Z")
@@ -131,6 +140,17 @@ def test_what_was_shown_once_is_not_an_error_when_it_is_loaded_anew(stage: Stage
     ):
         page.goto(address)
         expect(page).to_have_url(re.compile(f"{place}(/\\w+)?$"))
+
+
+def test_an_answer_that_cannot_be_swapped_in_holds_up_no_refresh(stage: Stage, page: Page) -> None:
+    stage.expected += ["in JSON", "reading 'path'"]  # of htmx, which looks for an address there
+    told = {"HX-Location": "{no JSON"}
+    page.route("**/failures", lambda route: route.fulfill(content_type="text/html", headers=told, body="<p></p>"))
+    with page.expect_response("**/failures"):
+        page.get_by_role("link", name="Failures").click()
+    page.wait_for_function("refresher.acting === 0")
+    with page.expect_response(lambda answer: "x-live" in answer.request.headers):
+        page.keyboard.press("r")
 
 
 def test_where_nothing_is_there_is_a_way_on(stage: Stage, page: Page) -> None:

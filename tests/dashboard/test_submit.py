@@ -213,6 +213,8 @@ def test_without_script_a_file_goes_through_the_server(
     form = {"token": server.token, "next": "/"}
     context.request.post("/login", form=form, headers={"Origin": server.url}, max_redirects=0)
     page = context.new_page()
+    with server.client() as client:
+        batch = client.post("/api/batches", json={"name": "from the plain form"}).json()["id"]
     for again in (r"Submitted: job \d+\.", r"Job \d+ was there already\."):
         page.goto("/submit")
         expect(page.locator("#submit")).to_be_hidden()
@@ -226,11 +228,13 @@ def test_without_script_a_file_goes_through_the_server(
         page.get_by_label("Type: what converts it").fill("plain")
         page.locator("#plain-tags").fill("one, two")
         page.locator("#plain-options").fill('{"language": "fr"}')
+        page.get_by_label("Batch, by its number").fill(str(batch))
         page.get_by_role("button", name="Submit").click()
         expect(page.get_by_role("heading", name="plain <i>.pdf")).to_be_visible()
         expect(page.get_by_text(re.compile(f"^{again}$"))).to_be_visible()
     with looked_into(server.database) as found:
         assert found.probe.column("jobs", "status", type="plain") == ["pending"]
+        assert len(found.probe.column("batch_jobs", "job_id", batch=batch)) == 1
     large = {"name": "large.pdf", "mimeType": "application/pdf", "buffer": bytes(17 << 20)}
     for parts, said in (({"file": large, "type": "plain"}, "BLOBFORGE_MAX_RESULT"),
                         ({"type": "plain"}, "No file was chosen")):  # fmt: skip

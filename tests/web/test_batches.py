@@ -151,3 +151,10 @@ async def test_a_page_that_turns_out_to_be_a_job_that_is_there_is_none_that_is_g
     assert found["counts"]["gone"] == 0
     assert (await local.call("DELETE", "/api/jobs/1"))[0] == 204
     assert (await shown(local, batch))["counts"]["gone"] == 1
+
+
+async def test_a_form_closes_one_that_has_metadata(local: LocalServer, autojump_clock: Any) -> None:
+    batch = await made(local, metadata={"for": ["acme"]})
+    closed = await raw(local, "POST", f"/do/batches/{batch}/close", Content_Type="application/x-www-form-urlencoded")
+    assert closed.status_code == 303
+    assert (await shown(local, batch))["state"] == "ended"

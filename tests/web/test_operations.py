@@ -10,8 +10,9 @@ import trio
 
 from actors.messages import AdvanceOperation
 from tests.fixtures.local import LocalServer, open_local
-from tests.web.calls import assert_problem, token
+from tests.web.calls import assert_problem, raw, token
 
+FORM = "application/x-www-form-urlencoded"
 JOBS = 5
 
 
@@ -108,6 +109,11 @@ async def test_it_is_listed_page_by_page_and_stopped(local: LocalServer, autojum
     waiting = await begin(local, "cancel", tag="scan")
     status, stopped = await local.call("POST", f"/api/operations/{waiting}/cancel")
     assert (status, stopped["state"], stopped["done"]) == (200, "cancelled", 0)
+    # As a form of the dashboard, too, which says so.
+    waiting = await begin(local, "cancel", tag="scan")
+    stopped = await raw(local, "POST", f"/do/operations/{waiting}/cancel", Content_Type=FORM)
+    assert (stopped.status_code, stopped.headers["Location"]) == (303, "/")
+    assert (await local.call("GET", f"/api/operations/{waiting}"))[1]["state"] == "cancelled"
     assert await statuses(local) == ["pending"] * 5
     assert status == 200
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+import json
 import re
 import time
 from html.parser import HTMLParser
@@ -283,6 +284,15 @@ def test_json_is_indented_as_it_was_written() -> None:
 )
 def test_what_is_no_json_or_too_deep_is_text(text: str) -> None:
     assert show(text.encode(), content_type="application/json").html == f"<pre>{html.escape(text)}</pre>"
+
+
+def test_what_looks_like_a_structure_within_a_string_is_none() -> None:
+    assert show(json.dumps(["[" * 100 + '"' + "{" * 100]).encode(), content_type="application/json").kind == "json"
+
+
+def test_json_that_is_much_longer_when_it_is_indented_is_text() -> None:
+    text = "[" * 64 + "0," * 40_000 + "0" + "]" * 64
+    assert show(text.encode(), content_type="application/json").html == f"<pre>{text}</pre>"
 
 
 def test_json_that_is_cut_is_text() -> None:

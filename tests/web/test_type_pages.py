@@ -141,6 +141,12 @@ async def test_all_that_can_be_set_is_set_by_the_form(local: LocalServer, autoju
     assert (await settings(local))["weights"] == {"": 2}
 
 
+async def test_a_form_sets_what_it_has_fields_of(local: LocalServer, autojump_clock: Any) -> None:
+    await local.submit()
+    assert (await sent(local, paused="on", reason="from elsewhere", was_reason="x", type="other"))[0] == 303
+    assert (await settings(local), (await local.job(1))["type"]) == ({}, "pdf")
+
+
 async def test_what_somebody_else_has_set_meanwhile_stays(local: LocalServer, autojump_clock: Any) -> None:
     await local.submit()
     await local.call("PATCH", "/api/types/pdf", {"max_running": 7})

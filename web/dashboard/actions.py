@@ -199,7 +199,7 @@ def _form(row: Route, answered: ActionAnswer) -> Route:
 def _noticing(name: str) -> ActionAnswer:
     async def answered(call: Call, form: dict[str, list[str]], outcome: Any) -> Response:
         given = outcome[1] if isinstance(outcome, tuple) else outcome
-        facts = msgspec.to_builtins(given) if isinstance(given, msgspec.Struct) else {}
+        facts = msgspec.json.decode(msgspec.json.encode(given)) if isinstance(given, msgspec.Struct) else {}
         known = call.params | (facts if isinstance(facts, dict) else {})
         said = _with_children(SAID[name], facts).format_map(known)
         readmitted, evidence = _readmitted(name, call, form)

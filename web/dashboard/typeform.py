@@ -140,6 +140,11 @@ def changes_of(form: Mapping[str, list[str]], names: list[str]) -> tuple[dict[st
     return {name: value for name, value in changes.items() if name not in unfit}, unfit
 
 
+def names_in(form: Mapping[str, list[str]]) -> list[str]:
+    """The settings that the form has fields of."""
+    return [name for name in (*_READERS, "weights") if f"was_{name}" in form or name in form]
+
+
 def typed(form: Mapping[str, list[str]], names: list[str]) -> dict[str, str]:
     """The texts that a person has written into the fields."""
     return {name: _said(form, name) for name in names}

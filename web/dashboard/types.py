@@ -22,7 +22,7 @@ from web.dashboard.actions import read_form
 from web.dashboard.chartrange import chart_range
 from web.dashboard.figuretables import ChartFigures, read_figures
 from web.dashboard.page import Notice, framed, leave, page, refused_notice
-from web.dashboard.typeform import changes_of, fields_of, typed
+from web.dashboard.typeform import changes_of, fields_of, names_in, typed
 from web.dashboard.typepage import LOOKED_AT, MOST_WORKERS, WORKERS_SHOWN, TypeFacts, read_facts
 from web.dashboard.typerows import STATES, KnownType, TypeRow, ends, known_types, rows_of
 from web.routing import Access, Call, Route
@@ -105,9 +105,7 @@ async def set_type(call: Call) -> Response | Refusal:
     form = read_form(call)
     if isinstance(form, Refusal):
         return form
-    names = [
-        each.name for each in msgspec.structs.fields(TypeBody) if f"was_{each.name}" in form or each.name in form
-    ]
+    names = names_in(form)
     here = f"/types/{quote(call.params['type'], safe='')}"
     changes, unfit = changes_of(form, names)
     if unfit:

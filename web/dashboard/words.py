@@ -48,7 +48,6 @@ def install(environment: Environment) -> None:
     environment.finalize = visible
     environment.filters |= {
         "ago": ago,
-        "when": when,
         "duration": duration,
         "exact": exact,
         "size": size,
@@ -139,14 +138,6 @@ def _minute(ms: int, now: int) -> str:
     """`14:05`; on another day `30 Nov 14:05`."""
     at, today = (datetime.fromtimestamp(each / 1000, UTC) for each in (ms, now))
     return f"{at:%H:%M}" if at.date() == today.date() else f"{at.day} {at:%b %H:%M}"
-
-
-def when(ms: int | None) -> Markup:
-    """The exact time."""
-    if ms is None:
-        return Markup("–")
-    exact = rfc3339(ms)
-    return Markup('<time datetime="{}" title="{}">{} UTC</time>').format(exact, exact, exact[:19].replace("T", " "))
 
 
 def duration(seconds: float | None) -> str:
