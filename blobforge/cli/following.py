@@ -82,19 +82,24 @@ class _Bar:
                 more=_more(batch),
             )
             return
-        line = sum_up(batch)
+        line = " ".join([sum_up(batch), *([f"({why})"] if (why := _unknown(batch)) else [])])
         if line != self._told:
             self._told = line
             if self._session.json:
                 click.echo(output.json_line(batch))
-            else:
+            elif not batch.ended:  # its end is told by the command
                 self._session.note(line)
 
 
 def _more(batch: BatchInfo) -> str:
     failed = in_vain(batch)
     said = [f"{failed:,} not completed"] if failed else []
-    return ", ".join([*said, *([eta_text(batch)] if eta_text(batch) else [])])
+    return ", ".join([*said, *([expected] if (expected := eta_text(batch) or _unknown(batch)) else [])])
+
+
+def _unknown(batch: BatchInfo) -> str:
+    """Why it cannot be said when the batch will have ended; empty where it can, and of one that has."""
+    return "" if batch.eta is None or batch.ended or eta_text(batch) else batch.eta.words
 
 
 def eta_text(batch: BatchInfo) -> str:

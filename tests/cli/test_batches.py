@@ -26,8 +26,13 @@ def test_files_are_one_thing_from_their_submission_to_their_results(running: Run
     shown = running.json("batches", "show", "scans")
     assert (shown["id"], shown["state"], shown["counts"]["pending"]) == (1, "closed", 3)
     assert "0/3" in running.ok("batches", "list")
+    waits = running.start("batches", "watch", "scans")
+    said = "batch 1 (scans) is closed: 0 of 3 ended: 3 pending (Unknown: pdf: no worker is online.)\n"
+    assert waits.stderr.readline() == said  # type: ignore[union-attr]
     for _ in range(3):
         running.ok(*COPY)
+    told, more = waits.communicate(timeout=60)
+    assert (told, "is ended" in more) == ("batch 1 (scans) is ended: 3 of 3 ended: 3 completed\n", False)
     done = running.blobforge("ingest", ".", "--batch", "again", "--wait", "--download", "--to", "out")
     assert done.returncode == 0, done.stderr
     assert "batch 2 (again) is ended: 3 of 3 ended: 3 completed" in done.stderr
