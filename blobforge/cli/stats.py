@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from rich.console import RenderableType
     from rich.live import Live
 
-    from blobforge.client import AsyncClient, BatchEta, EventStream, Outlook, Stats, TagSize
+    from blobforge.client import AsyncClient, BatchEta, EventStream, QueueEta, Stats, TagSize
 
 _LATEST = 10.0  # seconds after which the numbers are fetched although nothing happened: ages grow by themselves
 _STATUSES = ("pending", "running", "completed", "failed", "dead", "cancelled", "uploading")
@@ -71,7 +71,7 @@ def stats(
             output.print_table(columns, _types(found, outlook))
 
 
-async def _look(client: AsyncClient) -> tuple[Stats, Outlook]:
+async def _look(client: AsyncClient) -> tuple[Stats, QueueEta]:
     return await client.stats(), await client.outlook()
 
 
@@ -95,7 +95,7 @@ def _show_tags(session: CliSession) -> None:
         output.print_table(("TAG", "JOBS", "SOURCES", "RESULTS"), rows)
 
 
-def _fields(found: Stats, outlook: Outlook) -> list[tuple[str, object]]:
+def _fields(found: Stats, outlook: QueueEta) -> list[tuple[str, object]]:
     rate = found.jobs_per_minute
     return [
         ("pending", found.pending_jobs),
@@ -122,7 +122,7 @@ def _end(eta: BatchEta | None) -> str:
     return output.span(eta.low_seconds, eta.high_seconds) if eta is not None else ""
 
 
-def _types(found: Stats, outlook: Outlook) -> list[tuple[object, ...]]:
+def _types(found: Stats, outlook: QueueEta) -> list[tuple[object, ...]]:
     return [
         (name, *(counts.get(status, 0) for status in _STATUSES), _end(outlook.by_type.get(name)))
         for name, counts in sorted(found.by_type.items())
@@ -174,7 +174,7 @@ class _StatsScreen(Shown):
             self._live = Live(auto_refresh=False)
         self.picture = self._live
 
-    def show(self, found: Stats, outlook: Outlook) -> None:
+    def show(self, found: Stats, outlook: QueueEta) -> None:
         if self._live is not None:
             self._live.update(_picture(found, outlook), refresh=True)
         elif self._json:
@@ -186,7 +186,7 @@ class _StatsScreen(Shown):
         self._first = False
 
 
-def _picture(found: Stats, outlook: Outlook) -> RenderableType:
+def _picture(found: Stats, outlook: QueueEta) -> RenderableType:
     from rich.table import Table
     from rich.text import Text
 

@@ -47,8 +47,8 @@ from blobforge.client.types import (
     Operation,
     OperationBegun,
     OperationPage,
-    Outlook,
     PathPage,
+    QueueEta,
     Scale,
     Servers,
     Stats,
@@ -391,9 +391,9 @@ class Endpoints(FileEndpoints, AttemptEndpoints, BatchEndpoints, AdminEndpoints)
         """When types were paused and resumed, and servers started and stopped, in a range as with `history`."""
         return await self._call("GET", "/api/stats/marks", Marks, params=_chart(window, since, until, type))
 
-    async def outlook(self) -> Outlook:
+    async def outlook(self) -> QueueEta:
         """When the queue will be empty."""
-        return await self._call("GET", "/api/stats/outlook", Outlook)
+        return await self._call("GET", "/api/stats/outlook", QueueEta)
 
     async def attention(self) -> Attention:
         """What a person should look at."""

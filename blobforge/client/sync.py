@@ -64,9 +64,9 @@ from blobforge.client.types import (
     Operation,
     OperationPage,
     OrphanSearch,
-    Outlook,
     OutputPage,
     PathPage,
+    QueueEta,
     Redelivered,
     Scale,
     Servers,
@@ -513,7 +513,7 @@ class Client(BlockingClient):
         """When types were paused and resumed, and servers started and stopped, in a range as with `history`."""
         return self._run(partial(self._client.marks, window=window, since=since, until=until, type=type))
 
-    def outlook(self) -> Outlook:
+    def outlook(self) -> QueueEta:
         """When the queue will be empty."""
         return self._run(partial(self._client.outlook))
 

@@ -945,7 +945,7 @@ class BatchEta(msgspec.Struct, frozen=True, kw_only=True):
     words: str = ""
 
 
-class Outlook(BatchEta, frozen=True, kw_only=True):
+class QueueEta(BatchEta, frozen=True, kw_only=True):
     """When the queue will be empty, and each type of jobs in it."""
 
     by_type: dict[str, BatchEta] = {}

@@ -149,8 +149,9 @@ def test_an_answer_that_cannot_be_swapped_in_holds_up_no_refresh(stage: Stage, p
     with page.expect_response("**/failures"):
         page.get_by_role("link", name="Failures").click()
     page.wait_for_function("refresher.acting === 0")
-    with page.expect_response(lambda answer: "x-live" in answer.request.headers):
+    with page.expect_response(lambda answer: "x-live" in answer.request.headers) as fresh:
         page.keyboard.press("r")
+    assert fresh.value.ok
 
 
 def test_where_nothing_is_there_is_a_way_on(stage: Stage, page: Page) -> None:
