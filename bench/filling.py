@@ -13,21 +13,35 @@ import random
 import tempfile
 from collections.abc import Callable
 from functools import partial
+from itertools import count
 from pathlib import Path
 
 import apsw
+import msgspec
 
 from actors.effects import perform
 from actors.effects.transaction import Rules, Transaction
-from actors.messages import Claim, Complete, Fail, Granted, NewJob, ObjectSeen, Register, Seen, Submit
+from actors.messages import (
+    Claim,
+    CloseBatch,
+    Complete,
+    Fail,
+    Granted,
+    MakeBatch,
+    NewJob,
+    ObjectSeen,
+    Register,
+    Seen,
+    Submit,
+)
 from blobforge.access import Caller, Scope
 from blobforge.machinery.clock import wall_ms
+from blobforge.store.figures import CAUSE, KEPT, ONLINE, QUEUED, RAN, SPLITS_KEPT
 from blobforge.store.sqlite.database import open_writer
 from blobforge.store.sqlite.store import Store
 
 ADMIN = Caller(scopes=frozenset({Scope.ADMIN}), token_id=1, name="bench")
 TYPES = ("pdf", "epub", "ocr")
-WORKERS = 50
 SEED = 10_000  # jobs that are made through the effects, at most
 BATCH = 500
 RARE = 60  # jobs with a tag that hardly any job has, or as few more as there are copies
@@ -35,8 +49,42 @@ DAYS_MS = 864_000_000  # a history goes back ten days
 # Tables of counters, and what they count: all is there so many times.
 SCALED = dict.fromkeys(["failure_counts", "failures", "happenings", "splits", "worker_rates", "depths"], ("n",))
 SCALED |= dict.fromkeys(["job_counts", "tag_counts"], ("n", "source_bytes", "output_bytes"))
+SCALED |= {"batch_counts": ("n",)}
+# What a history of charts has of each slot and type: table, column, value.
+KEPT_OF_SLOTS = tuple(("happenings", "what", name) for name in ("submitted", "completed", "failed"))
+KEPT_OF_SLOTS += tuple(("depths", "status", name) for name in ("pending", "running"))
+BUCKETS = 12  # that the times of a slot of a chart are spread over
 INDEX = "job_texts"  # and what it is made of: the server makes it of the jobs
 CACHE_KIB = 1 << 20
+
+
+class Scale(msgspec.Struct, frozen=True):
+    """What there is beside jobs. A third of them, and of the workers, are of the first type. Of batches the first has
+    half of the jobs, the others share the rest.
+
+    `charts`: each slot of each type has something to show, in all widths and as far back as they are kept."""
+
+    types: int = len(TYPES)
+    workers: int = 50
+    batches: int = 0
+    causes: int = 3  # of failures
+    charts: bool = False
+
+    def type_of(self, number: int) -> str:
+        """The type of the job or worker of that number."""
+        return self.names[number % self.types if number % len(TYPES) else 0]
+
+    @property
+    def names(self) -> list[str]:
+        return [*TYPES, *(f"type-{n:03}" for n in range(len(TYPES), self.types))][: self.types]
+
+    def batch_of(self, number: int) -> int | None:
+        if not self.batches:
+            return None
+        return 1 if number % 2 or self.batches == 1 else 2 + number // 2 % (self.batches - 1)
+
+
+USUAL = Scale()
 
 
 def pending(database: Path, jobs: int, type_: str = "pdf") -> int:
@@ -56,18 +104,22 @@ def pending(database: Path, jobs: int, type_: str = "pdf") -> int:
     return _filled(database, jobs, seed)
 
 
-def history(database: Path, jobs: int, *, running: int = 0) -> int:
-    """Half of the jobs have ended, most of them well, over ten days, by a fleet of 50; the other half waits.
+def history(database: Path, jobs: int, *, running: int = 0, scale: Scale = USUAL) -> int:
+    """Half of the jobs have ended, most of them well, over ten days, by a fleet; the other half waits.
 
     `running` of them are claimed at the end. Returns how many jobs there are: at least `jobs`.
     """
     rare = max(1, RARE // math.ceil(jobs / SEED))
-    count = _filled(database, jobs, partial(_history, rare=rare))
-    store = Store(open_writer(database))
+    count = _filled(database, jobs, partial(_history, rare=rare, scale=scale))
+    writer = open_writer(database)
+    if scale.charts:
+        with writer:
+            _fill_charts(writer, scale)
+    store = Store(writer)
     with store.transaction():
         tx = Transaction(store, Rules(), wall_ms(), random.Random(1))
         for number in range(running):
-            perform(tx, Claim(ADMIN, f"bench-{number}", (TYPES[number % len(TYPES)],)))
+            perform(tx, Claim(ADMIN, f"bench-{number}", (scale.type_of(number),)))
     store.close()
     return count
 
@@ -84,7 +136,7 @@ def _filled(database: Path, jobs: int, seed: Callable[[Path, int], None]) -> int
     return SEED * times
 
 
-def _history(database: Path, jobs: int, *, rare: int) -> None:
+def _history(database: Path, jobs: int, *, rare: int, scale: Scale) -> None:
     store = Store(open_writer(database))
     dice = random.Random(1)
     ended = 0
@@ -93,37 +145,81 @@ def _history(database: Path, jobs: int, *, rare: int) -> None:
         with store.transaction():
             tx = Transaction(store, Rules(), wall_ms() - round(DAYS_MS * (1 - start / jobs)), dice)
             if start == 0:
-                for number in range(WORKERS):
-                    perform(tx, Register(ADMIN, f"bench-{number}", TYPES[number % len(TYPES)]))
+                for number in range(scale.workers):
+                    perform(tx, Register(ADMIN, f"bench-{number}", scale.type_of(number)))
+                for number in range(scale.batches):
+                    perform(tx, MakeBatch(f"batch-{number}"))
             for number in range(start, min(start + batch, jobs)):
-                _submit(tx, number, rare=number < rare)
+                _submit(tx, number, scale, rare=number < rare)
             while ended < min(start + batch, jobs) // 2:
-                ended += _work(tx, dice)
+                ended += _work(tx, dice, scale)
+    with store.transaction():
+        tx = Transaction(store, Rules(), wall_ms(), dice)
+        for batch_id in range(2, scale.batches + 1):
+            perform(tx, CloseBatch(batch_id))
     store.close()
 
 
-def _submit(tx: Transaction, number: int, *, rare: bool) -> None:
+def _submit(tx: Transaction, number: int, scale: Scale, *, rare: bool) -> None:
     digest = hashlib.sha256(f"{number}".encode()).hexdigest()
     shelf = "rare" if rare else f"shelf-{number % 1000}"
     job = NewJob(
-        TYPES[number % len(TYPES)], digest, f"library/shelf-{number % 1000}/volume-{number}.pdf", 1_000_000,
-        priority=1 + number % 5, max_attempts=1, tags=("library", shelf),
+        scale.type_of(number), digest, f"library/shelf-{number % 1000}/volume-{number}.pdf", 1_000_000,
+        priority=1 + (number + number // scale.types) % 5, max_attempts=1, tags=("library", shelf),
+        batch=scale.batch_of(number),
     )  # fmt: skip
     perform(tx, Submit(job, ObjectSeen(Seen.VERIFIED, 1_000_000, digest)))
 
 
-def _work(tx: Transaction, dice: random.Random) -> int:
-    worker = dice.randrange(WORKERS)
+def _work(tx: Transaction, dice: random.Random, scale: Scale) -> int:
+    worker = dice.randrange(scale.workers)
     name = f"bench-{worker}"
-    granted = perform(tx, Claim(ADMIN, name, (TYPES[worker % len(TYPES)],), limit=20))
+    granted = perform(tx, Claim(ADMIN, name, (scale.type_of(worker),), limit=20))
     assert isinstance(granted, Granted)
     for job in granted.jobs:
         if dice.random() < 0.05:
             error = f"page {dice.randrange(900)} cannot be read"
-            perform(tx, Fail(ADMIN, name, job.id, error, job.lease, kind=f"Error{dice.randrange(3)}"))
+            perform(tx, Fail(ADMIN, name, job.id, error, job.lease, kind=f"Error{dice.randrange(scale.causes)}"))
         else:
             perform(tx, Complete(ADMIN, name, job.id, job.lease))
     return len(granted.jobs) or 1
+
+
+def _fill_charts(connection: apsw.Connection, scale: Scale) -> None:
+    """What was kept of each slot by now, for the types together as for each: one of everything would say little of
+    how long a chart takes."""
+    connection.execute("CREATE TEMP TABLE of_type (type TEXT, n INTEGER)")
+    connection.executemany("INSERT INTO of_type VALUES (?, ?)", zip(scale.names, count()))
+    slots = "WITH RECURSIVE slots (slot) AS (SELECT ?1 UNION ALL SELECT slot + 1 FROM slots WHERE slot < ?2)"
+    for step, kept in KEPT.items():
+        last = wall_ms() // 1000 // step
+        span = (last - kept // step, last, step)
+        for table, kind, name in KEPT_OF_SLOTS:
+            connection.execute(
+                f"""{slots} INSERT OR IGNORE INTO {table} (step, slot, type, {kind}, n)
+                    SELECT ?3, slot, type, ?4, 1 + (slot + n) % 9 FROM slots, of_type ORDER BY slot, type""",
+                (*span, name),
+            )
+        connection.execute(
+            f"""{slots} INSERT OR IGNORE INTO depths (step, slot, type, status, n)
+                SELECT ?3, slot, '', ?4, ?5 FROM slots""",
+            (*span, ONLINE, scale.workers),
+        )
+    causes = [int(number) for (number,) in connection.execute("SELECT id FROM failures ORDER BY id LIMIT 20")]
+    parts = [(what, bucket) for what in (QUEUED, RAN) for bucket in range(30, 30 + BUCKETS)]
+    parts += [(CAUSE, number) for number in causes]
+    connection.execute("CREATE TEMP TABLE parts (what TEXT, part INTEGER)")
+    connection.executemany("INSERT INTO parts VALUES (?, ?)", parts)
+    for step, kept in SPLITS_KEPT.items():
+        last = wall_ms() // 1000 // step
+        connection.execute("DELETE FROM splits WHERE step = ?", (step,))
+        for of, n in (("type", 1), ("''", scale.types)):
+            source = "slots, of_type, parts" if of == "type" else "slots, parts"
+            connection.execute(
+                f"""{slots} INSERT INTO splits (step, slot, type, what, part, n)
+                    SELECT ?3, slot, {of}, what, part, {n} FROM {source} ORDER BY slot, {of}, what, part""",
+                (last - kept // step, last, step),
+            )
 
 
 # ------------------------------------------------------------------ many out of few
@@ -152,7 +248,7 @@ def multiply(small: Path, database: Path, times: int) -> None:
 def _copy(connection: apsw.Connection, times: int) -> None:
     connection.execute("CREATE TEMP TABLE copies (k INTEGER PRIMARY KEY)")
     connection.executemany("INSERT INTO copies VALUES (?)", ((k,) for k in range(1, times + 1)))
-    by_job = {"attempts": "job_id", "job_tags": "job_id"}
+    by_job = {"attempts": "job_id", "job_tags": "job_id", "batch_jobs": "job_id"}
     again = f"(id - 1) * {times} + k"
     fresh = {"id": again, "source_hash": "lower(hex(randomblob(32)))"}
     _fill(connection, "jobs", fresh, "small.jobs CROSS JOIN copies ORDER BY small.jobs.id, k")

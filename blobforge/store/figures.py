@@ -60,6 +60,19 @@ class Stats(msgspec.Struct, frozen=True):
     deferred: int = 0
 
 
+class StatusTotals(msgspec.Struct, frozen=True):
+    """How many jobs there are, by priority and status, and how many workers by status."""
+
+    by_priority: dict[int, dict[JobStatus, int]]
+    workers: dict[WorkerStatus, int]
+
+    @property
+    def jobs(self) -> dict[JobStatus, int]:
+        """Of all statuses, in their order."""
+        of_each = self.by_priority.values()
+        return {status: sum(each.get(status, 0) for each in of_each) for status in JobStatus}
+
+
 class KeptSum(msgspec.Struct, frozen=True):
     """What is kept, in bytes: of sources that are there, and of results. A source of several jobs counts for each."""
 

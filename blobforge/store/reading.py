@@ -35,6 +35,7 @@ from blobforge.store.figures import (
     SlotHistory,
     Space,
     Stats,
+    StatusTotals,
     TagWeight,
     TimesHistory,
     TypeLately,
@@ -237,6 +238,9 @@ class TypeLookups(Protocol):
 
     def known(self) -> tuple[Mapping[str, TypeSettings], Mapping[str, Mapping[str, int]]]:
         """The same, and of each type of which there are jobs how many by status."""
+
+    def names(self) -> list[str]:
+        """Those of which there are jobs, in their order."""
 
 
 class SupersededLookups(Protocol):
@@ -457,7 +461,11 @@ class Reader(Lookups, Protocol):
     # --- statistics
 
     def stats(self, *, now: int) -> Stats:
-        """The kept counters and a few index look-ups: the same time whatever the number of jobs."""
+        """The kept counters and a few index look-ups: the same time whatever the number of jobs. It grows with the
+        number of types and priorities of which jobs are there."""
+
+    def totals(self) -> StatusTotals:
+        """What of that stands around each page: the same time whatever the number of types."""
 
     def tag_weights(self, *, after: tuple[int, str], limit: int) -> list[TagWeight]:
         """Tags behind a place (`TagWeight.place`), those with most bytes first."""

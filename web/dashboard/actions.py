@@ -289,9 +289,9 @@ def _bulk(row: Route) -> ActionAnswer:
             kept = [(name, value) for name, values in form.items() for value in values if name != "dry_run"]
             before, _, after = question.partition("{}")
             many_of = f"{outcome.changed:,} {noun}{'' if outcome.changed == 1 else 's'}"
-            stats, samples = await framed(call, partial(_samples, row, form))
+            totals, samples = await framed(call, partial(_samples, row, form))
             return await page(
-                call, "confirm.html", title="Are you sure?", place=f"/{noun}s", stats=stats, to=to, before=before,
+                call, "confirm.html", title="Are you sure?", place=f"/{noun}s", totals=totals, to=to, before=before,
                 after=after, noun=noun, does=question.format(many_of), samples=samples,
                 danger=row.name in ("POST /api/jobs/delete", "POST /api/workers/remove"), found=outcome, kept=kept,
                 return_to=back(call), left=left, chosen=_chosen(form, row), wanted=_wanted(form, noun),

@@ -24,10 +24,10 @@ async def listed(call: Call) -> Response | Refusal:
         return numbers
     before, now = numbers[0] if numbers is not None else NEWEST, call.services.now()
     wanted = wire_batches.BatchesQuery(going=going, limit=PAGE)
-    stats, (found, more) = await framed(call, lambda reader: page_of(reader, wanted, before=before, now=now))
+    totals, (found, more) = await framed(call, lambda reader: page_of(reader, wanted, before=before, now=now))
     only = "going=true" if going else ""
     return await page(
-        call, "batches.html", title="Batches", place="/batches", stats=stats, batches=found, going=going,
+        call, "batches.html", title="Batches", place="/batches", totals=totals, batches=found, going=going,
         states=STATES, first=f"/batches?{only}".rstrip("?") if cursor is not None else None,
         following=f"/batches?cursor={found[-1].id}{'&' + only if only else ''}" if more else None,
     )  # fmt: skip
@@ -35,12 +35,12 @@ async def listed(call: Call) -> Response | Refusal:
 
 async def shown(call: Call) -> Response | Refusal:
     number, now = call.params["batch_id"], call.services.now()
-    stats, found = await framed(call, lambda reader: read_batch(reader, number, now=now))
+    totals, found = await framed(call, lambda reader: read_batch(reader, number, now=now))
     if found is None:
         return no_such_batch(number)
     metadata = clipped(bytes(found.metadata).decode(), 4000) if found.metadata is not None else None
     return await page(
-        call, "batch.html", title=f"Batch {number}", place="/batches", stats=stats, batch=found, states=STATES,
+        call, "batch.html", title=f"Batch {number}", place="/batches", totals=totals, batch=found, states=STATES,
         metadata=metadata, lifetime=call.services.settings.url_lifetime,
     )  # fmt: skip
 

@@ -35,10 +35,10 @@ async def listed(call: Call) -> Response | Refusal:
         converters = sorted({worker.converter for worker, _ in there if worker.converter is not None})
         return [(each, canary_wire(reader, each)) for each in found], types, converters
 
-    stats, (found, types, converters) = await framed(call, look)
+    totals, (found, types, converters) = await framed(call, look)
     shown = [wire for _, wire in found[:PAGE]]
     return await page(
-        call, "canaries.html", title="Canaries", place="/operations", stats=stats, canaries=shown,
+        call, "canaries.html", title="Canaries", place="/operations", totals=totals, canaries=shown,
         types=types, converters=converters, type=call.request.args.get("type", ""), most_jobs=MOST_JOBS,
         first="/canaries" if cursor is not None else None,
         following=f"/canaries?cursor={shown[-1].id}" if len(found) > PAGE else None,
@@ -51,9 +51,9 @@ async def shown(call: Call) -> Response | Refusal:
     if isinstance(made, Refusal):
         return made
     canary, found = made
-    stats, _ = await framed(call, lambda _: None)
+    totals, _ = await framed(call, lambda _: None)
     return await page(
-        call, "canary.html", title=f"Canary {number}", place="/operations", stats=stats, canary=canary, found=found,
+        call, "canary.html", title=f"Canary {number}", place="/operations", totals=totals, canary=canary, found=found,
         outcomes=[(name, n) for name, n in found.outcomes.items() if n],
         worst=[job_wire(each, canary.slower) for each in found.worst],
     )  # fmt: skip

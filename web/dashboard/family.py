@@ -33,12 +33,12 @@ async def shown(call: Call) -> Response | Refusal:
         job = reader.job_in_short(job_id)
         return (job, read_family(reader, job, most=MOST_READ)) if job is not None else None
 
-    stats, found = await framed(call, read)
+    totals, found = await framed(call, read)
     if found is None:
         return no_such_job(job_id)
     job, family = found
     return await page(
-        call, "family.html", title=f"Family of job {job_id}", place="/jobs", stats=stats, job=job, family=family,
+        call, "family.html", title=f"Family of job {job_id}", place="/jobs", totals=totals, job=job, family=family,
         graph=graph_of(family, job_id), watched_jobs=changing(family, job_id, MOST_WATCHED), width=WIDTH,
         height=HEIGHT, most_listed=MOST_LISTED,
     )  # fmt: skip

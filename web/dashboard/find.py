@@ -34,10 +34,17 @@ class Match(msgspec.Struct, frozen=True):
 
 async def find(call: Call) -> Response | Refusal:
     text = call.request.args.get("q", "").strip()[:MOST_TYPED]
-    stats, found = await framed(call, lambda reader: _in_database(reader, text) if text else [])
+    totals, found = await framed(call, lambda reader: _in_database(reader, text) if text else [])
     places = [Match("Page", name, url) for name, url in _places(call) if text.casefold() in name.casefold()]
     return await page(
-        call, "find.html", title="Find", place="/find", stats=stats, q=text, found=[*found, *places], most=MOST_TYPED
+        call,
+        "find.html",
+        title="Find",
+        place="/find",
+        totals=totals,
+        q=text,
+        found=[*found, *places],
+        most=MOST_TYPED,
     )
 
 

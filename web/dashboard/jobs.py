@@ -55,16 +55,17 @@ async def listed(call: Call) -> Response | Refusal:
     now = call.services.now()
     number = job_id(wanted.q) if wanted.q is not None else None
 
-    def read(reader: Reader) -> tuple[Any, Any, FailureDetailWire | None, Job | None, int, Any]:
+    def read(reader: Reader) -> tuple[Any, Any, FailureDetailWire | None, Job | None, int, list[str], Any]:
         """The page of jobs, the cause that they were asked for by, the job whose number was looked for, how many jobs
-        are not in the index of texts yet, where that has to do with what was found, and what filters may be about."""
+        are not in the index of texts yet, where that has to do with what was found, the types, and what filters may
+        be about."""
         found, ends = api.with_ends(find, reader, now=now)
         cause = read_failure(reader, wanted.failure) if wanted.failure is not None else None
         numbered = reader.job_in_short(number) if number is not None else None
         behind = reader.texts.unindexed(most=MOST_COUNTED) if wanted.q is not None and found.next else 0
-        return found, ends, cause, numbered, behind, suggestions.first(reader)
+        return found, ends, cause, numbered, behind, reader.types.names(), suggestions.first(reader)
 
-    stats, (found, ends, cause, numbered, behind, suggested) = await framed(call, read)
+    totals, (found, ends, cause, numbered, behind, types, suggested) = await framed(call, read)
     table = table_of(call, wanted.sort)
     filters = {name: value for name, value in given.items() if name not in ("cursor", "limit", "offset", "sort")}
     zoned = {name: _zoned(name, value) for name, value in filters.items()}
@@ -76,7 +77,7 @@ async def listed(call: Call) -> Response | Refusal:
         "jobs.html",
         title="Jobs",
         place="/jobs",
-        stats=stats,
+        totals=totals,
         found=found,
         ends=ends,
         cause=cause,
@@ -93,6 +94,7 @@ async def listed(call: Call) -> Response | Refusal:
         },
         manifest=f"/api/results/manifest?{urlencode(zoned)}",
         statuses=list(JobStatus),
+        types=types,
         table=table,
         suggestions=suggested,
         columns=COLUMNS,
@@ -154,7 +156,7 @@ async def shown(call: Call) -> Response | Refusal:
             **comparison.of_page(reader, job),
         }
 
-    stats, found = await framed(call, read)
+    totals, found = await framed(call, read)
     if found is None:
         return no_such_job(job_id)
     chosen = call.request.args.get("diff", "")
@@ -162,7 +164,7 @@ async def shown(call: Call) -> Response | Refusal:
     caller, waiting = call.caller, found["waiting"]
     ways = remedies(found["job"], waiting, may_act=caller.may(Scope.SUBMIT), admin=caller.is_admin) if waiting else []
     return await page(
-        call, "job.html", title=f"Job {job_id}", place="/jobs", stats=stats, chosen=chosen, live=live,
+        call, "job.html", title=f"Job {job_id}", place="/jobs", totals=totals, chosen=chosen, live=live,
         remedies=ways, before=before != NEWEST, events_before="events" in call.request.args, **found,
     )  # fmt: skip
 

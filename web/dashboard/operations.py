@@ -25,10 +25,10 @@ async def listed(call: Call) -> Response | Refusal:
     if isinstance(numbers, Refusal):
         return numbers
     before, now = numbers[0] if numbers is not None else NEWEST, call.services.now()
-    stats, found = await framed(call, lambda reader: reader.operations(before=before, limit=PAGE + 1))
+    totals, found = await framed(call, lambda reader: reader.operations(before=before, limit=PAGE + 1))
     shown = [operation_wire(each, now=now) for each in found[:PAGE]]
     return await page(
-        call, "operations.html", title="Operations", place="/operations", stats=stats, operations=shown,
+        call, "operations.html", title="Operations", place="/operations", totals=totals, operations=shown,
         first="/operations" if cursor is not None else None,
         following=f"/operations?cursor={shown[-1].id}" if len(found) > PAGE else None,
     )  # fmt: skip
@@ -36,12 +36,12 @@ async def listed(call: Call) -> Response | Refusal:
 
 async def shown(call: Call) -> Response | Refusal:
     number, now = call.params["operation_id"], call.services.now()
-    stats, found = await framed(call, lambda reader: reader.operation(number))
+    totals, found = await framed(call, lambda reader: reader.operation(number))
     if found is None:
         return no_such_operation(number)
     operation = operation_wire(found, now=now)
     response = await page(
-        call, "operation.html", title=f"Operation {number}", place="/operations", stats=stats, operation=operation,
+        call, "operation.html", title=f"Operation {number}", place="/operations", totals=totals, operation=operation,
         facts=_facts(operation.asked), ended=found.ended, may_change=call.caller.may(scope_of(found.verb)),
         noun="workers" if found.verb == REMOVE_WORKERS else "jobs",
     )  # fmt: skip

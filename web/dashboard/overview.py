@@ -46,7 +46,7 @@ async def overview(call: Call) -> Response:
             "ends": expected_ends(reader, running.jobs, now=now, durations=durations),
         }
 
-    stats, found = await framed(call, read)
+    totals, found = await framed(call, read)
     return await page(
         call,
         "overview.html",
@@ -55,7 +55,7 @@ async def overview(call: Call) -> Response:
         ranges=ranges,
         most=MOST_SHOWN,
         until_when=ends,
-        stats=stats,
+        totals=totals,
         **found,
     )
 
@@ -67,10 +67,10 @@ async def failures(call: Call) -> Response | Refusal:
     read = reading_failures(asked)
     if isinstance(read, Refusal):
         return read
-    stats, found = await framed(call, read)
+    totals, found = await framed(call, read)
     following = urlencode(given | {"cursor": found.next_cursor}) if found.next_cursor is not None else None
     return await page(
-        call, "failures.html", title="Failures", place="/failures", stats=stats, found=found, every=every,
+        call, "failures.html", title="Failures", place="/failures", totals=totals, found=found, every=every,
         q=given.get("q", ""),
         first=f"/failures?{urlencode(given)}" if asked.cursor is not None else None,
         following=f"/failures?{following}" if following is not None else None,

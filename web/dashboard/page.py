@@ -12,7 +12,7 @@ from blobforge.access import Scope
 from blobforge.job import JobStatus
 from blobforge.operation import Operation
 from blobforge.refusals import Refusal
-from blobforge.store.figures import Stats
+from blobforge.store.figures import StatusTotals
 from blobforge.store.reading import Reader
 from web import policy
 from web.html import PLACES, html, packed, redirect
@@ -39,13 +39,10 @@ class Notice(msgspec.Struct, frozen=True):
     evidence: str = ""
 
 
-async def framed(call: Call, read: Callable[[Reader], T]) -> tuple[Stats | None, T]:
+async def framed(call: Call, read: Callable[[Reader], T]) -> tuple[StatusTotals | None, T]:
     """The figures around a page, where the caller may see them, and what `read` finds: of one moment."""
-    now = call.services.now()
     may_read = call.caller.may(Scope.READ)
-    return await call.services.reads.moment(
-        lambda reader: (reader.stats(now=now) if may_read else None, read(reader))
-    )
+    return await call.services.reads.moment(lambda reader: (reader.totals() if may_read else None, read(reader)))
 
 
 def frame(text: str, policy: str = policy.FRAMES) -> Response:
@@ -63,15 +60,15 @@ async def page(
     title: str,
     place: str,
     status: int = 200,
-    stats: Stats | None = None,
+    totals: StatusTotals | None = None,
     **context: Any,
 ) -> Response:
     """Render a page of the dashboard for the request's caller. `place` is the address of its entry in the menu.
 
-    `stats` comes from `framed`, where the page shows something else of the database."""
+    `totals` comes from `framed`, where the page shows something else of the database."""
     services, caller, now = call.services, call.caller, call.services.now()
-    if stats is None:
-        stats, _ = await framed(call, lambda reader: None)
+    if totals is None:
+        totals, _ = await framed(call, lambda reader: None)
     notice, operations = _notice(call), await _watched(call)
     text = await render_template(
         template,
@@ -82,9 +79,9 @@ async def page(
         may_read=caller.may(Scope.READ),
         may_act=caller.may(Scope.SUBMIT),
         admin=caller.is_admin,
-        stats=stats,
-        state=_state(stats),
-        dead=stats.jobs[JobStatus.DEAD] if stats is not None else 0,
+        totals=totals,
+        state=_state(totals),
+        dead=totals.jobs[JobStatus.DEAD] if totals is not None else 0,
         themes=THEMES,
         notice=notice,
         watched=operations,
@@ -99,13 +96,13 @@ async def page(
     return response
 
 
-def _state(stats: Stats | None) -> str:
+def _state(totals: StatusTotals | None) -> str:
     """The state that title and icon show: a job is dead, a job runs, or neither."""
-    if stats is None:
+    if totals is None:
         return "idle"
-    if stats.jobs[JobStatus.DEAD]:
+    if totals.jobs[JobStatus.DEAD]:
         return "dead"
-    return "busy" if stats.jobs[JobStatus.RUNNING] else "idle"
+    return "busy" if totals.jobs[JobStatus.RUNNING] else "idle"
 
 
 async def theme() -> dict[str, str]:

@@ -42,11 +42,11 @@ async def shown(call: Call) -> Response:
     if "HX-Request" in call.request.headers:
         # It has a policy of its own, which a browser takes from a page that it loads itself.
         return Response("", headers={"HX-Redirect": "/submit", "Cache-Control": "no-store"})
-    stats, _ = await framed(call, lambda reader: None)
+    totals, types = await framed(call, lambda reader: reader.types.names())
     store = store_url(call)
     response = await page(
-        call, "submit.html", title="Submit", place="/submit", stats=stats, local=store.startswith("/"),
-        types=sorted(stats.by_type)[:MOST_TYPES] if stats is not None else [], default=DEFAULT_PRIORITY,
+        call, "submit.html", title="Submit", place="/submit", totals=totals, local=store.startswith("/"),
+        types=types[:MOST_TYPES] if totals is not None else [], default=DEFAULT_PRIORITY,
         parts_above=PARTS_ABOVE, largest=call.services.settings.max_result,
     )  # fmt: skip
     response.headers["Content-Security-Policy"] = policy.with_store(store)

@@ -50,10 +50,10 @@ async def listed(call: Call) -> Response | Refusal:
         rows = rows_of(reader, some, outlook, now=now)
         return rows, len(wanted), len(rest) > PAGE
 
-    stats, (rows, total, more) = await framed(call, read)
+    totals, (rows, total, more) = await framed(call, read)
     following = urlencode(given | {"cursor": rows[-1].type}) if more else None
     return await page(
-        call, "types.html", title="Types", place="/types", stats=stats, rows=rows, total=total, given=given,
+        call, "types.html", title="Types", place="/types", totals=totals, rows=rows, total=total, given=given,
         states=STATES, ends=ends,
         first=f"/types?{urlencode(given)}".rstrip("?") if cursor else None,
         following=f"/types?{following}" if following is not None else None,
@@ -87,12 +87,12 @@ async def _shown(
         figures = read_figures(reader, ranges, type_, now=now)
         return row, read_facts(reader, type_, durations.get(type_), now=now), figures, follows
 
-    stats, found = await framed(call, read)
+    totals, found = await framed(call, read)
     if found is None:
         return no_such_type(type_)
     row, facts, figures, follows = found
     return await page(
-        call, "type.html", title=f"Type {type_}", place="/types", status=status, stats=stats, row=row, facts=facts,
+        call, "type.html", title=f"Type {type_}", place="/types", status=status, totals=totals, row=row, facts=facts,
         fields=fields_of(row.settings, call.services.settings), typed=written or {}, unfit=unfit or {},
         in_force=in_force(row.settings, call.services.settings), until_when=ends, ranges=ranges,
         figures=figures, looked_at=LOOKED_AT, workers_shown=WORKERS_SHOWN,

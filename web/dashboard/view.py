@@ -85,7 +85,7 @@ async def shown(call: Call) -> Response | Refusal:
             listed = reader.outputs.page(job_id, job.result_attempt, after=wanted.after, limit=MOST_LISTED + 1)
         return job, reader.job_to_name(job_id, former=True) is not None, listed
 
-    stats, (job, has_former, listed) = await framed(call, read)
+    totals, (job, has_former, listed) = await framed(call, read)
     if isinstance(job, Refusal):
         return job
     sides = [await _side(call, job, "left", wanted.left), await _side(call, job, "right", wanted.right)]
@@ -93,7 +93,7 @@ async def shown(call: Call) -> Response | Refusal:
     if listed:
         choices += [f"{OUTPUT}:{each.name}" for each in listed[:MOST_LISTED]]
     response = await page(
-        call, "view.html", title=f"Source and result of job {job_id}", place="/jobs", stats=stats, job=job,
+        call, "view.html", title=f"Source and result of job {job_id}", place="/jobs", totals=totals, job=job,
         sides=sides, choices=choices, has_former=has_former, after=wanted.after, wanted=wanted, most_pdf=MOST_PDF,
         listed=[_listed(each) for each in listed[:MOST_LISTED]],
         following=listed[MOST_LISTED - 1].name if len(listed) > MOST_LISTED else None,

@@ -60,14 +60,14 @@ async def shown(call: Call) -> Response | Refusal:
         page = reader.webhooks.deliveries(number, before=before, limit=PAGE, state=wanted.state)
         return webhook_wire(reader, found), *page
 
-    stats, found = await framed(call, read)
+    totals, found = await framed(call, read)
     if found is None:
         return no_such_webhook(number)
     webhook, deliveries, following = found
     given = {"state": wanted.state.value} if wanted.state is not None else {}
     address = f"{ADDRESS}/{number}"
     return await page(
-        call, "webhook.html", title=f"Webhook {number}", place="/admin", stats=stats, webhook=webhook,
+        call, "webhook.html", title=f"Webhook {number}", place="/admin", totals=totals, webhook=webhook,
         deliveries=[(delivery_wire(call, each), _about(each)) for each in deliveries],
         fresh=webhook.enabled and any(each.state is DeliveryState.WAITING and not each.tries for each in deliveries),
         wanted=wanted.state or "", states=STATES.items(), events=list(WebhookEvent), overlaps=OVERLAPS,

@@ -62,13 +62,13 @@ async def listed(call: Call) -> Response | Refusal:
         workers = [(worker, _jobs(reader, jobs[:MOST_JOBS])) for worker, jobs in found.workers]
         return workers, found, all_rates, reader.insights.fleet_rates(now=now)
 
-    stats, (workers, found, all_rates, fleet) = await framed(call, read)
+    totals, (workers, found, all_rates, fleet) = await framed(call, read)
     rates = {worker.id: rates_wire(worker, all_rates.get(worker.id, WorkerRates()), now=now) for worker, _ in workers}
     loads = {worker.id: load for worker, _ in workers if (load := live.of(worker, now=now)) is not None}
     given = {name: value for name, value in wanted.items() if value}
     following = urlencode(given | {"cursor": f"{found.next[0]}:{found.next[1]}"}) if found.next is not None else None
     return await page(
-        call, "workers.html", title="Workers", place="/workers", stats=stats, workers=workers, total=found.total,
+        call, "workers.html", title="Workers", place="/workers", totals=totals, workers=workers, total=found.total,
         wanted=wanted, sort=sort, given=given, most=PAGE, rates=rates, fleet=fleet.failure_rate,
         above={id_ for id_ in rates if all_rates.get(id_, NONE).is_above(fleet)}, facts=facts, loads=loads,
         gpus=any(load.now.gpu is not None for load in loads.values()), by_load=sort in LOADS, load_lines=load_lines,
@@ -96,15 +96,16 @@ async def shown(call: Call) -> Response | Refusal:
         rates, fleet = reader.insights.rates_of(worker_id, now=now), reader.insights.fleet_rates(now=now)
         return worker, _jobs(reader, jobs), recent, rates, fleet
 
-    stats, found = await framed(call, read)
+    totals, found = await framed(call, read)
     if found is None:
         return Refusal(RefusalCode.NO_SUCH_WORKER, f"There is no worker {worker_id!r}.")
     worker, running, recent, rates, fleet = found
     last = recent[RECENT - 1] if len(recent) > RECENT else None
     base = f"/workers/{quote(worker_id, safe='')}"
     return await page(
-        call, "worker.html", title=f"Worker {worker.name or worker.id}", place="/workers", stats=stats, worker=worker,
-        running=running, most=MOST_IDS, recent=[each for each in recent[:RECENT] if each.outcome is not None],
+        call, "worker.html", title=f"Worker {worker.name or worker.id}", place="/workers", totals=totals,
+        worker=worker, running=running, most=MOST_IDS,
+        recent=[each for each in recent[:RECENT] if each.outcome is not None],
         first=base if cursor is not None else None,
         following=f"{base}?attempts={last.cursor}#recent-title" if last is not None else None,
         rate=rates_wire(worker, rates, now=now), fleet=fleet.failure_rate, above=rates.is_above(fleet), facts=facts,

@@ -53,6 +53,16 @@ OTHERWISE: Final = {
         SELECT slot, what, part, n FROM splits
          WHERE step = $1 AND slot = ANY(ARRAY(SELECT json_array_elements_text($2::json)::bigint))
            AND type = $3 AND what IN ($4, $5)""",
+    sql.HAPPENINGS_OF_TYPE: """
+        SELECT slot, what, n FROM happenings
+         WHERE step = $1 AND slot = ANY(ARRAY(SELECT json_array_elements_text($2::json)::bigint)) AND type = $3""",
+    sql.DEPTHS_OF_TYPE: """
+        SELECT slot, status, n FROM depths
+         WHERE step = $1 AND slot = ANY(ARRAY(SELECT json_array_elements_text($2::json)::bigint))
+           AND type IN ($3, '')""",
+    sql.SLOTS_WITH_HAPPENINGS: """
+        SELECT asked::bigint FROM json_array_elements_text($2::json) AS asked
+         WHERE EXISTS (SELECT 1 FROM happenings WHERE step = $1 AND slot = asked::bigint)""",
     sql.HELD_SOURCES: """
         SELECT asked FROM json_array_elements_text($1::json) AS asked
          WHERE EXISTS (SELECT 1 FROM jobs WHERE source_hash = asked AND status <> 'uploading')""",
@@ -132,6 +142,13 @@ OTHERWISE: Final = {
                {running_on("id", "asked")} LIMIT $2) AS held""",
     sql.RUNNING_ON: f"{running_on('id', '$1')} LIMIT $2",
     sql.STRATUM: _range("status, type, priority, id"),
+    sql.FIRST_OF_STRATA: f"""
+        SELECT c.status, c.type,
+               (SELECT j.id FROM jobs AS j
+                 WHERE j.status = c.status AND j.type = c.type AND {only("j.priority", "c.priority")}
+                   AND j.id < $2 AND j.id > $3
+                 ORDER BY j.priority DESC, j.id DESC LIMIT 1)
+          FROM job_counts AS c WHERE c.priority = $1 AND c.n > 0""",
     sql.SAMPLED: f"{_range('status, type, priority, id', columns=sql.SAMPLED_COLUMNS)} LIMIT $6",
     sql.SAMPLED_OF_CONVERTER: (
         _range("made_by, status, type, priority, id", "AND made_by IS NOT NULL", sql.SAMPLED_COLUMNS) + " LIMIT $7"
@@ -147,8 +164,11 @@ OTHERWISE: Final = {
     sql.OF_COMPARED: _range("priority, id", "AND compare_until IS NOT NULL"),
     sql.OF_WORKER: _range("worker_id, priority, id", "AND worker_id IS NOT NULL"),
     sql.FIRST_PENDING: f"""
-        SELECT created_at FROM jobs WHERE status = 'pending' AND type = $1 AND {only("priority", "$2")}
-         ORDER BY priority, id LIMIT 1""",
+        SELECT c.type, c.priority,
+               (SELECT j.created_at FROM jobs AS j
+                 WHERE j.status = 'pending' AND j.type = c.type AND {only("j.priority", "c.priority")}
+                 ORDER BY j.priority, j.id LIMIT 1)
+          FROM job_counts AS c WHERE c.status = 'pending' AND c.n > 0""",
     sql.FIRST_IN_LANE: f"""
         SELECT id, created_at FROM jobs
          WHERE status = 'pending' AND not_before IS NULL AND avoid IS NULL

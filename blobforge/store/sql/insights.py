@@ -84,16 +84,8 @@ class Insights:
         last = now // 1000 // slots.step
         flows: dict[str, dict[int, int]] = {what: {} for what in FLOWS}
         levels: dict[str, dict[int, int]] = {status: {} for status in (*LEVELS, ONLINE)}
-        ran = {last}
-        asked = (slots.step, slots.first, slots.last, type_ or "")
-        for slot, what, of_all, of_type in self._ask.rows(sql.HAPPENINGS, asked):
-            ran.add(slot)
-            if what in flows:
-                flows[what][slot] = of_all if type_ is None else of_type
-        for slot, status, of_all, of_type in self._ask.rows(sql.DEPTHS, asked):
-            ran.add(slot)
-            if status in levels:
-                levels[status][slot] = of_all if type_ is None or status == ONLINE else of_type
+        known = self._of_all(slots, flows, levels) if type_ is None else self._of_type(type_, slots, flows, levels)
+        ran = {last, *known}
         if slots.last >= last:
             self._now_into(levels, last, type_)
         sampled = set(levels[ONLINE])
@@ -107,6 +99,28 @@ class Insights:
             },
             [levels[ONLINE].get(slot) for slot in slots.numbers],
         )
+
+    def _of_all(self, slots: Slots, *kinds: dict[str, dict[int, int]]) -> set[int]:
+        """Fill in what was kept of all types; the slots of which there is anything."""
+        asked, known = (slots.step, slots.first, slots.last), set()
+        for statement, found in zip((sql.HAPPENINGS, sql.DEPTHS), kinds, strict=True):
+            for slot, *sums in self._ask.rows(statement, asked):
+                known.add(slot)
+                for values, n in zip(found.values(), sums, strict=True):
+                    if n is not None:
+                        values[slot] = n
+        return known
+
+    def _of_type(self, type_: str, slots: Slots, *kinds: dict[str, dict[int, int]]) -> set[int]:
+        """The same of one type: the slots of which there is anything, of any type."""
+        numbers = msgspec.json.encode(list(slots.numbers)).decode()
+        known = {slot for (slot,) in self._ask.rows(sql.SLOTS_WITH_HAPPENINGS, (slots.step, numbers))}
+        for statement, found in zip((sql.HAPPENINGS_OF_TYPE, sql.DEPTHS_OF_TYPE), kinds, strict=True):
+            for slot, name, n in self._ask.rows(statement, (slots.step, numbers, type_)):
+                known.add(slot)
+                if name in found:
+                    found[name][slot] = n
+        return known
 
     def _now_into(self, levels: dict[str, dict[int, int]], slot: int, type_: str | None) -> None:
         """The slot under way shows what is, not what was at its beginning."""

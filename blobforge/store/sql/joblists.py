@@ -13,7 +13,7 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import closing
-from heapq import merge
+from heapq import heapify, heappop, heappush
 from itertools import islice
 
 from blobforge import converters
@@ -34,6 +34,8 @@ from blobforge.store.sql.lookups import Lookups
 from blobforge.store.sql.running import Queries, Row
 from blobforge.store.sql.textsearch import TextSearch, match_expression
 from blobforge.texts import folded
+
+FEW_RANGES = 8  # that are asked at once; of more it is first looked up where each begins
 
 
 class JobLists(Lookups):
@@ -161,12 +163,24 @@ class JobLists(Lookups):
             if priority < cursor.priority:
                 continue
             before = min(end, cursor.id if priority == cursor.priority else NEWEST)
-            ranges = [self._range(statement, (*key, priority, before, after)) for statement, key in found]
+            first = self._first_ids(found, (priority, before, after))
+            ranges = [
+                (self._range(statement, (*key, priority, before, after)), first.get(key) if first else None)
+                for statement, key in found
+                if first is None or key in first
+            ]
             try:
-                yield from merge(*ranges, key=lambda job: -job.id)
+                yield from _newest_first(ranges)
             finally:
-                for each in ranges:
+                for each, _ in ranges:
                     each.close()
+
+    def _first_ids(self, ranges: Sequence[tuple[str, Row]], bounds: Row) -> dict[Row, int] | None:
+        """Of ranges that are many, by their keys, the first id of each that has any; None where it is not known."""
+        if len(ranges) <= FEW_RANGES or any(statement != sql.STRATUM for statement, _ in ranges):
+            return None
+        found = self._ask.rows(sql.FIRST_OF_STRATA, bounds)
+        return {(status, type_): id_ for status, type_, id_ in found if id_ is not None}
 
     def _range(self, statement: str, values: Row) -> Generator[Job, None, None]:
         with closing(self._ask.each(statement, values)) as found:
@@ -338,6 +352,27 @@ class JobLists(Lookups):
         jobs = self._first_of([-id_ for _, id_ in rest[:limit]])
         more = len(rest) > len(jobs)
         return Page(jobs, len(found), True, Cursor(jobs[-1].priority, jobs[-1].id) if more and jobs else None)
+
+
+def _newest_first(ranges: Sequence[tuple[Generator[Job, None, None], int | None]]) -> Iterator[Job]:
+    """The jobs of ranges that are newest first, so that all are. A range whose first id is known is asked when that
+    one's turn has come: of very many ranges a page needs a few."""
+    heap: list[tuple[int, int, Job | None]] = []
+    for number, (found, first) in enumerate(ranges):
+        if first is not None:
+            heap.append((-first, number, None))
+        elif (job := next(found, None)) is not None:
+            heap.append((-job.id, number, job))
+    heapify(heap)
+    while heap:
+        _, number, job = heappop(heap)
+        found, _ = ranges[number]
+        if job is None:
+            job = next(found)  # it is there: all of a page is of one moment
+        yield job
+        following = next(found, None)
+        if following is not None:
+            heappush(heap, (-following.id, number, following))
 
 
 def _is_of(filter_: JobFilter, status: str, type_: str, priority: int) -> bool:

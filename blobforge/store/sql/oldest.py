@@ -26,6 +26,7 @@ def oldest_pending(ask: Queries, pending: Iterable[tuple[str, int]], later: Defe
     """
     found: dict[str, int] = {}
     lanes = _lanes(ask) if later else {}
+    first_of = {(type_, priority): at for type_, priority, at in ask.rows(sql.FIRST_PENDING)}
     for type_, priority in pending:
         if (type_, priority) in later:
             of_type = (PLAIN, WITH_OPTIONS, *lanes.get(type_, ()))
@@ -33,8 +34,7 @@ def oldest_pending(ask: Queries, pending: Iterable[tuple[str, int]], later: Defe
             row = min(filter(None, (*first, ask.row(sql.FIRST_HELD_UP, (type_, priority)))), default=None)
             at = row[1] if row is not None else None
         else:
-            row = ask.row(sql.FIRST_PENDING, (type_, priority))
-            at = row[0] if row is not None else None
+            at = first_of.get((type_, priority))
         if at is not None:
             found[type_] = min(at, found.get(type_, at))
     return found

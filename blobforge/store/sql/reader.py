@@ -14,7 +14,7 @@ from blobforge.job import Attempt, Job, JobStatus, Outcome
 from blobforge.life import with_former
 from blobforge.operation import Operation
 from blobforge.people import Session, User
-from blobforge.store.figures import MINUTE_MS, Census, Drill, KeptSum, Stats, TagWeight
+from blobforge.store.figures import MINUTE_MS, Census, Drill, KeptSum, Stats, StatusTotals, TagWeight
 from blobforge.store.files import FileRecord
 from blobforge.store.filters import TokenFilter, UserFilter
 from blobforge.store.lists import (
@@ -254,6 +254,13 @@ class SqlReader(SortedLists):
             jobs, by_type, by_priority, workers, min(oldest.values(), default=None), per_minute, left, bytes_by_type,
             by_status, sum(put_off.values()),
         )  # fmt: skip
+
+    def totals(self) -> StatusTotals:
+        by_priority: dict[int, dict[JobStatus, int]] = {}
+        for status, priority, n in self._ask.rows(sql.JOB_TOTALS):
+            by_priority.setdefault(priority, {})[JobStatus(status)] = n
+        workers = {WorkerStatus(status): n for status, n in self._ask.rows(sql.WORKER_COUNTS)}
+        return StatusTotals(by_priority, dict.fromkeys(WorkerStatus, 0) | workers)
 
     def _bytes(self) -> tuple[dict[str, KeptSum], dict[str, KeptSum]]:
         """By status, and by type."""

@@ -7,9 +7,10 @@ still held.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Final
 
-from blobforge.store.figures import FRESH, NARROWEST, WEEK
+from blobforge.store.figures import FLOWS, FRESH, LEVELS, NARROWEST, ONLINE, WEEK
 from blobforge.store.sorting import LARGE
 from blobforge.store.tallies import MOST_COUNTED
 
@@ -385,6 +386,10 @@ SOURCE_BYTES: Final = f"""(CASE WHEN status = 'uploading' OR source_size IS NULL
               WHEN sourceless = 1 AND status IN ('dead', 'cancelled') THEN 0
               WHEN source_size > {MOST_COUNTED} THEN {MOST_COUNTED} ELSE source_size END)"""
 JOB_COUNTS: Final = f"SELECT status, type, priority, n FROM job_counts WHERE n > 0 AND {_ORDINARY}"
+JOB_TOTALS: Final = f"""
+    SELECT status, priority, CAST(sum(n) AS BIGINT) FROM job_counts
+     WHERE n > 0 AND {_ORDINARY} GROUP BY status, priority"""
+TYPES_OF_JOBS: Final = f"SELECT DISTINCT type FROM job_counts WHERE n > 0 AND {_ORDINARY} ORDER BY type"
 BYTES: Final = f"""
     SELECT status, type, CAST(sum(source_bytes) AS BIGINT), CAST(sum(output_bytes) AS BIGINT) FROM job_counts
      WHERE (source_bytes <> 0 OR output_bytes <> 0) AND {_ORDINARY} GROUP BY status, type"""
@@ -410,9 +415,12 @@ WORKER_COUNTS: Final = "SELECT status, n FROM worker_counts"
 RATES_SINCE: Final = """
     SELECT type, sum(n) FROM happenings WHERE step = 60 AND slot >= ? AND slot < ? AND what = 'completed'
      GROUP BY type"""
-# The one at the head of the line, by the claim order: as old as any behind it, up to what servers' clocks differ.
+# The one at the head of each line, by the claim order: as old as any behind it, up to what servers' clocks differ.
 FIRST_PENDING: Final = """
-    SELECT created_at FROM jobs WHERE status = 'pending' AND type = ? AND priority = ? ORDER BY id LIMIT 1"""
+    SELECT c.type, c.priority,
+           (SELECT j.created_at FROM jobs AS j INDEXED BY jobs_listed
+             WHERE j.status = 'pending' AND j.type = c.type AND j.priority = c.priority ORDER BY j.id LIMIT 1)
+      FROM job_counts AS c WHERE c.status = 'pending' AND c.n > 0"""
 # Where some are not to be started yet: the first of those that are ready in a lane, and of those that are held up.
 FIRST_IN_LANE: Final = f"""
     SELECT id, created_at FROM jobs INDEXED BY jobs_ready WHERE {READY} AND priority = ? ORDER BY id LIMIT 1"""
@@ -423,14 +431,25 @@ FIRST_HELD_UP: Final = f"""
      WHERE status = 'pending' AND {HELD_UP}
        AND type = ? AND priority = ? ORDER BY id LIMIT 1"""
 
+
 # --- what the dashboard shows
-# Of all types, and of one.
-HAPPENINGS: Final = """
-    SELECT slot, what, CAST(sum(n) AS BIGINT), CAST(sum(CASE WHEN type = ?4 THEN n ELSE 0 END) AS BIGINT)
-      FROM happenings WHERE step = ?1 AND slot >= ?2 AND slot <= ?3 GROUP BY slot, what"""
-DEPTHS: Final = """
-    SELECT slot, status, CAST(sum(n) AS BIGINT), CAST(sum(CASE WHEN type = ?4 THEN n ELSE 0 END) AS BIGINT)
-      FROM depths WHERE step = ?1 AND slot >= ?2 AND slot <= ?3 GROUP BY slot, status"""
+# Of all types: a row for each slot, in the order of the key, so that nothing is sorted to be counted.
+def _summed(table: str, kind: str, names: Iterable[str]) -> str:
+    sums = ", ".join(f"CAST(sum(n) FILTER (WHERE {kind} = '{name}') AS BIGINT)" for name in names)
+    return f"SELECT slot, {sums} FROM {table} WHERE step = ? AND slot >= ? AND slot <= ? GROUP BY slot"
+
+
+HAPPENINGS: Final = _summed("happenings", "what", FLOWS)
+DEPTHS: Final = _summed("depths", "status", (*LEVELS, ONLINE))
+# Of a type, and of these slots (?2): each is looked up, for they hold all types. The workers stand under none.
+HAPPENINGS_OF_TYPE: Final = """
+    SELECT slot, what, n FROM happenings
+     WHERE step = ?1 AND slot IN (SELECT value FROM json_each(?2)) AND type = ?3"""
+DEPTHS_OF_TYPE: Final = """
+    SELECT slot, status, n FROM depths
+     WHERE step = ?1 AND slot IN (SELECT value FROM json_each(?2)) AND type IN (?3, '')"""
+SLOTS_WITH_HAPPENINGS: Final = """
+    SELECT value FROM json_each(?2) WHERE EXISTS (SELECT 1 FROM happenings WHERE step = ?1 AND slot = value)"""
 # Of these slots (?2): each is looked up, for they hold all types.
 SPLITS: Final = """
     SELECT slot, what, part, n FROM splits
@@ -693,6 +712,13 @@ LAST_ID: Final = "SELECT max(last_id) FROM job_hours WHERE hour <= ?"
 STRATUM: Final = f"""
     SELECT {JOB_COLUMNS} FROM jobs INDEXED BY jobs_listed
      WHERE status = ? AND type = ? AND priority = ? AND id < ? AND id > ? ORDER BY id DESC"""
+# The first id of each of these ranges that have one priority; NULL where there is none between the bounds.
+FIRST_OF_STRATA: Final = """
+    SELECT c.status, c.type,
+           (SELECT j.id FROM jobs AS j INDEXED BY jobs_listed
+             WHERE j.status = c.status AND j.type = c.type AND j.priority = c.priority AND j.id < ?2 AND j.id > ?3
+             ORDER BY j.id DESC LIMIT 1)
+      FROM job_counts AS c WHERE c.priority = ?1 AND c.n > 0"""
 OF_FAILURE: Final = f"""
     SELECT {JOB_COLUMNS} FROM jobs INDEXED BY jobs_by_failure
      WHERE failure = ? AND priority = ? AND id < ? AND id > ? ORDER BY id DESC"""

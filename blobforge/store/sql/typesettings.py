@@ -74,3 +74,6 @@ class TypeLookups:
             of_type = jobs.setdefault(type_, {})
             of_type[status] = of_type.get(status, 0) + n
         return self.settings(), jobs
+
+    def names(self) -> list[str]:
+        return [type_ for (type_,) in self._ask.rows(sql.TYPES_OF_JOBS)]

@@ -25,7 +25,6 @@ PLANS: list[tuple[str, tuple[Any, ...], str]] = [
     (shared.UNDOS, ("t", 1, 10), "PRIMARY KEY"),
     (shared.WORKER_RATE, (1, "w"), "PRIMARY KEY"),
     (shared.FAILURE_BY_FINGERPRINT, ("x",), "sqlite_autoindex_failures_1"),
-    (shared.FIRST_PENDING, ("pdf", 3), "jobs_"),  # either index has them in order
     (shared.RUNNING_ON, ("w", 9), "jobs_running"),
     (shared.AUDIT_OF_JOB, ("7", 99, 10), "audit_by_subject"),
     (shared.ATTEMPTS_IN_SHORT, (1, 9, 10), "PRIMARY KEY"),
@@ -88,8 +87,11 @@ def test_a_query_uses_its_index(
 
 # Kept figures, of many slots at once.
 FIGURES: list[tuple[str, tuple[Any, ...], str]] = [
-    (shared.HAPPENINGS, (60, 1, 9, "pdf"), "happenings USING PRIMARY KEY (step=? AND slot>? AND slot<?)"),
-    (shared.DEPTHS, (60, 1, 9, ""), "depths USING PRIMARY KEY (step=? AND slot>? AND slot<?)"),
+    (shared.HAPPENINGS, (60, 1, 9), "happenings USING PRIMARY KEY (step=? AND slot>? AND slot<?)"),
+    (shared.DEPTHS, (60, 1, 9), "depths USING PRIMARY KEY (step=? AND slot>? AND slot<?)"),
+    (shared.HAPPENINGS_OF_TYPE, (60, "[1,2]", "a"), "happenings USING PRIMARY KEY (step=? AND slot=? AND type=?)"),
+    (shared.DEPTHS_OF_TYPE, (60, "[1,2]", "a"), "depths USING PRIMARY KEY (step=? AND slot=? AND type=?)"),
+    (shared.SLOTS_WITH_HAPPENINGS, (60, "[1,2]"), "PRIMARY KEY (step=? AND slot=?)"),
     (
         shared.SPLITS,
         (300, "[1,2]", "a", "b", "c"),
@@ -110,6 +112,19 @@ def test_figures_are_looked_up(book: Book, statement: str, values: tuple[Any, ..
     plan = [row[3] for row in book.rows(f"EXPLAIN QUERY PLAN {statement}", values)]
     assert any(index in each for each in plan), plan
     assert not any(each.startswith("SCAN") for each in plan if "json_each" not in each), plan
+
+
+@pytest.mark.parametrize("statement", [shared.HAPPENINGS, shared.DEPTHS])
+def test_slots_are_summed_in_the_order_of_their_key(book: Book, statement: str) -> None:
+    plan = [row[3] for row in book.rows(f"EXPLAIN QUERY PLAN {statement}", (60, 1, 9))]
+    assert not any("TEMP B-TREE" in each for each in plan), plan
+
+
+@pytest.mark.parametrize(("statement", "values"), [(shared.FIRST_OF_STRATA, (3, 99, 0)), (shared.FIRST_PENDING, ())])
+def test_the_first_of_each_range_is_looked_up(book: Book, statement: str, values: tuple[Any, ...]) -> None:
+    plan = [row[3] for row in book.rows(f"EXPLAIN QUERY PLAN {statement}", values)]
+    assert any("jobs_listed (status=? AND type=? AND priority=?" in each for each in plan), plan
+    assert not any(each.startswith("SCAN j") or "TEMP B-TREE" in each for each in plan), plan
 
 
 # What a transaction loads, and what it writes: all of it by an index, whatever is asked for.
