@@ -26,8 +26,8 @@ class ConfigError(Exception):
     """A variable has a wrong value. The message is one line: its name, what it got, what it takes."""
 
 
-def _doc(text: str, *, secret: bool = False, group: str = "server") -> Meta:
-    return Meta(description=text, extra={"secret": secret, "group": group})
+def _doc(text: str, *, secret: bool = False, group: str = "server", unit: str = "") -> Meta:
+    return Meta(description=text, extra={"secret": secret, "group": group, "unit": unit})
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
@@ -114,12 +114,14 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     verify_limit: Annotated[
         Bytes,
         _doc(
-            "Sources above this size that came without a checksum are checked for existence and size only", group="s3"
+            "Sources above this size that came without a checksum are checked for existence and size only",
+            group="s3",
+            unit="bytes",
         ),
     ] = 1024**3
-    max_object_size: Annotated[Bytes, _doc("Largest object that the embedded store accepts", group="s3")] = (
-        50 * 1024**3
-    )
+    max_object_size: Annotated[
+        Bytes, _doc("Largest object that the embedded store accepts", group="s3", unit="bytes")
+    ] = 50 * 1024**3
 
     # --- jobs
     worker_timeout: Annotated[
@@ -156,18 +158,20 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         float, Meta(ge=0, le=30 * 86_400), _doc("Longest wait before a retry", group="jobs")
     ] = 3600.0
     retry_jitter: Annotated[
-        float, Meta(ge=0, le=1), _doc("Share by which waits are spread at random", group="jobs")
+        float, Meta(ge=0, le=1), _doc("Share by which waits are spread at random", group="jobs", unit="share")
     ] = 0.2
     upload_timeout: Annotated[Seconds, _doc("How long a job waits for its source to be uploaded", group="jobs")] = (
         86_400.0
     )
 
     # --- limits
-    max_body: Annotated[int, Meta(ge=1024, le=1024**3), _doc("Largest request body", group="limits")] = 1024**2
+    max_body: Annotated[
+        int, Meta(ge=1024, le=1024**3), _doc("Largest request body", group="limits", unit="bytes")
+    ] = 1024**2
     max_result: Annotated[
         int,
         Meta(ge=1024, le=1024**3),
-        _doc("Largest request body that ends attempts, with their results or errors", group="limits"),
+        _doc("Largest request body that ends attempts, with their results or errors", group="limits", unit="bytes"),
     ] = 16 * 1024**2
     request_timeout: Annotated[Seconds, _doc("Longest time for a request's body to arrive", group="limits")] = 30.0
     max_connections: Annotated[HowMany, _doc("Connections open at once", group="limits")] = 20_000
@@ -340,13 +344,14 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Variable(msgspec.Struct, frozen=True):
-    """One row of the table. `value` is masked where it is a secret."""
+    """One row of the table. `value` is masked where it is a secret. `unit`: seconds, bytes, or another or none."""
 
     name: str
     value: str
     default: str
     description: str
     group: str
+    unit: str
     is_set: bool
 
 
@@ -372,6 +377,7 @@ def describe(settings: Settings) -> list[Variable]:
                 LIVES_IN.get(field.name) or _show(field.default),
                 str(meta["description"]),
                 str(meta["group"]),
+                str(meta["unit"] or ("seconds" if isinstance(field.default, float) else "")),
                 value != field.default,
             )
         )
@@ -384,7 +390,7 @@ def types_of_settings() -> dict[str, Any]:
 
 
 def meta_of(type_: Any) -> dict[str, Any]:
-    found: dict[str, Any] = {"description": "", "secret": False, "group": "server"}
+    found: dict[str, Any] = {"description": "", "secret": False, "group": "server", "unit": ""}
     for part in get_args(type_)[1:]:
         if isinstance(part, Meta) and part.extra:
             found |= {"description": part.description, **part.extra}

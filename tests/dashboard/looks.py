@@ -53,6 +53,45 @@ def small_targets(page: Page) -> list[str]:
     return found
 
 
+def spills(page: Page) -> list[str]:
+    """Boxes and cells whose content reaches over their edge, and so over what stands beside them."""
+    found: list[str] = page.evaluate(
+        """() => [...document.querySelectorAll("main :is(td, th, dt, dd, .tile, .panel, .row)")]
+            .filter(each => each.checkVisibility() && getComputedStyle(each).overflowX === "visible")
+            .filter(each => each.scrollWidth > each.clientWidth + 1)
+            .map(each => each.outerHTML.slice(0, 160))"""
+    )
+    return found
+
+
+def crowded(page: Page) -> list[str]:
+    """Buttons that another one touches: less than 4 pixels are between them."""
+    found: list[str] = page.evaluate(
+        """() => {
+            const boxes = [...document.querySelectorAll("main button, main .button")]
+                .filter(each => each.checkVisibility()).map(each => [each, each.getBoundingClientRect()]);
+            const touch = (a, b) => a.left < b.right + 4 && b.left < a.right + 4
+                                 && a.top < b.bottom + 4 && b.top < a.bottom + 4;
+            return boxes.flatMap(([each, box], n) => boxes.slice(n + 1).filter(([, other]) => touch(box, other))
+                .map(([beside]) => `${each.textContent.trim()}, ${beside.textContent.trim()}`));
+        }"""
+    )
+    return found
+
+
+def uneven(page: Page) -> list[str]:
+    """Rows of a form whose fields and buttons are not of one height."""
+    found: list[str] = page.evaluate(
+        """() => [...document.querySelectorAll("form.row")].map(row => [row, new Set(
+                [...row.querySelectorAll(":scope > div > :is(input, select), :scope > :is(button, .button)")]
+                    .filter(each => !["checkbox", "file", "hidden"].includes(each.type))
+                    .map(each => Math.round(each.getBoundingClientRect().height)).filter(Boolean))])
+            .filter(([, heights]) => Math.max(...heights) - Math.min(...heights) > 1)
+            .map(([row, heights]) => `${row.action} ${[...heights]}`)"""
+    )
+    return found
+
+
 @contextmanager
 def refreshes(page: Page) -> Iterator[list[Request]]:
     """The refreshes that the page's script makes meanwhile."""

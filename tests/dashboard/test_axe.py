@@ -11,7 +11,7 @@ import pytest
 from playwright.sync_api import Page, Route, expect
 
 from tests.dashboard.conftest import Stage
-from tests.dashboard.looks import PHONE, WIDE, scrolls_sideways, small_targets, violations
+from tests.dashboard.looks import PHONE, WIDE, crowded, scrolls_sideways, small_targets, spills, uneven, violations
 from tests.dashboard.screenshots import pages, remember
 from web.api import ROUTES
 from web.dashboard.pages import page_routes
@@ -58,6 +58,9 @@ def test_a_page(stage: Stage, looker: Page, name: str) -> None:
     for summary in looker.locator(".timeline summary, #table-view summary").all():
         summary.click()
     assert violations(looker) == []
+    assert spills(looker) == []
+    assert crowded(looker) == []
+    assert uneven(looker) == []
 
 
 @pytest.mark.parametrize("theme", LOOKS)
