@@ -33,6 +33,7 @@ BENCHES = (
     "elsewhere",
     "alone",
     "pages",
+    "tab",
     "ingest",
     "results",
     "search",

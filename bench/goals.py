@@ -199,6 +199,21 @@ def _elsewhere(results: Mapping[str, Rows]) -> Found:
     return Found(f"p50 {shown}", max(row["p50_ms"] for row in rows) <= 15)
 
 
+def _pages(results: Mapping[str, Rows]) -> Found:
+    """Of the pages that people look at. What takes a few milliseconds has a ratio of what is fixed."""
+    rows = results["pages"]
+    slowest, worst = max(rows, key=lambda row: row["many_ms"]), max(rows, key=lambda row: row["ratio"])
+    within = sum(row["ratio"] <= 1.5 for row in rows)
+    text = f"{within} of {len(rows)} within 1.5 times; at most {worst['ratio']:.2f} ({worst['what']}: "
+    text += f"{worst['few_ms']:.1f} and {worst['many_ms']:.1f} ms); at most {slowest['many_ms']:.0f} ms"
+    return Found(f"{text} ({slowest['what']})", within == len(rows) and slowest["many_ms"] < 300)
+
+
+def _tab(results: Mapping[str, Rows]) -> Found:
+    shares = {row["what"]: row["tab_cpu"] for row in results["tab"]}
+    return Found(", ".join(f"{what} {share:.1%}" for what, share in shares.items()), max(shares.values()) < 0.15)
+
+
 def _start(results: Mapping[str, Rows]) -> Found:
     row = _one(results["start"], jobs=1_000_000)
     return Found(f"{row['seconds']:.2f} s, {row['rss_mib']:.0f} MiB", row["seconds"] <= 2 and row["rss_mib"] <= 200)
@@ -247,6 +262,9 @@ GOALS = (
     Goal("Wake-up with 1,000 idle long polls", "p50 5 ms, p99 50 ms, one worker woken (4 messages a job)", _wake),
     Goal("10,000 idle long polls", "200 MiB, claim p99 as before or better", _idle),
     Goal("Events to 1,000 clients, 100 of them stalled", "p99 250 ms, no growth", _fanout),
+    Goal("Each page with 1,000,000 jobs, 300 workers, 200 types and 10,000 batches, beside a small database",
+         "1.5 times, 300 ms", _pages),
+    Goal("CPU of a tab beside 1,000 changes and 1,000 printed lines a second", "15 % of a core", _tab),
     Goal("Ready with 1,000,000 jobs", "2 s, 200 MiB", _start),
     Goal("PostgreSQL: cycles a second of one server in single requests, 64 workers, beside SQLite", "0.6 times",
          _beside_sqlite),

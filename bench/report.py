@@ -55,6 +55,7 @@ VALUES: dict[str, Value] = {
     "ratio": Value("ratio", ".2f", more=False),
     "seconds": Value("seconds", ",.2f", more=False),
     "messages_a_job": Value("messages a job", ".2f", more=False),
+    "tab_cpu": Value("tab CPU", ".3f", more=False),
     "server_cpu": Value("server CPU", ".2f", more=False),
     "cpu_us": Value("CPU us", ",.0f", more=False),
     "load_cpu": Value("load CPU", ".2f"),
