@@ -76,7 +76,12 @@ def ago(time: int | str | None, now: int) -> Markup:
     ms = _ms(time)
     exact = rfc3339(ms)
     text = relative(ms, now)
-    return Markup('<time datetime="{}" title="{}" data-ago>{}</time>').format(exact, exact, text)
+    return _time(exact, "data-ago", text)
+
+
+def _time(exact: str, how: str, text: str) -> Markup:
+    """A time for the script, of our own words alone: pages have hundreds, and escaping them was a third of the work."""
+    return Markup(f'<time datetime="{exact}" title="{exact}" {how}>{text}</time>')  # noqa: S704
 
 
 def _ms(time: int | str) -> int:
@@ -87,7 +92,7 @@ def _until(ms: int, now: int) -> Markup:
     """The end of a span that has begun with "in": the same without that word."""
     exact = rfc3339(ms)
     text = relative(ms, now).removeprefix("in ")
-    return Markup('<time datetime="{}" title="{}" data-ago="bare">{}</time>').format(exact, exact, text)
+    return _time(exact, 'data-ago="bare"', text)
 
 
 def relative(ms: int, now: int) -> str:
@@ -122,7 +127,7 @@ def clock(end: Expected, now: int) -> Markup:
 def _time_of_day(time: int | str, now: int) -> Markup:
     ms = _ms(time)
     exact = rfc3339(ms)
-    return Markup('<time datetime="{}" title="{}" data-clock>{} UTC</time>').format(exact, exact, _minute(ms, now))
+    return _time(exact, "data-clock", f"{_minute(ms, now)} UTC")
 
 
 def time_field(time: int | str | None) -> str:

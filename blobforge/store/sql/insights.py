@@ -215,7 +215,7 @@ class Insights:
     def loads(self) -> dict[str, Load]:
         waiting: dict[str, int] = {}
         running: dict[str, int] = {}
-        for status, type_, _, n in self._ask.rows(sql.JOB_COUNTS):
+        for status, type_, n in self._ask.rows(sql.TYPE_TOTALS):
             if status in (JobStatus.PENDING, JobStatus.FAILED):
                 waiting[type_] = waiting.get(type_, 0) + n
             elif status == JobStatus.RUNNING:

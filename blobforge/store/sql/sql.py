@@ -389,6 +389,8 @@ JOB_COUNTS: Final = f"SELECT status, type, priority, n FROM job_counts WHERE n >
 JOB_TOTALS: Final = f"""
     SELECT status, priority, CAST(sum(n) AS BIGINT) FROM job_counts
      WHERE n > 0 AND {_ORDINARY} GROUP BY status, priority"""
+TYPE_TOTALS: Final = f"""
+    SELECT status, type, CAST(sum(n) AS BIGINT) FROM job_counts WHERE n > 0 AND {_ORDINARY} GROUP BY status, type"""
 TYPES_OF_JOBS: Final = f"SELECT DISTINCT type FROM job_counts WHERE n > 0 AND {_ORDINARY} ORDER BY type"
 BYTES: Final = f"""
     SELECT status, type, CAST(sum(source_bytes) AS BIGINT), CAST(sum(output_bytes) AS BIGINT) FROM job_counts

@@ -70,9 +70,8 @@ class TypeLookups:
     @of_one_moment
     def known(self) -> tuple[Mapping[str, TypeSettings], Mapping[str, Mapping[str, int]]]:
         jobs: dict[str, dict[str, int]] = {}
-        for status, type_, _, n in self._ask.rows(sql.JOB_COUNTS):
-            of_type = jobs.setdefault(type_, {})
-            of_type[status] = of_type.get(status, 0) + n
+        for status, type_, n in self._ask.rows(sql.TYPE_TOTALS):
+            jobs.setdefault(type_, {})[status] = n
         return self.settings(), jobs
 
     def names(self) -> list[str]:
