@@ -80,7 +80,7 @@ def ago(time: int | str | None, now: int) -> Markup:
 
 
 def _time(exact: str, how: str, text: str) -> Markup:
-    """A time for the script, of our own words alone: pages have hundreds, and escaping them was a third of the work."""
+    """A time for the script, of our own words alone: pages have hundreds, and escaping was a third of the work."""
     return Markup(f'<time datetime="{exact}" title="{exact}" {how}>{text}</time>')  # noqa: S704
 
 
