@@ -106,6 +106,18 @@ def test_a_refresh_takes_nothing_away_that_was_begun(stage: Stage, page: Page) -
     expect(page.get_by_label("Traceback of attempt 1")).to_be_visible()
 
 
+def test_a_notice_is_not_taken_away_by_the_refresh_that_its_own_action_brings(stage: Stage, page: Page) -> None:
+    """Between the swap of its page and the settling of that, which takes a while here: it shows no second time."""
+    job = stage.scene().submit("noticed.pdf", type="noticed")
+    page.goto(f"/jobs/{job}")
+    live(page)
+    page.evaluate("htmx.config.defaultSettleDelay = 1000")
+    for button, told in (("Cancel", "is cancelled"), ("Retry", "goes again"), ("Cancel", "is cancelled")):
+        page.get_by_role("button", name=button, exact=True).click()
+        expect(page.locator("#notices .notice").filter(has_text=told)).to_be_visible()
+        expect(page.locator("#notices").get_by_role("button", name="Undo")).to_be_visible()
+
+
 def test_an_open_choice_waits_for_its_answer(stage: Stage, page: Page) -> None:
     """The list that a browser opens under a select would be closed by a refresh."""
     scene = stage.scene()
