@@ -165,7 +165,7 @@ OTHERWISE: Final = {
     sql.OF_WORKER: _range("worker_id, priority, id", "AND worker_id IS NOT NULL"),
     sql.FIRST_PENDING: f"""
         SELECT c.type, c.priority,
-               (SELECT j.created_at FROM jobs AS j
+               (SELECT j.id FROM jobs AS j
                  WHERE j.status = 'pending' AND j.type = c.type AND {only("j.priority", "c.priority")}
                  ORDER BY j.priority, j.id LIMIT 1)
           FROM job_counts AS c WHERE c.status = 'pending' AND c.n > 0""",
@@ -198,6 +198,9 @@ OTHERWISE: Final = {
              ORDER BY priority, turn, id LIMIT $7) AS ahead""",
     sql.FOUND_BY_TEXT: "SELECT found FROM jobs_with_trigrams($1::smallint[], $2) AS found",
     sql.FOUND_BY_WORKER: f"SELECT id FROM jobs WHERE {only('worker_id', '$1')} LIMIT $2",
+    sql.SUBMITTED_AT: """
+        SELECT jobs.id, jobs.created_at
+          FROM json_array_elements_text($1::json) AS asked JOIN jobs ON jobs.id = asked::bigint""",
     sql.PLACES: """
         SELECT jobs.priority, jobs.id, jobs.status, jobs.type
           FROM json_array_elements_text($1::json) AS asked JOIN jobs ON jobs.id = asked::bigint""",

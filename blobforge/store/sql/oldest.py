@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
+import msgspec
+
 from blobforge.options import PLAIN, WITH_OPTIONS
 from blobforge.requirements import lane_of
 from blobforge.store.sql import sql
@@ -26,17 +28,23 @@ def oldest_pending(ask: Queries, pending: Iterable[tuple[str, int]], later: Defe
     """
     found: dict[str, int] = {}
     lanes = _lanes(ask) if later else {}
-    first_of = {(type_, priority): at for type_, priority, at in ask.rows(sql.FIRST_PENDING)}
+    heads = {(type_, priority): id_ for type_, priority, id_ in ask.rows(sql.FIRST_PENDING) if id_ is not None}
+    first: dict[str, int] = {}  # ids, by type
     for type_, priority in pending:
-        if (type_, priority) in later:
-            of_type = (PLAIN, WITH_OPTIONS, *lanes.get(type_, ()))
-            first = [ask.row(sql.FIRST_IN_LANE, (type_, lane, priority)) for lane in of_type]
-            row = min(filter(None, (*first, ask.row(sql.FIRST_HELD_UP, (type_, priority)))), default=None)
-            at = row[1] if row is not None else None
-        else:
-            at = first_of.get((type_, priority))
-        if at is not None:
-            found[type_] = min(at, found.get(type_, at))
+        if (type_, priority) not in later:
+            head = heads.get((type_, priority))
+            if head is not None:
+                first[type_] = min(head, first.get(type_, head))
+            continue
+        of_type = (PLAIN, WITH_OPTIONS, *lanes.get(type_, ()))
+        ready = [ask.row(sql.FIRST_IN_LANE, (type_, lane, priority)) for lane in of_type]
+        row = min(filter(None, (*ready, ask.row(sql.FIRST_HELD_UP, (type_, priority)))), default=None)
+        if row is not None:
+            found[type_] = min(row[1], found.get(type_, row[1]))
+    ids = msgspec.json.encode(sorted(first.values())).decode()
+    submitted: dict[int, int] = dict(ask.rows(sql.SUBMITTED_AT, (ids,))) if first else {}
+    for type_, id_ in first.items():
+        found[type_] = min(submitted[id_], found.get(type_, submitted[id_]))
     return found
 
 

@@ -420,9 +420,10 @@ RATES_SINCE: Final = """
 # The one at the head of each line, by the claim order: as old as any behind it, up to what servers' clocks differ.
 FIRST_PENDING: Final = """
     SELECT c.type, c.priority,
-           (SELECT j.created_at FROM jobs AS j INDEXED BY jobs_listed
+           (SELECT j.id FROM jobs AS j INDEXED BY jobs_listed
              WHERE j.status = 'pending' AND j.type = c.type AND j.priority = c.priority ORDER BY j.id LIMIT 1)
       FROM job_counts AS c WHERE c.status = 'pending' AND c.n > 0"""
+SUBMITTED_AT: Final = "SELECT id, created_at FROM jobs WHERE id IN (SELECT value FROM json_each(?))"
 # Where some are not to be started yet: the first of those that are ready in a lane, and of those that are held up.
 FIRST_IN_LANE: Final = f"""
     SELECT id, created_at FROM jobs INDEXED BY jobs_ready WHERE {READY} AND priority = ? ORDER BY id LIMIT 1"""
