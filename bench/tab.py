@@ -32,6 +32,7 @@ ARGUMENTS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"
              "--disable-component-update", "--disable-sync"]  # fmt: skip
 JOBS = 5_000  # that are there before
 AT_ONCE = 500  # submissions of one request
+TICK = 0.01  # seconds: CPU is counted in these
 TICKS = 4  # a second, in which lines are printed
 LINE = "page {:06} was read: 4,096 words, 12 pictures, 3 tables\n"
 
@@ -108,7 +109,7 @@ def _measure(server: servers.Server, plan: Tabs) -> list[dict[str, Any]]:
                 _go_on(flood, plan.seconds)
                 took = time.monotonic() - began
                 row = {"what": what, "how": "Chromium", "per_second": (flood.changed - changed) / took}
-                row |= {"tab_cpu": (_renderers() - before) / took, "errors": flood.errors}
+                row |= {"tab_cpu": max(TICK, _renderers() - before) / took, "errors": flood.errors}
                 row["errors"] += page.inner_text("#connection") != "live"
                 if path == f"/jobs/{flood.job}":  # all lines come to it, or the figure is of less
                     page.wait_for_timeout(3_000)

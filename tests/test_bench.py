@@ -82,7 +82,7 @@ TINY = {
     "churn": churn.Churn(few=20, many=40, churned=100, rounds=1),
     "elsewhere": elsewhere.Elsewhere(polls=(2,), jobs=3, runs=1, warmup=0.1, servers=2),
     "pages": pages.Pages(few=600, many=700, rounds=2, warm=0),
-    "tab": tab.Tabs(seconds=0.5, warmup=0.1),
+    "tab": tab.Tabs(changes=50, lines=40, seconds=1, warmup=0.1),
     "ingest": ingest.Ingests(files=3, size=10, runs=1),
     "results": results.Results(results=3, size=10, runs=1, s3="no"),
     "children": children.Children(runs=1, outputs=400, steps=3, rounds=10, jobs=2000),
