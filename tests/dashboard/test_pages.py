@@ -92,6 +92,8 @@ def test_every_page(stage: Stage, wide: Page, phone: Page, plain: Page, name: st
     expect(phone.locator("h1").first).to_contain_text(HEADINGS[name])
     assert not scrolls_sideways(phone)
     assert small_targets(phone) == []
+    if name.startswith("admin-"):
+        expect(phone.locator(".tabs a[aria-current]")).to_be_in_viewport(ratio=0.9)
     if name != "api":
         assert phone.locator("main table:not(.cards, .histogram, .u-legend)").count() == 0, "no list on the phone"
         assert phone.locator("main table.cards td.num:not([data-label], :empty)").count() == 0, (

@@ -189,6 +189,7 @@ def test_who_may_not_submit_has_no_such_page(stage: Stage) -> None:
 
 def test_who_may_not_read_is_told_the_number_of_the_job_and_led_nowhere(stage: Stage) -> None:
     made = stage.scene().call("POST", "/api/admin/tokens", {"name": "sender", "scopes": ["submit"]})
+    stage.complaints.clear()
     context = stage.context()
     form = {"token": made["token"], "next": "/submit"}
     context.request.post("/login", form=form, headers={"Origin": stage.server.url}, max_redirects=0)
@@ -201,6 +202,7 @@ def test_who_may_not_read_is_told_the_number_of_the_job_and_led_nowhere(stage: S
     row = page.get_by_role("row", name="sent.pdf")
     expect(row).to_contain_text(re.compile(r"submitted: job \d+"))
     expect(page.locator("main a:visible")).to_have_text(["Submit others"])
+    assert stage.complaints == []
     context.close()
 
 

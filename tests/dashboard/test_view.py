@@ -67,6 +67,21 @@ def test_a_pdf_is_drawn_beside_each_kind_of_output(stage: Stage, page: Page) -> 
     expect(page.frame_locator("#right iframe").get_by_role("img")).to_be_visible()
 
 
+def test_a_pdf_is_fetched_once_however_often_its_frame_asks_for_it(stage: Stage, page: Page) -> None:
+    asked: list[str] = []
+    page.on("request", lambda request: asked.append(request.url))
+    page.goto(f"/jobs/{stage.ids['album']}/view")
+    expect(page.frame_locator("#left iframe").get_by_role("img", name="Page 1 of 3")).to_be_visible()
+    address = page.locator("#left [data-pdf]").get_attribute("data-pdf") or "?"
+    frame = page.locator("#left iframe").element_handle().content_frame()
+    assert frame is not None
+    heard = "told = new Promise((heard) => { addEventListener('message', () => setTimeout(heard, 100)); })"
+    page.evaluate(f"void ({heard})")
+    frame.evaluate("parent.postMessage('ready', '*')")
+    page.evaluate("told")
+    assert len([each for each in asked if each.endswith(address)]) == 1
+
+
 def test_hostile_contents_execute_nothing_and_ask_for_nothing(stage: Stage, page: Page) -> None:
     scene = stage.scene()
     scene.worker("impedimenta", "evil")
