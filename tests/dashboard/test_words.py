@@ -122,14 +122,24 @@ def test_what_is_hidden_in_the_value_of_a_field_is_kept_and_not_seen() -> None:
 # What fields that are not seen, and choices, have of our own, and how often: numbers, and words of the program. What
 # stood in a field of a type's settings is compared with what is seen of it now.
 OURS = {
-    "admin_tokens.html": {"each": 1}, "job.html": {"each": 1}, "login.html": {"next": 1},
-    "jobs.html": {"each": 4, "value": 1, "table.said[name]": 1}, "page.html": {"notice.undo": 1},
+    "admin_tokens.html": {"each": 1, "scope": 1}, "webhook_fields.html": {"event": 1},
+    "job.html": {"each": 1}, "login.html": {"next": 1}, "page.html": {"notice.undo": 1},
+    "jobs.html": {"name": 1, "job.id": 1, "each": 4, "value": 1, "table.said[name]": 1},
     "submit.html": {"each": 2}, "types.html": {"name": 1}, "type.html": {"at": 1, "each": 1, "field.text": 1},
     "webhook.html": {"each": 1, "seconds": 1}, "workers.html": {"each": 1, "sort": 1},
     "webhook_again.html": {"asked.since.isoformat()": 1, "asked.until.isoformat()": 1, "cursor": 1, "sent": 1},
 }  # fmt: skip
-CHOSEN = re.compile(r'<input type="hidden"[^>]*? value="{{ (.+?) }}"|<option[^>]*? value="{{ (.+?) }}"|'
+CHOSEN = re.compile(r'<input type="(?:hidden|checkbox)"[^>]*? value="{{ (.+?) }}"|<option[^>]*? value="{{ (.+?) }}"|'
                     r"<option(?![^>]* value=)[^>]*>{{ (.+?) }}")  # fmt: skip
+
+
+def test_every_table_is_a_list_on_the_phone() -> None:
+    """Also those of which the pages of the scene have none."""
+    templates = [
+        each for each in Path(words.__file__).with_name("templates").glob("*.html") if each.name != "docs.html"
+    ]
+    tables = [table for each in templates for table in re.findall("<table[^>]*>", each.read_text())]
+    assert {table for table in tables if not re.search('class="(cards|histogram)', table)} == set()
 
 
 def test_a_strangers_text_is_sent_back_as_it_was_from_fields_that_are_not_seen() -> None:
