@@ -1,10 +1,13 @@
 """Turns of groups: whose job comes next, where jobs of several groups are ready with the same priority.
 
-Start-time fair queueing. Each job of a group gets a place, its *turn*, when it enters the queue: behind the group's
-jobs before it, by a step that is the smaller the more weight the group has, and never before the virtual time of its
-type and priority, which is the turn of the job that was given out last. The lowest turn comes first. Jobs without a
-group have no turn: together they are one more group, in which priority and age decide as ever, and whose first job
-has the place that its group has earned (`GroupClock.alone`).
+The group comes first of which the fewest jobs run, by its weight: whole multiples of the weight are its *rounds*, and
+a group in an earlier round goes before one in a later round, however long the jobs of each take.
+
+Among groups in the same round it is start-time fair queueing. Each job of a group gets a place, its *turn*, when it
+enters the queue: behind the group's jobs before it, by a step that is the smaller the more weight the group has, and
+never before the virtual time of its type and priority, which is the highest turn that was given out. The lowest turn
+comes first. Jobs without a group have no turn: together they are one more group, in which priority and age decide as
+ever, and whose first job has the place that its group has earned (`GroupClock.alone`).
 """
 
 from __future__ import annotations
@@ -42,6 +45,29 @@ class GroupClock(NamedTuple):
         return GroupClock(at, at + step("", weights))
 
 
+class InTurn(NamedTuple):
+    """A job of a group that is given out, and the round in which its group is then."""
+
+    round: int
+    job: Job
+
+
+class Alone(NamedTuple):
+    """What decides between the jobs without a group, of one type and priority, and those with one."""
+
+    clock: GroupClock = GroupClock()
+    running: int = 0  # jobs without a group
+
+    def after(self, job: Job, weights: Weights) -> Alone:
+        """Once the job was given out."""
+        return Alone(self.clock.after(job.turn, weights), self.running + (not job.turn))
+
+
+def rounds(running: int, group: str, weights: Weights) -> int:
+    """The round of a group of which so many jobs run."""
+    return running // weights.get(group, 1)
+
+
 def step(group: str, weights: Weights) -> int:
     """How far the turns of this group are apart."""
     return STEP // weights.get(group, 1)
@@ -55,48 +81,52 @@ def next_turn(clock: GroupClock, last: int | None, group: str, weights: Weights)
 
 def in_turns(
     alone: Iterable[Job],
-    of_groups: Mapping[str, Sequence[Job]],
-    clocks: Mapping[tuple[str, int], GroupClock],
+    of_groups: Mapping[str, Sequence[InTurn]],
+    between: Mapping[tuple[str, int], Alone],
     weights: Mapping[str, Weights],
     limit: int,
     rooms: Mapping[str, int],
 ) -> list[Job]:
     """The next `limit` jobs. `alone` are those without a group, of all types, by priority, then age; `of_groups` the
-    others by type, by priority, then turn. `clocks` are by type and priority, `weights` by type; `rooms`: of some
-    types no more than so many.
+    others by type, in the order in which they come among themselves. `between` is by type and priority, `weights` by
+    type; `rooms`: of some types no more than so many.
 
     Jobs of different types are not in turns: of two, the older one goes first, as ever.
     """
-    clocks, rooms = dict(clocks), dict(rooms)
-    queues = [list(alone), *map(list, of_groups.values())]
+    between, rooms = dict(between), dict(rooms)
+    queues = [[InTurn(0, job) for job in alone], *map(list, of_groups.values())]
     for queue in queues:
         queue.reverse()
     picked: list[Job] = []
     while len(picked) < limit:
         for queue in queues:
-            while queue and rooms.get(queue[-1].type) == 0:
+            while queue and rooms.get(queue[-1].job.type) == 0:
                 queue.pop()
         heads = [queue for queue in queues if queue]
         if not heads:
             break
         first = heads[0]
         for queue in heads[1:]:
-            if _comes_before(queue[-1], first[-1], clocks):
+            if _comes_before(queue[-1], first[-1].job, between, weights):
                 first = queue
-        job = first.pop()
+        job = first.pop().job
         picked.append(job)
         key = (job.type, job.priority)
-        clocks[key] = clocks.get(key, GroupClock()).after(job.turn, weights.get(job.type, {}))
+        between[key] = between.get(key, Alone()).after(job, weights.get(job.type, {}))
         if job.type in rooms:
             rooms[job.type] -= 1
     return picked
 
 
-def _comes_before(job: Job, other: Job, clocks: Mapping[tuple[str, int], GroupClock]) -> bool:
+def _comes_before(
+    mine: InTurn, other: Job, between: Mapping[tuple[str, int], Alone], weights: Mapping[str, Weights]
+) -> bool:
     """Whether a job of a group comes before the first one of another queue."""
+    job = mine.job
     if job.priority != other.priority:
         return job.priority < other.priority
     if job.type != other.type:
         return job.id < other.id
-    clock = clocks.get((job.type, job.priority), GroupClock())
-    return (job.turn, job.id) < (clock.next_alone, other.id)
+    clock, running = between.get((job.type, job.priority), Alone())
+    their_round = rounds(running, "", weights.get(job.type, {}))
+    return (mine.round, job.turn, job.id) < (their_round, clock.next_alone, other.id)

@@ -62,9 +62,9 @@ class Surroundings(msgspec.Struct, frozen=True):
     `running` are those of its type that run now, comparisons too, `runners` the first of them where no more may;
     `settings` are what is set for the type, `load` what is taken of its rate. `quarantined` are the first workers of
     the fleet that are.
-    `own` are those of `ahead` that are of the job's own group; `others_in_groups`: there are jobs of groups that take
-    turns with one that has none. `probe_at` (ms): when the next job is let through, where the type's breaker has
-    paused it.
+    `own` are those of `ahead` that are of the job's own group, `own_running` those of it that run;
+    `others_in_groups`: there are jobs of groups that take turns with one that has none. `probe_at` (ms): when the
+    next job is let through, where the type's breaker has paused it.
     """
 
     fleet: Fleet = Fleet()
@@ -76,6 +76,7 @@ class Surroundings(msgspec.Struct, frozen=True):
     load: TypeLoad = TypeLoad()
     quarantined: tuple[str, ...] = ()
     own: int = 0
+    own_running: int = 0
     others_in_groups: bool = False
     probe_at: int | None = None
 
@@ -257,17 +258,19 @@ def _slowed(job: Job, around: Surroundings, now: int) -> Waiting | None:
 
 
 def _its_turn(job: Job, around: Surroundings, now: int) -> Waiting | None:
-    """Of a job with a group: by turn, and not by age."""
+    """Of a job with a group: by its group's turn, and not by age."""
     if job.of_group is None or around.ahead == 0:
         return None
-    ahead = f"{around.ahead:,}" if around.ahead_exact else f"more than {around.ahead:,}"
     own = f"{around.own:,}" if around.ahead_exact else f"at least {around.own:,}"
+    others = f"{around.ahead - around.own:,}"
+    runs = f"{around.own_running:,} {'job runs' if around.own_running == 1 else 'jobs run'}"
     change = (f"blobforge jobs priority {job.id} 1",) if job.priority > 1 else ()
     return Waiting(
         Reason.TURN,
-        f"Groups take turns, and {ahead} {'job' if ahead == '1' else 'jobs'} of type {job.type} (more urgent, or "
-        f"with an earlier turn) come before it, {own} of them of its own group {job.of_group}. Jobs without a group "
-        f"take turns with these, too; {_machines(around)}{_will_be_urgent(job, around)}",
+        f"Groups take turns by how many of their jobs run: of its group {job.of_group} {runs} now, and {own} more "
+        f"come before it. So do {others} others of type {job.type} at least, more urgent or of groups whose turn is "
+        f"earlier. Jobs without a group take turns with these, too; {_machines(around)}"
+        f"{_will_be_urgent(job, around)}",
         change=change,
         ahead=around.ahead,
     )

@@ -157,9 +157,9 @@ def test_a_command_can_be_pasted_whatever_a_type_is_called() -> None:
 
 
 def test_a_job_of_a_group_waits_for_its_groups_turn() -> None:
-    around = Surroundings(THERE, ahead=12, own=3)
+    around = Surroundings(THERE, ahead=12, own=3, own_running=2)
     found = waiting(replace(job(JobStatus.PENDING), of_group="acme", turn=5), around, source_until=None, now=NOW)
     assert found is not None
     assert (found.reason, found.ahead, found.change) == (Reason.TURN, 12, ("blobforge jobs priority 7 1",))
-    assert "12 jobs of type pdf" in found.text
-    assert "3 of them of its own group acme" in found.text
+    assert "of its group acme 2 jobs run now, and 3 more come before it" in found.text
+    assert "9 others of type pdf at least" in found.text

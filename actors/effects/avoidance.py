@@ -12,6 +12,7 @@ from itertools import chain
 
 from actors.effects.transaction import Transaction
 from blobforge.events import JobReady
+from blobforge.fairness import InTurn
 from blobforge.job import Job
 from blobforge.options import LineGroup, QueueLine
 from blobforge.store.claim_order import place
@@ -54,20 +55,29 @@ def pick(
 
 def pick_in_turn(
     tx: Transaction, lines: LineGroup, limit: int, worker_id: str
-) -> tuple[list[Job], tuple[QueueLine, ...]]:
-    """The same of lines whose jobs have turns, by these."""
-    jobs = tx.store.pick_in_turn(lines, limit)
-    return _with_kept(tx, jobs, [tx.store.pick_kept_of(lines, KEPT_LOOKED_AT, turned=True)], limit, worker_id)
+) -> tuple[list[InTurn], tuple[QueueLine, ...]]:
+    """The same of lines whose jobs take turns."""
+    mine, withheld = _kept(tx, tx.store.pick_kept_of(lines, KEPT_LOOKED_AT, turned=True), worker_id)
+    return tx.store.pick_in_turn(lines, limit, mine), withheld
 
 
 def _with_kept(
     tx: Transaction, jobs: list[Job], kept: Iterable[list[Job]], limit: int, worker_id: str
 ) -> tuple[list[Job], tuple[QueueLine, ...]]:
     """Those that every worker may have, and of those that are kept from some workers the ones for this one."""
+    mine, withheld = _kept(tx, chain.from_iterable(kept), worker_id)
+    if mine:
+        mine.sort(key=place)
+        jobs = list(merge(jobs, mine, key=place))[:limit]
+    return jobs, withheld
+
+
+def _kept(tx: Transaction, kept: Iterable[Job], worker_id: str) -> tuple[list[Job], tuple[QueueLine, ...]]:
+    """Of jobs that are kept from some workers, those that this one may have; and the lines of the others."""
     mine: list[Job] = []
     withheld: set[QueueLine] = set()
     others: dict[tuple[str, tuple[str, ...], str | None], bool] = {}
-    for job in chain.from_iterable(kept):
+    for job in kept:
         key = (job.type, job.avoid, job.requires)
         if worker_id in job.avoid and key not in others:
             others[key] = tx.store.another_worker(*key)
@@ -75,9 +85,4 @@ def _with_kept(
             withheld.add(job.line)
         else:
             mine.append(job)
-    if not mine and not withheld:
-        return jobs, ()
-    if mine:
-        mine.sort(key=place)
-        jobs = list(merge(jobs, mine, key=place))[:limit]
-    return jobs, tuple(sorted(withheld))
+    return mine, tuple(sorted(withheld))

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from actors.effects.avoidance import pick_in_turn
 from actors.effects.transaction import Transaction
 from actors.messages import Claim
-from blobforge.fairness import GroupClock, in_turns
+from blobforge.fairness import Alone, InTurn, in_turns
 from blobforge.job import Job
 from blobforge.jobtype import TypeRoom
 from blobforge.options import LineGroup, QueueLine
@@ -22,20 +22,20 @@ def with_groups(
 ) -> tuple[list[Job], tuple[QueueLine, ...]]:
     """The next jobs, of those without a group (`alone`) and of the lines of each type whose jobs have one; and the
     lines of which some are kept from the worker."""
-    of_groups: dict[str, list[Job]] = {}
+    of_groups: dict[str, list[InTurn]] = {}
     withheld: list[QueueLine] = []
-    clocks: dict[tuple[str, int], GroupClock] = {}
+    between: dict[tuple[str, int], Alone] = {}
     for lines in lines_in_turn:
         type_ = lines[0].type
         most = min(message.limit, limited[type_].room) if type_ in limited else message.limit
         if most:
             of_groups[type_], more = pick_in_turn(tx, lines, most, message.worker_id)
             withheld += more
-            if of_groups[type_]:
-                clocks |= {(type_, at): clock for at, clock in tx.store.group_clocks(type_).items()}
+            for priority in {each.job.priority for each in of_groups[type_]}:
+                between[type_, priority] = tx.store.alone(type_, priority)
     weights = {type_: tx.store.type_settings(type_).weights for type_ in of_groups}
     rooms = {type_: room.room for type_, room in limited.items()}
-    return in_turns(alone, of_groups, clocks, weights, message.limit, rooms), tuple(withheld)
+    return in_turns(alone, of_groups, between, weights, message.limit, rooms), tuple(withheld)
 
 
 def turns_taken(tx: Transaction, jobs: Iterable[Job], lines_in_turn: Iterable[LineGroup]) -> None:

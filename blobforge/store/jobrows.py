@@ -15,7 +15,7 @@ from blobforge.batch import ENDED, JobBatch, is_unfinished
 from blobforge.breaker import HOUR_MS, RowOfFailures
 from blobforge.canary import ordinary
 from blobforge.chain import Kin
-from blobforge.fairness import STEP, GroupClock
+from blobforge.fairness import STEP, Alone, GroupClock, InTurn
 from blobforge.job import PRIORITIES, Job, JobStatus
 from blobforge.jobtype import NOTHING_SET, TypeLoad, TypeSettings
 from blobforge.options import WITH_OPTIONS, LineGroup, QueueLine
@@ -24,6 +24,7 @@ from blobforge.store.errors import StaleState
 from blobforge.store.knownrows import MOST_AHEAD
 from blobforge.store.needs import FailuresInARow, GroupPlace, Needs
 from blobforge.store.opentransaction import OpenTransaction
+from blobforge.store.turn_order import NotRead
 
 
 class JobRows(OpenTransaction):
@@ -151,19 +152,23 @@ class JobRows(OpenTransaction):
             except _Short:
                 del self._rows.kept_of[group]
 
-    def pick_in_turn(self, group: LineGroup, limit: int) -> list[Job]:
-        """The next ready jobs of a group of lines whose jobs have turns, by these."""
+    def pick_in_turn(self, group: LineGroup, limit: int, beside: Collection[Job] = ()) -> list[InTurn]:
+        """The next ready jobs of a group of lines whose jobs take turns, with those `beside`, which are kept from
+        other workers."""
         if not self._open:
             self._read_anew()
+        most = self._ahead_of(group, limit)
+        unknown = {each for job in beside if (each := _group_place(job)) is not None and each not in self._rows.runs}
+        if unknown:
+            self._ask(Needs(runs=unknown), pending=True)
         while True:
-            if (order := self._rows.ready_of.get(group)) is None:
-                most = self._ahead_of(group, limit)
+            if group not in self._rows.turned:
                 self._ask(Needs(turned={group: most}, clocks={group[0].type}), pending=True)
-                order = self._rows.ready_of[group]
             try:
-                return list(islice(_to_the_end_of(order), limit))
-            except _Short:
-                del self._rows.ready_of[group]
+                return self._rows.turned[group].pick(limit, beside)
+            except NotRead:
+                del self._rows.turned[group]
+                most *= 2
 
     def group_clocks(self, type_: str) -> dict[int, GroupClock]:
         """The virtual times of a type, by priority: those of its jobs that have a group."""
@@ -171,6 +176,11 @@ class JobRows(OpenTransaction):
             self._ask(Needs(clocks={type_}))
         found = {priority: self._rows.clocks[type_, priority] for priority in PRIORITIES}
         return {priority: clock for priority, clock in found.items() if clock is not None}
+
+    def alone(self, type_: str, priority: int) -> Alone:
+        """What decides there between jobs without a group and those with one."""
+        clock = self.group_clocks(type_).get(priority)
+        return Alone(clock if clock is not None else GroupClock(), self._rows.alone[type_, priority])
 
     def last_turn(self, place: GroupPlace) -> int | None:
         """The turn of the last job of the group that entered the queue; None: it is long past."""
@@ -241,6 +251,24 @@ class JobRows(OpenTransaction):
             if job is not None and job.status is JobStatus.RUNNING and (load := self._rows.loads.get(job.type)):
                 self._journal.put(self._rows.loads, job.type, replace(load, running=load.running + change))
 
+    def _count_of_groups(self, before: Job, after: Job | None) -> None:
+        """How many jobs of groups run, and of none."""
+        runs = after is not None and after.status is JobStatus.RUNNING
+        if after is not None and runs and before.status is JobStatus.RUNNING and before.priority == after.priority:
+            return
+        for job, change in ((before, -1), (after, +1)):
+            if job is None or job.status is not JobStatus.RUNNING:
+                continue
+            if (place := _group_place(job)) is None:
+                if (running := self._rows.alone.get(key := (job.type, job.priority))) is not None:
+                    self._journal.put(self._rows.alone, key, running + change)
+                continue
+            if (running := self._rows.runs.get(place)) is not None:
+                self._journal.put(self._rows.runs, place, running + change)
+            if change < 0:
+                for order in self._rows.turned.values():
+                    order.has_stopped(place)
+
     def insert_jobs(self, jobs: list[Job]) -> list[Job]:
         """Store new jobs (their `id` is ignored), and return them with the ids that they got, in their order."""
         return [self._insert(job) for job in jobs]
@@ -283,6 +311,8 @@ class JobRows(OpenTransaction):
             self._hold(current, after)
         if self._rows.loads:
             self._count_running(current, after)
+        if self._rows.clocks or self._rows.runs:
+            self._count_of_groups(current, after)
         if current.batches or after.batches:
             self._count_unfinished(current, after)
         if after.status in ENDED and after.status is not current.status:
@@ -316,6 +346,8 @@ class JobRows(OpenTransaction):
         self._hold(current, None)
         if self._rows.loads:
             self._count_running(current, None)
+        if self._rows.clocks or self._rows.runs:
+            self._count_of_groups(current, None)
         if current.batches:
             self._count_unfinished(current, None)
 
@@ -345,6 +377,9 @@ class JobRows(OpenTransaction):
             for group, order in (self._rows.ready_of if is_ready(job) else self._rows.kept_of).items():
                 if job.line in group and (is_ready(job) or is_kept(job)):
                     order.enter(job)
+            for group, in_turn in self._rows.turned.items() if is_ready(job) else ():
+                if job.line in group:
+                    in_turn.enter(job)
             return
         lines = self._rows.ready if is_ready(job) else self._rows.kept
         line = lines.get(job.line)
@@ -435,6 +470,10 @@ class JobRows(OpenTransaction):
 def _is_empty(order: ClaimOrder | None) -> bool:
     """Whether no job stands there, as is known."""
     return order is not None and order.whole and not order
+
+
+def _group_place(job: Job) -> GroupPlace | None:
+    return GroupPlace(job.type, job.priority, job.of_group) if job.of_group is not None else None
 
 
 class _Short(Exception):

@@ -13,12 +13,13 @@ from typing import Any, TypeVar
 from blobforge.batch import JobBatch
 from blobforge.fairness import GroupClock
 from blobforge.job import PRIORITIES, Attempt, Job, JobStatus
-from blobforge.jobtype import TypeLoad
+from blobforge.jobtype import NOTHING_SET, TypeLoad
 from blobforge.options import LineGroup, QueueLine
 from blobforge.store.bulk import BulkAccess
 from blobforge.store.claim_order import ClaimOrder, is_kept, is_ready
 from blobforge.store.files import Doom, FileRecord
-from blobforge.store.needs import Claimant, FailuresInARow, Found, GroupPlace, LatestEnd, Needs
+from blobforge.store.needs import Claimant, FailuresInARow, Found, GroupPlace, LatestEnd, Needs, TurnsRead
+from blobforge.store.turn_order import TurnOrder
 from blobforge.worker import Worker
 
 K = TypeVar("K")
@@ -41,6 +42,7 @@ class KnownRows:
         self.ahead: dict[Any, int] = {}  # by line or group: ready jobs that may still be asked for
         self.ready_of: dict[LineGroup, ClaimOrder] = {}
         self.kept_of: dict[LineGroup, ClaimOrder] = {}
+        self.turned: dict[LineGroup, TurnOrder] = {}
         # (type, labels) of workers as they were read last, to guess with: what is wrong or missing is asked for anew.
         self._labels: dict[str, tuple[str, str | None]] = {}
         self.workers: dict[str, Worker | None] = {}
@@ -57,6 +59,8 @@ class KnownRows:
         self.in_a_row: dict[str, FailuresInARow] = {}  # by type
         self.clocks: dict[tuple[str, int], GroupClock | None] = {}
         self.turns: dict[GroupPlace, int | None] = {}
+        self.runs: dict[GroupPlace, int] = {}  # jobs of groups that run, as they do in the transaction
+        self.alone: dict[tuple[str, int], int] = {}  # the same of those without a group, by type and priority
         self.converters: set[str] = set()  # those that are surely there
         self.converters_less: set[str] = set()  # those that a job or a worker has no longer
         self.latest: dict[str, list[LatestEnd]] = {}  # by worker: as they were when it was asked
@@ -71,7 +75,7 @@ class KnownRows:
             self.attempts, self.failed, self.online, self.files, self.dooms, self.paths, self.claim_keys,
             self.repeated, self.causes, self.loads, self.new_ids, self.ids_given, self.ready_of, self.kept_of,
             self.converters, self.converters_less, self.latest, self.clocks, self.turns, self.in_a_row,
-            self.batches,
+            self.batches, self.turned, self.runs, self.alone,
         )  # fmt: skip
 
     def forget(self) -> None:
@@ -109,7 +113,7 @@ class KnownRows:
             needs.kept = 0
         self._load_lines_ahead(needs, needs.ready)
         if needs.claimants and len(self._bulk.requirement_sets()):
-            self._load_groups_ahead(needs.claimants, kept)
+            self._load_groups_ahead(needs, kept)
         if not needs.next_of and not needs.ready_for:
             return
         wanted: Counter[QueueLine] = Counter(line for line in self._lines_after(needs) if line not in self.ready)
@@ -138,8 +142,9 @@ class KnownRows:
         self.ahead.update(wanted)
         self.take_in(needs, found)
 
-    def _load_groups_ahead(self, claimants: Iterable[Claimant], kept: int) -> None:
-        self._add_groups(needs := Needs(kept=kept), claimants, self._known)
+    def _load_groups_ahead(self, whole: Needs, kept: int) -> None:
+        self._add_groups(needs := Needs(kept=kept, ending=whole.ending), whole.claimants, self._known)
+        needs.ending = set()
         if needs.groups or needs.turned:
             self.take_in(needs, self._bulk.load(needs))
 
@@ -165,7 +170,9 @@ class KnownRows:
         needs.groups, needs.turned = (
             {group: min(most, MOST_AHEAD) for group, most in each.items()} for each in (wanted, turned)
         )
-        needs.clocks |= {lines[0].type for lines in turned}
+        if turned:
+            needs.clocks |= {lines[0].type for lines in turned}
+            needs.in_hand = set(needs.ending)
 
     def _known(self, claimant: Claimant) -> tuple[tuple[str, ...], str | None] | None:
         worker = self.workers.get(claimant.worker_id)
@@ -204,6 +211,7 @@ class KnownRows:
         self._remember_labels(found.workers)
         for worker_id in needs.workers:
             workers.setdefault(worker_id, None)
+        self._take_in_runs(needs, found)
         if needs.ready or needs.groups or needs.turned:
             self._take_in_lines(needs, found)
         if needs.clocks:
@@ -267,16 +275,37 @@ class KnownRows:
                 self.ready[line] = self.order((line,), is_ready, found.ready[line], most)
             if needs.kept and line not in self.kept:
                 self.kept[line] = self.order((line,), is_kept, found.kept[line], needs.kept)
-        for group, most in chain(needs.groups.items(), needs.turned.items()):
+        for group, most in needs.groups.items():
             if group not in self.ready_of:
                 self.ready_of[group] = self.order(group, is_ready, found.ready_of[group], most)
-            if needs.kept and group not in self.kept_of:
+        for group in needs.turned:
+            if group not in self.turned:
+                self.turned[group] = self._turn_order(group, found.turned[group])
+        for group in chain(needs.groups, needs.turned) if needs.kept else ():
+            if group not in self.kept_of:
                 self.kept_of[group] = self.order(group, is_kept, found.kept_of[group], needs.kept)
+
+    def _take_in_runs(self, needs: Needs, found: Found) -> None:
+        for place, running in found.runs.items():
+            self.runs.setdefault(place, running)
+        for place in needs.runs:
+            self.runs.setdefault(place, 0)
+
+    def _turn_order(self, group: LineGroup, read: TurnsRead) -> TurnOrder:
+        type_ = group[0].type
+        for job in read.jobs:
+            self.jobs.setdefault(job.id, job)
+        for (priority, named, _), (_, running) in read.groups.items():
+            self.runs.setdefault(GroupPlace(type_, priority, named), running)
+        weights = self._bulk.type_settings().get(type_, NOTHING_SET).weights
+        return TurnOrder(group, self.jobs, self.runs, weights, read)
 
     def _take_in_clocks(self, needs: Needs, found: Found) -> None:
         for type_ in needs.clocks:
             for priority in PRIORITIES:
-                self.clocks.setdefault((type_, priority), found.clocks.get((type_, priority)))
+                key = (type_, priority)
+                self.clocks.setdefault(key, found.clocks.get(key))
+                self.alone.setdefault(key, found.alone.get(key, 0))
         _take_in_all(self.turns, found.turns, needs.turns)
 
     def order(

@@ -46,6 +46,20 @@ class GroupPlace(NamedTuple):
     group: str
 
 
+class TurnsRead(msgspec.Struct):
+    """What was read of lines whose jobs have turns.
+
+    `groups`: of which some jobs are ready, by priority, group and lane: how many, and how many run. `jobs`: the first
+    ones of each of these, by turn. `last`: behind this place (priority, round, turn, id) groups were not read; None:
+    all were. `in_hand`: the groups (priority, name) of jobs in hand: what they have ready is among these.
+    """
+
+    groups: dict[tuple[int, str, Lane], tuple[int, int]] = {}
+    jobs: list[Job] = []
+    last: tuple[int, int, int, int] | None = None
+    in_hand: set[tuple[int, str]] = set()
+
+
 class Claimant(NamedTuple):
     """A worker that asks for jobs: of these types, or (none) of that of the job `after` which it has completed. What
     it gets is in the lanes `accepted`, and in those of which its labels hold the requirements. With a `key` that is
@@ -76,8 +90,10 @@ class Needs(msgspec.Struct):
     any. `claimants`: those that may have jobs with requirements or groups, where there are any; of which lines is
     known with their rows, and asked for by `groups`: the lines that are read as one, and how many ready jobs of them;
     and by `turned`, those whose jobs have groups, which are read by turn. `clocks`: types whose virtual times are
-    needed; `turns`: (type, priority, group) of which the last turn is. `in_a_row`: types of which is asked what has
-    failed in a row; `in_a_row_of`: jobs of whose types it is, which an engine may leave for later.
+    needed; `turns`: (type, priority, group) of which the last turn is; `runs`: of which is asked how many jobs run;
+    `in_hand`: jobs of which the groups are needed where they run, with what these have ready. `in_a_row`: types of
+    which is asked what has failed in a row; `in_a_row_of`: jobs of whose types it is, which an engine may leave for
+    later.
     `new_jobs`: how many jobs may be made, at most. `latest`: workers of which is asked how their latest attempts have
     ended. `batches`: those to which jobs may come; `ending`: jobs that may end, or begin anew, whose batches are
     needed.
@@ -108,6 +124,8 @@ class Needs(msgspec.Struct):
     turned: dict[LineGroup, int] = {}
     clocks: set[str] = set()
     turns: set[GroupPlace] = set()
+    runs: set[GroupPlace] = set()
+    in_hand: set[int] = set()
     in_a_row: set[str] = set()
     in_a_row_of: set[int] = set()
     new_jobs: int = 0
@@ -121,8 +139,9 @@ class Found(msgspec.Struct):
     which nothing is known.
 
     `ready` and `kept` are in claim order (priority, then id), as many as were asked for unless there are fewer;
-    `ready_of` and `kept_of` are the first ones of groups of lines, by turn where they have turns, in any order.
-    `clocks` are by type and priority.
+    `ready_of` and `kept_of` are the first ones of groups of lines, in any order; `turned` those that are ready of
+    lines whose jobs have turns. `clocks` are by type and priority, and `alone` how many jobs without a group run of
+    these; `runs`: how many run of a group, where that was found.
     `dooms` are by key of the object; `paths` hold ids of jobs; `claim_keys` hold (job, attempt) pairs; `repeated`
     (fingerprint, outcome, made at in ms); `causes` numbers by fingerprint. `new_ids` are numbers of jobs that were
     never given, as many as `new_jobs` asked for: neither consecutive nor, beyond this transaction, in the order of
@@ -135,6 +154,7 @@ class Found(msgspec.Struct):
     kept: dict[QueueLine, list[Job]] = {}
     ready_of: dict[LineGroup, list[Job]] = {}
     kept_of: dict[LineGroup, list[Job]] = {}
+    turned: dict[LineGroup, TurnsRead] = {}
     failed: dict[int, tuple[str, ...]] = {}
     attempts: list[Attempt] = []
     files: dict[str, FileRecord | None] = {}
@@ -146,7 +166,9 @@ class Found(msgspec.Struct):
     loads: dict[str, TypeLoad] = {}
     in_a_row: dict[str, FailuresInARow] = {}
     clocks: dict[tuple[str, int], GroupClock] = {}
+    alone: dict[tuple[str, int], int] = {}
     turns: dict[GroupPlace, int] = {}
+    runs: dict[GroupPlace, int] = {}
     new_ids: list[int] = []
     latest: dict[str, list[LatestEnd]] = {}
     batches: list[JobBatch] = []

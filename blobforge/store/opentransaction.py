@@ -148,6 +148,8 @@ class OpenTransaction:
         orders = (self._rows.ready, self._rows.kept, self._rows.ready_of, self._rows.kept_of)
         for order in chain.from_iterable(each.values() for each in orders):
             order.rewind()
+        for in_turn in self._rows.turned.values():
+            in_turn.rewind()
 
     def settle(self) -> None:
         """Write what is pending, so that the engine sees all that has happened in the transaction. Raises

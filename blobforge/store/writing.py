@@ -16,7 +16,7 @@ from blobforge.breaker import RowOfFailures
 from blobforge.canary import Canary
 from blobforge.chain import Kin
 from blobforge.failures import Cause
-from blobforge.fairness import GroupClock
+from blobforge.fairness import Alone, GroupClock, InTurn
 from blobforge.installation import SigningKey
 from blobforge.job import Attempt, Job, JobStatus, Outcome
 from blobforge.jobtype import SettingsByType, TypeLoad, TypeSettings
@@ -559,11 +559,15 @@ class Store(Lookups, InHistory, Protocol):
     def pick_kept_of(self, group: LineGroup, limit: int, *, turned: bool = False) -> list[Job]:
         """The same of a group of lines. `turned`: their jobs have turns."""
 
-    def pick_in_turn(self, group: LineGroup, limit: int) -> list[Job]:
-        """The next jobs that every worker may have of a group of lines whose jobs have turns, by these."""
+    def pick_in_turn(self, group: LineGroup, limit: int, beside: Collection[Job] = ()) -> list[InTurn]:
+        """The next jobs of lines of one type whose jobs take turns: of those that every worker may have, and those
+        `beside`."""
 
     def group_clocks(self, type_: str) -> dict[int, GroupClock]:
         """The virtual times of a type, by priority: those of its jobs that have, or had, a group."""
+
+    def alone(self, type_: str, priority: int) -> Alone:
+        """What decides there between jobs without a group and those with one."""
 
     def last_turn(self, place: GroupPlace) -> int | None:
         """The turn of the last job of the group that entered the queue; None: it is long past."""

@@ -29,10 +29,8 @@ from blobforge.store.needs import Found, Needs
 from blobforge.store.postgres import bulk_sql as sql
 from blobforge.store.postgres.connection import WriterTurns
 from blobforge.store.postgres.entries import encode, entry
-from blobforge.store.postgres.floors import number
 from blobforge.store.postgres.loaded import (
     claim_key_of,
-    clock_of,
     doom_of,
     extend,
     file_of,
@@ -40,6 +38,7 @@ from blobforge.store.postgres.loaded import (
     load_of,
     path_of,
     repeated_of,
+    take_clocks,
     take_failed,
     turn_of,
 )
@@ -326,9 +325,11 @@ class PostgresBulk:
     def _load_clocks(self, needs: Needs, found: Found) -> None:
         ask = self._turns.queue
         if needs.clocks:
-            ask(sql.CLOCKS, (json_of(needs.clocks),), lambda told: found.clocks.update(map(clock_of, told.rows)))
+            ask(sql.CLOCKS, (json_of(needs.clocks),), lambda told: take_clocks(found, told))
         if needs.turns:
             ask(sql.TURNS, (records_of(needs.turns),), lambda told: found.turns.update(map(turn_of, told.rows)))
+        if needs.runs:
+            ask(sql.RUNS, (records_of(needs.runs),), lambda told: found.runs.update(map(turn_of, told.rows)))
 
     def _load_loads(self, needs: Needs, found: Found) -> None:
         """Of the types that had limits when it was looked last; for those that got some since, it is asked again."""
@@ -537,9 +538,6 @@ class PostgresBulk:
             self._write(sql.INSERT_JOB_TAGS, [(tag, job.id) for job in changes.made for tag in job.tags])
             self._write(sql.JOIN_BATCHES, [(batch, job.id) for job in changes.made for batch in job.batches])
             self._queue(sql.GIVE_JOBS, (max(job.id for job in changes.made),))
-            for job in changes.made:
-                if job.turn:  # its number says nothing
-                    self._ready.floors.lower(job.line, job.priority, job.turn)
             if self._types is not None and not self._types.issuperset(job.type for job in changes.made):
                 self._types = None
         moves: dict[tuple[str, str], list[tuple[Job, Job]]] = defaultdict(list)
@@ -548,7 +546,7 @@ class PostgresBulk:
             if before.type != after.type:
                 self._types = None
             if is_ready(after):
-                self._ready.floors.lower(after.line, after.priority, number(after))
+                self._ready.floors.lower(after.line, after.priority, after.id)
         for move in moves.values():
             self._move(move)
         if changes.gone:

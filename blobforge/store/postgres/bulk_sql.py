@@ -71,6 +71,7 @@ KEPT: Final = f"""
          ORDER BY priority, id LIMIT $4::bigint) AS next"""
 # The first of a group of lines (type, lane, a floor for each priority), as one in claim order.
 _WHOLE: Final = ", ".join(f"jobs.{column}" for column in JOB_COLUMNS.split(", "))
+_OF_NEXT: Final = ", ".join(f"next.{column}" for column in JOB_COLUMNS.split(", "))
 _FLOORS: Final = """json_to_recordset($1::json)
            AS f(c0 text, c1 bigint, c2 bigint, c3 bigint, c4 bigint, c5 bigint, c6 bigint)"""
 READY_OF_GROUP: Final = f"""
@@ -97,21 +98,55 @@ KEPT_OF_GROUP: Final = f"""
              WHERE EXISTS (SELECT 1 FROM jobs WHERE status = 'pending' AND avoid IS NOT NULL)
              ORDER BY next.priority, next.id LIMIT $2::bigint) AS first
       JOIN jobs ON jobs.id = first.id ORDER BY first.priority, first.id"""
-# The first of lines whose jobs have turns, by these: (type, lane, a floor of turns for each priority).
+# Of lines whose jobs take turns, (type, lane): the groups whose first ready jobs come next, so many, with how many
+# they have ready and how many run; and of each the jobs that may be among the next ones. `picks` are by the round
+# that a group is in once as many more of its jobs run; of those of one round it is not known yet which come first.
+# Before each job the group's priority, lane, name and figures, and the place of the last group, if there may be more.
+_NEXT_OF_GROUP: Final = f"""
+          SELECT {_OF_NEXT} FROM jobs AS next
+           WHERE next.status = 'pending' AND next.not_before IS NULL AND next.avoid IS NULL AND next.turn > 0
+             AND next.type = g.type AND next.lane = g.lane AND next.priority = g.priority
+             AND {only("next.of_group", "g.of_group")} AND next.turn >= g.turn
+           ORDER BY next.of_group, next.turn, next.id"""
 READY_IN_TURN: Final = f"""
-    SELECT {_WHOLE}
-      FROM (SELECT next.id, next.priority, next.turn
-              FROM {_FLOORS}, LATERAL (
-                   SELECT each.id, each.priority, each.turn
-                     FROM (VALUES (1, c2), (2, c3), (3, c4), (4, c5), (5, c6)) AS line(at, floor), LATERAL (
-                          SELECT id, priority, turn FROM jobs
-                           WHERE {_READY} AND turn > 0 AND type = f.c0 AND jobs.lane = f.c1
-                             AND {only("priority", "line.at")} AND turn >= coalesce(line.floor, 0)
-                           ORDER BY priority, turn, id LIMIT $2::bigint) AS each
-                    LIMIT $2::bigint) AS next
-             ORDER BY next.priority, next.turn, next.id LIMIT $2::bigint) AS first
-      JOIN jobs ON jobs.id = first.id ORDER BY first.priority, first.turn, first.id"""
-CLOCKS: Final = f"SELECT type, priority, now, alone FROM group_clocks WHERE type {_NAMES}"
+    WITH first AS MATERIALIZED (
+        SELECT next.* FROM {_records("tn")}, LATERAL (
+               SELECT type, lane, priority, of_group, ready, running, weight, rounds, turn, job FROM group_lines
+                WHERE ready > 0 AND type = e.c0 AND group_lines.lane = e.c1
+                ORDER BY priority, rounds, turn, job LIMIT $2::bigint) AS next
+         ORDER BY next.priority, next.rounds, next.turn, next.job LIMIT $2::bigint),
+    picks AS (
+        SELECT first.*, n, rank() OVER (ORDER BY priority, (running + n) / weight) AS at
+          FROM first, LATERAL generate_series(0, least(ready, $2::bigint) - 1) AS n),
+    g AS MATERIALIZED (
+        SELECT type, lane, priority, of_group, ready, running, turn, count(*) AS many
+          FROM picks WHERE at <= $2::bigint OR n = 0 GROUP BY 1, 2, 3, 4, 5, 6, 7),
+    last AS (
+        SELECT json_build_array(priority, rounds, turn, job)::text AS place FROM first
+         WHERE (SELECT count(*) FROM first) >= $2::bigint
+         ORDER BY priority DESC, rounds DESC, turn DESC, job DESC LIMIT 1)
+    SELECT g.priority, g.of_group, g.lane, g.ready, g.running, (SELECT place FROM last), jobs.*
+      FROM g, LATERAL ({_NEXT_OF_GROUP} LIMIT g.many) AS jobs"""
+# The groups of jobs in hand that run, by their ids: how many jobs run of each; and the first ones that are ready.
+_IN_HAND: Final = f"""
+    group_lines AS g WHERE (g.type, g.priority, g.of_group) IN (
+        SELECT jobs.type, jobs.priority, jobs.of_group FROM jobs
+         WHERE jobs.id {_IDS} AND jobs.turn > 0 AND jobs.status = 'running')"""
+RUNS_IN_HAND: Final = f"SELECT DISTINCT g.type, g.priority, g.of_group, g.running FROM {_IN_HAND}"
+READY_IN_HAND: Final = f"""
+    SELECT g.priority, g.of_group, g.lane, g.ready, g.running, NULL, jobs.*
+      FROM (SELECT g.* FROM {_IN_HAND} AND g.ready > 0) AS g,
+           LATERAL ({_NEXT_OF_GROUP} LIMIT $2::bigint) AS jobs"""
+# The last column: how many jobs without a group run.
+CLOCKS: Final = f"""
+    SELECT type, priority, now, alone,
+           (SELECT coalesce(sum(n), 0)::bigint FROM job_counts AS k
+             WHERE k.status = 'running' AND k.type = c.type AND k.priority = c.priority)
+           - coalesce((SELECT running FROM group_runs AS r WHERE r.type = c.type AND r.priority = c.priority), 0)
+      FROM group_clocks AS c WHERE c.type {_NAMES}"""
+RUNS: Final = f"""
+    SELECT DISTINCT type, priority, of_group, running FROM {_records("tnt")}
+      JOIN group_lines ON type = c0 AND priority = c1 AND of_group = c2"""
 TURNS: Final = f"""
     SELECT type, priority, of_group, turn FROM {_records("tnt")}
       JOIN group_turns ON type = c0 AND priority = c1 AND of_group = c2"""

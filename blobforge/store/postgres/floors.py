@@ -2,8 +2,8 @@
 
 PostgreSQL keeps the index entries of rows that have moved on until it has cleaned up after the oldest snapshot: a
 claim would look at each of them, before the first job that is ready. A line is the ready jobs of one type and
-lane; for each priority its floor is a number below which no job of that is ready, as far as this server knows: the
-job's own, or where jobs have turns, its turn.
+lane; for each priority its floor is a number below which no job of that is ready, as far as this server knows. Lines
+whose jobs take turns have none: they are read group by group.
 
 State owned here: the floors, and when each line was last read from the beginning. Used by the writer's thread.
 """
@@ -22,11 +22,6 @@ from blobforge.options import QueueLine
 # What other servers have made ready below a floor is seen after so many seconds at the latest.
 LOOK_EACH: Final = 1.0
 Floors = list[int]  # of the priorities
-
-
-def number(job: Job) -> int:
-    """What its floor is compared with."""
-    return job.turn or job.id
 
 
 class LineFloors:
@@ -64,7 +59,7 @@ class LineFloors:
         past = len(PRIORITIES) if last is None else last - PRIORITIES[0]  # of these all that is there was read
         floors[:past] = [next_job] * past
         for job in reversed(read):  # the first one counts
-            floors[job.priority - PRIORITIES[0]] = number(job)
+            floors[job.priority - PRIORITIES[0]] = job.id
         self._floors[line] = floors
         if whole:
             self._looked[line] = self._clock()
@@ -72,7 +67,7 @@ class LineFloors:
             self._looked.setdefault(line, -inf)
 
     def lower(self, line: QueueLine, priority: int, at: int) -> None:
-        """A job with this number, or this turn, is ready."""
+        """A job with this number is ready."""
         floors = self._floors.get(line)
         if floors is not None and priority in PRIORITIES:
             floors[priority - 1] = min(floors[priority - 1], at)

@@ -59,9 +59,10 @@ def in_a_row_of(row: tuple[Any, ...]) -> tuple[str, FailuresInARow]:
     return type_, failures_in_a_row(state, completed)
 
 
-def clock_of(row: tuple[Any, ...]) -> tuple[tuple[str, int], GroupClock]:
-    type_, priority, now, alone = row
-    return (type_, priority), GroupClock(now, alone)
+def take_clocks(found: Found, told: SqlAnswer) -> None:
+    for type_, priority, now, alone, running in told.rows:
+        found.clocks[type_, priority] = GroupClock(now, alone)
+        found.alone[type_, priority] = running
 
 
 def turn_of(row: tuple[Any, ...]) -> tuple[GroupPlace, int]:

@@ -9,10 +9,12 @@ from collections.abc import Collection, Iterable, Mapping
 from functools import partial
 from typing import Any, Final, NamedTuple
 
+import msgspec
+
 from blobforge.job import PRIORITIES, Job
 from blobforge.options import PLAIN, WITH_OPTIONS, Lane, LineGroup, QueueLine
 from blobforge.store.knownrows import MOST_AHEAD
-from blobforge.store.needs import Found, Needs
+from blobforge.store.needs import Found, GroupPlace, Needs, TurnsRead
 from blobforge.store.postgres import bulk_sql as sql
 from blobforge.store.postgres.connection import WriterTurns
 from blobforge.store.postgres.floors import Floors, LineFloors
@@ -21,7 +23,8 @@ from blobforge.store.postgres.parameters import array_of, records_of
 from blobforge.store.postgres.pipeline import SqlAnswer
 from blobforge.store.sql import rows
 
-NO_TURN: Final = (1 << 62) - 1  # is as high as this
+_decode_place = msgspec.json.Decoder(tuple[int, int, int, int]).decode
+IN_HAND: Final = 4  # jobs that are read of a group of which a job is in hand: some of its jobs may end now
 
 
 class LineRead(NamedTuple):
@@ -32,9 +35,8 @@ class LineRead(NamedTuple):
 
 
 class GroupRead(NamedTuple):
-    """Ready jobs of a group of lines, `most` at most: by which question, and from which floors on they are read."""
+    """Ready jobs of a group of lines, `most` at most, and from which floors on they are read."""
 
-    question: str
     group: LineGroup
     most: int
     floors: dict[QueueLine, Floors]
@@ -69,17 +71,27 @@ class ReadyLines:
     def ask_groups(self, needs: Needs, found: Found) -> list[GroupRead]:
         """Queue the questions for the groups of lines that are needed."""
         reads = []
-        asked = [(sql.READY_OF_GROUP, *each) for each in needs.groups.items()]
-        asked += [(sql.READY_IN_TURN, *each) for each in needs.turned.items()]
-        for question, group, most in asked:
-            read = GroupRead(question, group, most, self.floors.known(group) if self._turns.begun else {}, [])
+        for group, most in needs.groups.items():
+            read = GroupRead(group, most, self.floors.known(group) if self._turns.begun else {}, [])
             reads.append(read)
-            self._turns.queue(question, (_with_floors(group, read.floors), most), read.take)
+            self._turns.queue(sql.READY_OF_GROUP, (_with_floors(group, read.floors), most), read.take)
+        for group in (*needs.groups, *needs.turned):
             found.kept_of[group] = []
             if needs.kept:
                 take = partial(extend, found.kept_of[group], rows.job)
                 self._turns.queue(sql.KEPT_OF_GROUP, (records_of(group), needs.kept), take)
+        self._ask_turns(needs, found)
         return reads
+
+    def _ask_turns(self, needs: Needs, found: Found) -> None:
+        """Queue the questions for lines whose jobs take turns, and for the groups of jobs in hand."""
+        for group, most in needs.turned.items():
+            read = found.turned[group] = TurnsRead()
+            self._turns.queue(sql.READY_IN_TURN, (records_of(group), most), partial(_take_turns, read))
+        if needs.in_hand:
+            in_hand = array_of(needs.in_hand)
+            self._turns.queue(sql.RUNS_IN_HAND, (in_hand,), partial(_take_in_hand, found))
+            self._turns.queue(sql.READY_IN_HAND, (in_hand, IN_HAND), partial(_take_ready_in_hand, found))
 
     def take_groups(self, reads: Iterable[GroupRead], found: Found) -> None:
         for read in reads:
@@ -90,7 +102,7 @@ class ReadyLines:
         told, floors = read.rows, read.floors
         short = len(told) < read.most
         if any(self.floors.deceived(line, used, short=short) for line, used in floors.items()):
-            told, floors = self._turns.run(read.question, (_with_floors(read.group, {}), read.most)).rows, {}
+            told, floors = self._turns.run(sql.READY_OF_GROUP, (_with_floors(read.group, {}), read.most)).rows, {}
         jobs = found.ready_of[read.group] = list(map(rows.job, told))
         if not self._turns.begun:
             return
@@ -99,8 +111,7 @@ class ReadyLines:
             of_line[job.line].append(job)
         last = jobs[-1].priority if len(jobs) >= read.most else None
         for line, first in of_line.items():
-            later = self._turns.job + 1 if read.question is sql.READY_OF_GROUP else NO_TURN
-            self.floors.learn(line, first, last=last, next_job=later, whole=line not in floors)
+            self.floors.learn(line, first, last=last, next_job=self._turns.job + 1, whole=line not in floors)
 
     def take(self, read: LineRead, ready: Mapping[QueueLine, int], found: Found) -> None:
         """The lines that were read; once more, from its beginning, one whose floor was too high."""
@@ -147,3 +158,28 @@ def _take_line(lines: dict[QueueLine, list[Job]], told: SqlAnswer) -> None:
     for row in told.rows:
         job = rows.job(row)
         lines.setdefault(job.line, []).append(job)
+
+
+def _take_turns(read: TurnsRead, told: SqlAnswer) -> None:
+    for priority, group, lane, ready, running, last, *job in told.rows:
+        read.groups[priority, group, lane] = (ready, running)
+        read.last = _decode_place(last) if last is not None else None
+        read.jobs.append(rows.job(job))
+
+
+def _take_in_hand(found: Found, told: SqlAnswer) -> None:
+    for type_, priority, group, running in told.rows:
+        found.runs[GroupPlace(type_, priority, group)] = running
+        for lines, read in found.turned.items():
+            if lines[0].type == type_:
+                read.in_hand.add((priority, group))
+
+
+def _take_ready_in_hand(found: Found, told: SqlAnswer) -> None:
+    """Those that are read already are not read twice."""
+    for priority, group, lane, ready, running, _, *row in told.rows:
+        job = rows.job(row)
+        for lines, read in found.turned.items():
+            if job.line in lines and not any(each.id == job.id for each in read.jobs):
+                read.groups[priority, group, lane] = (ready, running)
+                read.jobs.append(job)

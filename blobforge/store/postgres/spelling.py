@@ -190,12 +190,17 @@ OTHERWISE: Final = {
              WHERE status = 'pending' AND not_before IS NULL AND avoid IS NULL
                AND type = $1 AND lane = $2 AND {only("priority", "$3")} AND id < $4
              ORDER BY priority, id LIMIT $5) AS ahead""",
-    sql.AHEAD_IN_TURN: f"""
-        SELECT count(*), count(CASE WHEN of_group = $1 THEN 1 END) FROM (
-            SELECT of_group FROM jobs
+    sql.OWN_AHEAD: f"""
+        SELECT count(*) FROM (
+            SELECT 1 FROM jobs
              WHERE status = 'pending' AND not_before IS NULL AND avoid IS NULL AND turn > 0
-               AND type = $2 AND lane = $3 AND {only("priority", "$4")} AND (turn, id) < ($5, $6)
-             ORDER BY priority, turn, id LIMIT $7) AS ahead""",
+               AND type = $1 AND lane = $2 AND priority = $3 AND {only("of_group", "$4")} AND (turn, id) < ($5, $6)
+             ORDER BY of_group, turn, id LIMIT $7) AS ahead""",
+    sql.GROUPS_AHEAD: f"""
+        SELECT ready, running, weight, rounds FROM group_lines
+         WHERE ready > 0 AND type = $1 AND lane = $2 AND {only("priority", "$3")}
+           AND (rounds, turn, job) < ($4, $5, $6) AND of_group <> $7
+         ORDER BY priority, rounds, turn, job LIMIT $8""",
     sql.FOUND_BY_TEXT: "SELECT found FROM jobs_with_trigrams($1::smallint[], $2) AS found",
     sql.FOUND_BY_WORKER: f"SELECT id FROM jobs WHERE {only('worker_id', '$1')} LIMIT $2",
     sql.SUBMITTED_AT: """

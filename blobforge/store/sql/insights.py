@@ -352,7 +352,7 @@ class Insights:
                 urgent += max(0, n - later.get((type_, priority), 0))
             if type_ == kind and status == JobStatus.RUNNING:
                 run += n
-        older, own = self._before(job)
+        older, own, own_running = self._before(job)
         in_groups = job.of_group is None and self._ask.row(sql.ANY_IN_TURN, (job.type,)) is not None
         types = all_settings(self._ask.rows(sql.TYPE_SETTINGS))
         settings = types.get(kind, NOTHING_SET)
@@ -375,17 +375,23 @@ class Insights:
             known = rows.in_a_row(asked_for[0])
             probe = known.probe_at if known is not None else None
         first = tuple(sorted(runners)[:MOST_RUNNERS])
-        return Surroundings(fleet, ahead, exact, run, settings, first, load, held, own, in_groups, probe)
+        return Surroundings(fleet, ahead, exact, run, settings, first, load, held, own, own_running, in_groups, probe)
 
-    def _before(self, job: Job) -> tuple[int, int]:
-        """How many ready jobs are before it at its priority, and how many of these are of its group; no more than
-        MOST_AHEAD and one are looked at."""
+    def _before(self, job: Job) -> tuple[int, int, int]:
+        """How many ready jobs are before it at its priority, at least, how many of these are of its group, and how
+        many of its group run; no more than MOST_AHEAD and one jobs, or groups, are looked at."""
         if job.of_group is None:
             row = self._ask.row(sql.AHEAD, (job.type, job.lane, job.priority, job.id, MOST_AHEAD + 1))
-            return (row[0] if row else 0), 0
-        asked = (job.of_group, job.type, job.lane, job.priority, job.turn, job.id, MOST_AHEAD + 1)
-        row = self._ask.row(sql.AHEAD_IN_TURN, asked)
-        return (row[0], row[1]) if row else (0, 0)
+            return (row[0] if row else 0), 0, 0
+        place = (job.turn, job.id)
+        asked = (job.type, job.lane, job.priority, job.of_group, *place, MOST_AHEAD + 1)
+        own = int(self._ask.rows(sql.OWN_AHEAD, asked)[0][0])
+        running, weight = self._ask.row(sql.RUNNING_OF_GROUP, (job.type, job.priority, job.of_group)) or (0, 1)
+        mine = (running + own) // weight
+        of_others = (job.type, job.lane, job.priority, mine, *place, job.of_group, MOST_AHEAD + 1)
+        groups = self._ask.rows(sql.GROUPS_AHEAD, of_others)
+        others = sum(min(ready, max(0, mine * of - run) + (in_round == mine)) for ready, run, of, in_round in groups)
+        return own + others, own, running
 
     def records_about(self, job_id: int, *, before: int, limit: int) -> list[AuditEntry]:
         return [AuditEntry(*row) for row in self._ask.rows(sql.AUDIT_OF_JOB, (str(job_id), before, limit))]

@@ -276,6 +276,39 @@ INVARIANTS: Final = (
               SELECT 1 FROM group_clocks AS c WHERE c.type = jobs.type AND c.priority = jobs.priority)""",
         ("jobs", "jobs.of_group", "group_clocks"),
     ),
+    Invariant(
+        "groups of which the queue keeps other jobs than there are",
+        """SELECT type || ' ' || lane || ' ' || priority || ' ' || of_group FROM (
+               SELECT type, lane, priority, of_group, ready, turn, job, 0 AS n FROM group_lines WHERE ready > 0
+                UNION ALL
+               SELECT type, lane, priority, of_group, ready, turn, id, 1 FROM (
+                   SELECT type, lane, priority, of_group, turn, id,
+                          count(*) OVER (PARTITION BY type, lane, priority, of_group) AS ready,
+                          row_number() OVER (PARTITION BY type, lane, priority, of_group ORDER BY turn, id) AS place
+                     FROM jobs WHERE status = 'pending' AND not_before IS NULL AND avoid IS NULL AND turn > 0) AS each
+                WHERE place = 1) AS kept
+            GROUP BY type, lane, priority, of_group, ready, turn, job HAVING count(*) <> 2""",
+        ("jobs", "jobs.of_group", "group_lines"),
+    ),
+    Invariant(
+        "groups of which the queue keeps another number of running jobs than there are",
+        """SELECT type || ' ' || priority || ' ' || of_group FROM (
+               SELECT type, priority, of_group, max(running) AS kept, min(running) AS least, 0 AS counted
+                 FROM group_lines GROUP BY type, priority, of_group
+                UNION ALL
+               SELECT type, priority, of_group, 0, 0, count(*) FROM jobs
+                WHERE status = 'running' AND turn > 0 GROUP BY type, priority, of_group) AS each
+            GROUP BY type, priority, of_group
+           HAVING sum(kept) <> sum(counted) OR sum(least) <> sum(counted)
+            UNION ALL
+           SELECT type || ' ' || priority FROM (
+               SELECT type, priority, running AS kept, 0 AS counted FROM group_runs
+                UNION ALL
+               SELECT type, priority, 0, count(*) FROM jobs
+                WHERE status = 'running' AND turn > 0 GROUP BY type, priority) AS each
+            GROUP BY type, priority HAVING sum(kept) <> sum(counted)""",
+        ("jobs", "jobs.of_group", "group_lines", "group_runs"),
+    ),
     # --- never given twice
     Invariant(
         "jobs with an id that may be given again",

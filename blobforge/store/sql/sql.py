@@ -546,16 +546,19 @@ ANY_READY: Final = f"SELECT 1 FROM jobs INDEXED BY jobs_ready WHERE {READY} LIMI
 AHEAD: Final = f"""
     SELECT count(*)
       FROM (SELECT 1 FROM jobs INDEXED BY jobs_ready WHERE {READY} AND priority = ? AND id < ? LIMIT ?) AS ahead"""
-# The same by turn; and how many of them are of a group.
-AHEAD_IN_TURN: Final = """
-    SELECT count(*), count(CASE WHEN of_group = ? THEN 1 END)
-      FROM (SELECT of_group FROM jobs INDEXED BY jobs_in_turn
-             WHERE status = 'pending' AND not_before IS NULL AND avoid IS NULL AND turn > 0
-               AND type = ? AND lane = ? AND priority = ? AND (turn, id) < (?, ?)
-             ORDER BY turn, id LIMIT ?) AS ahead"""
-ANY_IN_TURN: Final = """
-    SELECT 1 FROM jobs INDEXED BY jobs_in_turn
-     WHERE status = 'pending' AND not_before IS NULL AND avoid IS NULL AND turn > 0 AND type = ? LIMIT 1"""
+# How many of its own group are before a job; how many of these run; and what other groups have ready before it, where
+# it is in that round.
+OWN_AHEAD: Final = f"""
+    SELECT count(*)
+      FROM (SELECT 1 FROM jobs INDEXED BY jobs_of_group
+             WHERE {READY} AND turn > 0 AND priority = ? AND of_group = ? AND (turn, id) < (?, ?) LIMIT ?) AS ahead"""
+RUNNING_OF_GROUP: Final = """
+    SELECT running, weight FROM group_lines WHERE type = ? AND priority = ? AND of_group = ? LIMIT 1"""
+GROUPS_AHEAD: Final = """
+    SELECT ready, running, weight, rounds FROM group_lines INDEXED BY group_lines_in_turn
+     WHERE ready > 0 AND type = ? AND lane = ? AND priority = ? AND (rounds, turn, job) < (?, ?, ?) AND of_group <> ?
+     ORDER BY rounds, turn, job LIMIT ?"""
+ANY_IN_TURN: Final = "SELECT 1 FROM group_lines WHERE type = ? AND ready > 0 LIMIT 1"
 
 # --- causes of failures
 FAILURE_BY_FINGERPRINT: Final = "SELECT id FROM failures WHERE fingerprint = ?"

@@ -58,6 +58,7 @@ from blobforge.store.sqlite.loading import (
 )
 from blobforge.store.sqlite.sets import as_json, columns_of, spell, spell_one
 from blobforge.store.sqlite.statements import Statements
+from blobforge.store.sqlite.turns import read_turns
 from blobforge.webhook import Webhook
 
 _COUNTERS: Final = {
@@ -201,6 +202,9 @@ class Bulk:
             for subject, key, *outcome in self._do.rows(sql.NEEDED_REPEATED, (as_json(list(needs.repeated)),)):
                 found.repeated[subject, key] = (outcome[0], outcome[1], outcome[2])
         load.finish()
+        if needs.turned or needs.in_hand:
+            weights = {type_: settings.weights for type_, settings in self.type_settings().items()}
+            read_turns(self._do, needs, found, weights)
         if needs.new_jobs:
             assert self._next_id is not None
             found.new_ids = list(range(self._next_id, self._next_id + needs.new_jobs))

@@ -12,7 +12,7 @@ import msgspec
 from blobforge.fairness import GroupClock
 from blobforge.job import Job
 from blobforge.jobtype import TypeLoad
-from blobforge.options import PLAIN, WITH_OPTIONS, QueueLine
+from blobforge.options import PLAIN, WITH_OPTIONS, LineGroup, QueueLine
 from blobforge.store.files import Doom, FileRecord
 from blobforge.store.needs import Found, GroupPlace, Needs
 from blobforge.store.sql import rows
@@ -98,13 +98,18 @@ def take_kept(found: Found, told: Rows) -> None:
 
 def ask_groups(load: OneByOne | Together, needs: Needs, found: Found, *, may_be_kept: Callable[[], bool]) -> None:
     """The first ready jobs of groups of lines, and those that are kept from some workers."""
-    for groups, ready in ((needs.groups, sql.NEEDED_READY_OF_GROUP), (needs.turned, sql.NEEDED_IN_TURN)):
-        for group, most in groups.items():
-            found.ready_of[group], found.kept_of[group] = [], []
-            lines = as_json(list(map(list, group)))
-            load.ask(ready, _taking(found.ready_of[group]), lines, most, most)
-            if needs.kept and may_be_kept():
-                load.ask(sql.NEEDED_KEPT_OF_GROUP, _taking(found.kept_of[group]), lines, needs.kept, needs.kept)
+    for group, most in needs.groups.items():
+        found.ready_of[group] = []
+        load.ask(sql.NEEDED_READY_OF_GROUP, _taking(found.ready_of[group]), _lines(group), most, most)
+    for group in (*needs.groups, *needs.turned):
+        found.kept_of[group] = []
+        if needs.kept and may_be_kept():
+            taking = _taking(found.kept_of[group])
+            load.ask(sql.NEEDED_KEPT_OF_GROUP, taking, _lines(group), needs.kept, needs.kept)
+
+
+def _lines(group: LineGroup) -> str:
+    return as_json(list(map(list, group)))
 
 
 def _taking(jobs: list[Job]) -> Take:
@@ -167,13 +172,19 @@ def _take_batches(found: Found, told: Rows) -> None:
 
 
 def _take_clocks(found: Found, told: Rows) -> None:
-    for type_, priority, now, alone in told:
+    for type_, priority, now, alone, running in told:
         found.clocks[type_, priority] = GroupClock(now, alone)
+        found.alone[type_, priority] = running
 
 
 def _take_turns(found: Found, told: Rows) -> None:
     for *place, turn in told:
         found.turns[GroupPlace(*place)] = turn
+
+
+def _take_runs(found: Found, told: Rows) -> None:
+    for *place, running in told:
+        found.runs[GroupPlace(*place)] = running
 
 
 def take_failed(found: Found, told: Rows) -> None:
@@ -200,6 +211,7 @@ NAMED: Final[tuple[tuple[str, sql.LoadPart, Take], ...]] = (
     ("in_a_row", sql.NEEDED_ROWS, _take_in_a_row),
     ("clocks", sql.NEEDED_CLOCKS, _take_clocks),
     ("turns", sql.NEEDED_TURNS, _take_turns),
+    ("runs", sql.NEEDED_RUNS, _take_runs),
     ("batches", sql.NEEDED_BATCHES, _take_batches),
 )
 

@@ -78,21 +78,32 @@ NEEDED_READY_OF_GROUP: Final = _first_of_lines(
     "jobs_ready", "j.status = 'pending' AND j.not_before IS NULL AND j.avoid IS NULL"
 )
 NEEDED_KEPT_OF_GROUP: Final = _first_of_lines("jobs_kept", "j.status = 'pending' AND j.avoid IS NOT NULL")
-# Of lines whose jobs have turns, by these: (type, lane) pairs, how many of each and how many of all.
-NEEDED_IN_TURN: Final = _rows_of(
-    JOB_COLUMNS,
-    """(SELECT jobs.* FROM json_each(?) AS line, json_each((
-          SELECT json_group_array(id) FROM (
-              SELECT j.id FROM jobs AS j INDEXED BY jobs_in_turn
-               WHERE j.status = 'pending' AND j.not_before IS NULL AND j.avoid IS NULL AND j.turn > 0
-                 AND j.type = line.value ->> 0 AND j.lane = line.value ->> 1
-               ORDER BY j.priority, j.turn, j.id LIMIT ?))) AS place CROSS JOIN jobs
-        WHERE jobs.id = place.value ORDER BY jobs.priority, jobs.turn, jobs.id LIMIT ?)""",
+# The groups of a line that have ready jobs, in the order in which their first ones come; and those of jobs in hand.
+_GROUP_LINE: Final = "priority, of_group, lane, ready, running, rounds, turn, job"
+GROUPS_IN_TURN: Final = f"""
+    SELECT {_GROUP_LINE} FROM group_lines INDEXED BY group_lines_in_turn
+     WHERE ready > 0 AND type = ? AND lane = ? ORDER BY priority, rounds, turn, job LIMIT ?"""
+GROUPS_IN_HAND: Final = f"""
+    SELECT type, {_GROUP_LINE} FROM group_lines WHERE (type, priority, of_group) IN (
+        SELECT type, priority, of_group FROM jobs
+         WHERE id IN (SELECT value FROM json_each(?)) AND turn > 0 AND status = 'running')"""
+JOBS_BY_ID: Final = f"SELECT {JOB_COLUMNS} FROM jobs WHERE id IN (SELECT value FROM json_each(?))"
+NEXT_OF_GROUP: Final = f"""
+    SELECT {JOB_COLUMNS} FROM jobs INDEXED BY jobs_of_group
+     WHERE {READY} AND turn > 0 AND priority = ? AND of_group = ? AND turn >= ? ORDER BY turn, id LIMIT ?"""
+# The last column: how many jobs without a group run.
+NEEDED_CLOCKS: Final = _rows_of(
+    "type, priority, now, alone, (SELECT coalesce(sum(n), 0) FROM job_counts AS k WHERE k.status = 'running'"
+    " AND k.type = c.type AND k.priority = c.priority) - coalesce((SELECT running FROM group_runs AS g"
+    " WHERE g.type = c.type AND g.priority = c.priority), 0)",
+    "group_clocks AS c WHERE type {is_one}",
 )
-NEEDED_CLOCKS: Final = _rows_of("type, priority, now, alone", "group_clocks WHERE type {is_one}")
 # (type, priority, group) triples.
 NEEDED_TURNS: Final = _rows_of(
     "type, priority, of_group, turn", "group_turns WHERE (type, priority, of_group) {is_triple}"
+)
+NEEDED_RUNS: Final = _rows_of(
+    "type, priority, of_group, running", "group_lines WHERE (type, priority, of_group) {is_triple}"
 )
 NEEDED_WORKERS: Final = _rows_of(WORKER_COLUMNS, "workers WHERE id {is_one}")
 # (job, attempt) pairs.

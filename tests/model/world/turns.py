@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Final
 
@@ -14,10 +15,12 @@ STEP: Final = 1_000_000
 
 
 class Turns(Labels, Kinds):
-    def step(self, type_: str, group: str) -> int:
+    def weight(self, type_: str, group: str) -> int:
         said = self.set_for[type_][9] if type_ in self.set_for else None
-        weights = json.loads(said) if said else {}
-        return STEP // int(weights.get(group, 1))
+        return int((json.loads(said) if said else {}).get(group, 1))
+
+    def step(self, type_: str, group: str) -> int:
+        return STEP // self.weight(type_, group)
 
     def enter(self, job: Job) -> None:
         """It stands behind its group's last one, and not before what was given out."""
@@ -61,6 +64,19 @@ class Turns(Labels, Kinds):
         """In the order in which they are given out; none of a type beyond what is left of it."""
         left, rest, found = dict(left), list(ready), []
         clocks = dict(self.clocks)
+        run = Counter((job.type, job.priority, job.group) for job in self.jobs.values() if job.status == "running")
+
+        def place(job: Job) -> tuple[int, ...]:
+            rounds = run[job.type, job.priority, job.group] // self.weight(job.type, job.group or "")
+            if job.group is None:
+                return rounds, max(clocks.get((job.type, job.priority), (STEP, STEP))), job.id
+            return rounds, job.turn, job.id
+
+        def comes_before(job: Job, other: Job) -> bool:
+            if job.priority != other.priority:
+                return job.priority < other.priority
+            return place(job) < place(other) if job.type == other.type else job.id < other.id
+
         while len(found) < limit:
             rest = [job for job in rest if left.get(job.type) != 0]
             heads = []
@@ -68,16 +84,17 @@ class Turns(Labels, Kinds):
                 heads.append(min(alone, key=lambda job: (job.priority, job.id)))
             for type_ in dict.fromkeys(job.type for job in rest if job.group is not None):
                 of_groups = [job for job in rest if job.group is not None and job.type == type_]
-                heads.append(min(of_groups, key=lambda job: (job.priority, job.turn, job.id)))
+                heads.append(min(of_groups, key=lambda job: (job.priority, *place(job))))
             if not heads:
                 break
             first = heads[0]
             for job in heads[1:]:
-                if self.is_before(job, first, clocks):
+                if comes_before(job, first):
                     first = job
             rest.remove(first)
             found.append(first)
             self.take(first, clocks)
+            run[first.type, first.priority, first.group] += 1
             left[first.type] = None if left.get(first.type) is None else (left[first.type] or 0) - 1
         return found
 
@@ -87,13 +104,6 @@ class Turns(Labels, Kinds):
         for job in jobs:
             self.take(job, clocks)
         self.clocks |= {key: clock for key, clock in clocks.items() if key in self.clocks and key[0] in in_turn}
-
-    def is_before(self, job: Job, other: Job, clocks: Mapping[tuple[str, int], tuple[int, int]]) -> bool:
-        if job.priority != other.priority:
-            return job.priority < other.priority
-        if job.type != other.type:
-            return job.id < other.id
-        return (job.turn, job.id) < (max(clocks[job.type, job.priority]), other.id)
 
     def take(self, job: Job, clocks: dict[tuple[str, int], tuple[int, int]]) -> None:
         now, alone = clocks.get((job.type, job.priority), (STEP, STEP))

@@ -1,0 +1,92 @@
+"""What is read of lines whose jobs take turns: first the groups, then of each the jobs that may be next."""
+
+from __future__ import annotations
+
+import heapq
+from collections import Counter
+from collections.abc import Mapping
+from typing import Final, NamedTuple
+
+from blobforge.fairness import Weights, rounds
+from blobforge.options import Lane, LineGroup
+from blobforge.store.needs import Found, GroupPlace, Needs, TurnsRead
+from blobforge.store.sql import rows
+from blobforge.store.sqlite import sql
+from blobforge.store.sqlite.sets import as_json
+from blobforge.store.sqlite.statements import Statements
+
+IN_HAND: Final = 4  # jobs that are read of a group of which a job is in hand: some of its jobs may end now
+
+
+class GroupLine(NamedTuple):
+    """A group in one lane: how many jobs it has ready there, how many run of it, and its first ready one."""
+
+    priority: int
+    group: str
+    lane: Lane
+    ready: int
+    running: int
+    rounds: int
+    turn: int | None
+    job: int | None
+
+    @property
+    def place(self) -> tuple[int, int, int, int]:
+        return self.priority, self.rounds, self.turn or 0, self.job or 0
+
+
+def read_turns(do: Statements, needs: Needs, found: Found, weights: Mapping[str, Weights]) -> None:
+    in_hand: dict[str, list[GroupLine]] = {}
+    if needs.in_hand:
+        for type_, *line in do.rows(sql.GROUPS_IN_HAND, (as_json(list(needs.in_hand)),)):
+            each = GroupLine(*line)
+            in_hand.setdefault(type_, []).append(each)
+            found.runs[GroupPlace(type_, each.priority, each.group)] = each.running
+    for lines, most in needs.turned.items():
+        type_ = lines[0].type
+        found.turned[lines] = _read(do, lines, most, in_hand.get(type_, []), weights.get(type_, {}))
+
+
+def _read(do: Statements, lines: LineGroup, most: int, in_hand: list[GroupLine], weights: Weights) -> TurnsRead:
+    first = [GroupLine(*row) for line in lines for row in do.rows(sql.GROUPS_IN_TURN, (*line, most))]
+    first.sort(key=lambda each: each.place)
+    read = TurnsRead(in_hand={(each.priority, each.group) for each in in_hand})
+    if len(first) >= most:
+        del first[most:]
+        read.last = first[-1].place
+    many = _many(first, most, weights)
+    lanes = {line.lane for line in lines}
+    for each in in_hand:
+        if each.ready and each.lane in lanes:
+            many[each] = max(many[each], min(each.ready, IN_HAND))
+    alone: list[int] = []
+    for each, n in many.items():
+        read.groups[each.priority, each.group, each.lane] = (each.ready, each.running)
+        if n == 1:
+            assert each.job is not None
+            alone.append(each.job)
+        else:
+            place = (lines[0].type, each.lane, each.priority, each.group, each.turn, n)
+            read.jobs += map(rows.job, do.rows(sql.NEXT_OF_GROUP, place))
+    if alone:
+        read.jobs += map(rows.job, do.rows(sql.JOBS_BY_ID, (as_json(alone),)))
+    return read
+
+
+def _many(first: list[GroupLine], most: int, weights: Weights) -> Counter[GroupLine]:
+    """How many jobs of each may be among the next ones, so many of all; of those of one round it is not known yet."""
+    coming = [(each.priority, each.rounds, at, 0) for at, each in enumerate(first)]
+    heapq.heapify(coming)
+    many: Counter[GroupLine] = Counter(first)  # one of each, at least
+    picked, until = 0, None
+    while coming and (picked < most or coming[0][:2] == until):
+        priority, round_, at, taken = coming[0]
+        picked, until = picked + 1, (priority, round_)
+        each = first[at]
+        many[each] = max(many[each], taken + 1)
+        if taken + 1 < each.ready:
+            following = rounds(each.running + taken + 1, each.group, weights)
+            heapq.heapreplace(coming, (priority, following, at, taken + 1))
+        else:
+            heapq.heappop(coming)
+    return many
