@@ -1,0 +1,249 @@
+"""Groups take turns by how many of their jobs run: the rounds in which they are, whatever changes these."""
+
+from __future__ import annotations
+
+import random
+from collections import Counter
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from actors.messages import (
+    Cancel,
+    ChangeType,
+    Claim,
+    Complete,
+    DeleteJob,
+    Fail,
+    Register,
+    Release,
+    Retype,
+    SetPriority,
+)
+from blobforge.fairness import Alone
+from blobforge.job import Job, JobStatus, ReleaseCause
+from blobforge.jobtype import TypeChanges
+from tests.fixtures.engines import ENGINES
+from tests.store.making import ADMIN, Book, submission
+from tests.store.sqlite.test_statements import counted
+from tests.store.test_groups import given, laid_in
+
+
+@pytest.fixture(params=["memory", "postgres"])
+def book(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Book]:
+    opened = Book(ENGINES[request.param](tmp_path / "x.db"))
+    opened.do(Register(ADMIN, "w", "pdf"))
+    yield opened
+    assert opened.database.broken() == []
+    opened.close()
+
+
+def ended(book: Book, of: dict[int, str], group: str) -> int:
+    """One running job of the group is completed."""
+    job = next(job for job in book.store.jobs_of_worker("w") if of[job.id] == group)
+    book.do(Complete(ADMIN, "w", job.id, lease=job.lease))
+    return job.id
+
+
+def test_a_group_with_long_jobs_holds_no_more_workers_than_one_with_short_ones(book: Book) -> None:
+    """Whichever jobs end, the group of which fewer run is given the worker that is free."""
+    of = laid_in(book, "a" * 20 + "b" * 40)
+    assert Counter(given(book, of, times=8)) == {"a": 4, "b": 4}
+    for _ in range(20):  # those of b end, those of a go on
+        ended(book, of, "b")
+        assert given(book, of) == "b"
+
+
+def test_a_group_that_comes_when_all_workers_are_held_gets_those_that_come_free(book: Book) -> None:
+    of = laid_in(book, "a" * 30)
+    assert given(book, of, limit=10) == "a" * 10
+    of |= laid_in(book, "b" * 30)
+    found = ""
+    for _ in range(9):
+        ended(book, of, "a")
+        found += given(book, of)
+    assert found[:5] == "bbbbb", "until as many of each run"
+    assert found[5:] == "aaaa", "then each keeps what it has"
+
+
+def test_weights_are_of_what_runs(book: Book) -> None:
+    book.do(ChangeType("pdf", "token:1", TypeChanges(weights={"a": 3})))
+    of = laid_in(book, "a" * 30 + "b" * 30)
+    assert Counter(given(book, of, times=8)) == {"a": 6, "b": 2}
+    for _ in range(2):
+        ended(book, of, "b")
+    assert given(book, of, times=2) == "bb", "however many of the other one are waiting"
+
+
+def test_other_weights_count_at_once(book: Book) -> None:
+    of = laid_in(book, "a" * 30 + "b" * 30)
+    assert Counter(given(book, of, times=8)) == {"a": 4, "b": 4}
+    book.do(ChangeType("pdf", "token:1", TypeChanges(weights={"a": 3})))
+    assert given(book, of, times=5) == "aaaaa", "4 of 3 were a round more, and 4 of 1 four"
+    book.do(ChangeType("pdf", "token:1", TypeChanges(weights=None)))
+    assert given(book, of, times=5) == "bbbbb"
+
+
+def test_a_heavy_group_does_not_starve_a_light_one(book: Book) -> None:
+    """Though it has far fewer workers than its weight: then turns decide."""
+    book.do(ChangeType("pdf", "token:1", TypeChanges(weights={"a": 1000})))
+    of = laid_in(book, "b" + "a" * 20)
+    assert "b" in given(book, of, times=4)
+
+
+def test_jobs_without_a_group_are_one_that_holds_workers_too(book: Book) -> None:
+    of = laid_in(book, "." * 20)
+    assert given(book, of, limit=6) == "......"
+    of |= laid_in(book, "a" * 20)
+    assert given(book, of, limit=6) == "aaaaaa"
+    for _ in range(5):
+        ended(book, of, "a")
+        assert given(book, of) == "a"
+    ended(book, of, ".")
+    assert given(book, of) == "."
+
+
+ENDS: dict[str, Callable[[Job], Any]] = {
+    "complete": lambda job: Complete(ADMIN, "w", job.id, lease=job.lease),
+    "fail": lambda job: Fail(ADMIN, "w", job.id, "no"),
+    "release": lambda job: Release(ADMIN, "w", job.id, cause=ReleaseCause.SHUTDOWN),
+    "cancel": lambda job: Cancel(job.id),
+}
+
+
+@pytest.mark.parametrize("way", ENDS)
+def test_a_job_that_runs_no_more_is_no_longer_held_against_its_group(book: Book, way: str) -> None:
+    of = laid_in(book, "a" * 9)
+    first = book.do(Claim(ADMIN, "w", ("pdf",), 4)).jobs
+    of |= laid_in(book, "b" * 9)
+    assert given(book, of, times=4) == "bbbb"
+    book.do(*map(ENDS[way], first[:3]))
+    assert given(book, of, times=3) == "aaa"
+
+
+def test_priorities_have_counts_of_their_own(book: Book) -> None:
+    """A job that runs goes on counting where it stands."""
+    of = laid_in(book, "aaaa")
+    first = book.do(Claim(ADMIN, "w", ("pdf",), 2)).jobs
+    of |= laid_in(book, "aabbb", priority=2)
+    assert Counter(given(book, of, times=2)) == {"a": 1, "b": 1}
+    book.do(SetPriority(first[0].id, 2))
+    assert book.database.broken() == []
+    assert given(book, of, times=1) == "b"
+
+
+def test_what_leaves_the_queue_otherwise_is_followed(book: Book) -> None:
+    laid_in(book, "aaaabbbb")
+    book.do(Claim(ADMIN, "w", ("pdf",), 3))
+    for way in (Cancel(7), DeleteJob(7), Retype(8, "other"), SetPriority(6, 5), Retype(6, "third")):
+        book.do(way)
+        assert book.database.broken() == []
+
+
+def test_a_group_is_one_whatever_its_jobs_require(book: Book) -> None:
+    book.do(Register(ADMIN, "w", "pdf", labels='["gpu"]'))
+    of = laid_in(book, "aaaa", requires='["gpu"]') | laid_in(book, "....")
+    of = {job_id: "a" if letter == "a" else "c" for job_id, letter in of.items()}
+    groups = [(book.do(submission((9, n), group="a")).job_id, "a") for n in range(4)]
+    groups += [(book.do(submission((8, n), group="b")).job_id, "b") for n in range(8)]
+    of |= dict(groups)
+    assert Counter(given(book, of, times=9)) == {"a": 3, "b": 3, "c": 3}
+
+
+class Line:
+    """What is given out, by a walk over all jobs each time."""
+
+    def __init__(self, book: Book, job_ids: list[int], weights: dict[str, int]) -> None:
+        self._weights = weights
+        self._between = Alone(book.store.group_clocks("pdf").get(3) or Alone().clock)
+        found = map(book.store.job, job_ids)
+        self.jobs = {job.id: job for job in found if job is not None}
+        self._runs = Counter(job.of_group for job in self.jobs.values() if job.status is JobStatus.RUNNING)
+        self.ready = {
+            job.id
+            for job in self.jobs.values()
+            if job.status is JobStatus.PENDING and job.not_before is None
+        }
+
+    def end(self, job: Job, *, ready: bool = False) -> None:
+        self._runs[job.of_group] -= 1
+        if ready:
+            self.ready.add(job.id)
+
+    def next(self, limit: int) -> list[int]:
+        found = []
+        while len(found) < limit and self.ready:
+            alone = min((job_id for job_id in self.ready if self.jobs[job_id].of_group is None), default=None)
+            others = [self.jobs[job_id] for job_id in self.ready if self.jobs[job_id].of_group is not None]
+            places = {(self._round(job), job.turn, job.id): job.id for job in others}
+            if alone is not None:
+                place = (self._round(self.jobs[alone]), self._between.clock.next_alone, alone)
+                places[place] = alone
+            first = places[min(places)]
+            self.ready.remove(first)
+            self._runs[self.jobs[first].of_group] += 1
+            self._between = self._between.after(self.jobs[first], self._weights)
+            found.append(first)
+        return found
+
+    def _round(self, job: Job) -> int:
+        return self._runs[job.of_group] // self._weights.get(job.of_group or "", 1)
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_claims_are_as_a_walk_over_all_jobs_has_it(book: Book, seed: int) -> None:
+    """Whatever ends and begins in the same transaction, with few groups and with many."""
+    dice = random.Random(seed)
+    weights = {"g0": 3, "g1": 2, "": 2} if seed % 2 else {}
+    if weights:
+        book.do(ChangeType("pdf", "token:1", TypeChanges(weights=weights)))
+    groups = [f"g{n}" for n in range((3, 8, 40)[seed % 3])]
+    job_ids: list[int] = []
+    for n in range(40):
+        for _ in range(dice.randrange(6)):
+            group = dice.choice([*groups, *groups, None])
+            job_ids.append(book.do(submission((n, dice.random()), group=group)).job_id)
+        line = Line(book, job_ids, weights)
+        messages: list[Any] = []
+        wanted: list[list[int]] = []
+        running = list(book.store.jobs_of_worker("w"))
+        dice.shuffle(running)
+        for _ in range(dice.randrange(1, 7)):
+            job = running.pop() if running and dice.random() < 0.6 else None
+            if job is None:
+                limit = dice.choice((1, 1, 2, 5))
+                messages.append(Claim(ADMIN, "w", ("pdf",), limit))
+                wanted.append(line.next(limit))
+            elif dice.random() < 0.2:
+                messages.append(Release(ADMIN, "w", job.id, cause=ReleaseCause.SHUTDOWN))
+                line.end(job, ready=True)
+                wanted.append([])
+            else:
+                following = dice.random() < 0.7
+                messages.append(Complete(ADMIN, "w", job.id, lease=job.lease, claim_next=following))
+                line.end(job)
+                wanted.append(line.next(1) if following else [])
+        answers = book.do(*messages)
+        assert [given_by(answer) for answer in (answers if len(messages) > 1 else [answers])] == wanted
+
+
+def given_by(answer: Any) -> list[int]:
+    granted = getattr(answer, "next", answer)
+    return [job.id for job in getattr(granted, "jobs", ())]
+
+
+def test_what_many_completions_and_claims_need_is_read_at_once(tmp_path: Path) -> None:
+    """Of 64 workers that each complete a job of another group, and are given the next one."""
+    book = Book(tmp_path / "x.db")
+    book.do(Register(ADMIN, "w", "pdf"))
+    for n in range(300):
+        book.do(submission(n, group=f"group {n % 100}"))
+    jobs = book.do(Claim(ADMIN, "w", ("pdf",), 64)).jobs
+    with counted(book) as said:
+        book.do(*(Complete(ADMIN, "w", job.id, lease=job.lease, claim_next=True) for job in jobs))
+    read = [each for each in said if "FROM group_lines" in each and each.lstrip().startswith("SELECT")]
+    assert 0 < len(read) <= 4, "not for each"
+    assert book.database.broken() == []
+    book.close()
