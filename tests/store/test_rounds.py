@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import random
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -29,6 +30,8 @@ from tests.fixtures.engines import ENGINES
 from tests.store.making import ADMIN, Book, submission
 from tests.store.sqlite.test_statements import counted
 from tests.store.test_groups import given, laid_in
+
+SEEDS = int(os.environ.get("SEEDS") or 6)
 
 
 @pytest.fixture(params=["memory", "postgres"])
@@ -153,24 +156,25 @@ def test_a_group_is_one_whatever_its_jobs_require(book: Book) -> None:
 
 
 class Line:
-    """What is given out, by a walk over all jobs each time."""
+    """What is given out of one priority, by a walk over all jobs each time."""
 
     def __init__(self, book: Book, job_ids: list[int], weights: dict[str, int]) -> None:
+        self._book = book
         self._weights = weights
         self._between = Alone(book.store.group_clocks("pdf").get(3) or Alone().clock)
-        found = map(book.store.job, job_ids)
-        self.jobs = {job.id: job for job in found if job is not None}
+        found = [job for job_id in job_ids if (job := book.store.job(job_id)) is not None and job.priority == 3]
+        self.jobs = {job.id: job for job in found}
         self._runs = Counter(job.of_group for job in self.jobs.values() if job.status is JobStatus.RUNNING)
-        self.ready = {
-            job.id
-            for job in self.jobs.values()
-            if job.status is JobStatus.PENDING and job.not_before is None
-        }
+        self.ready = {job.id for job in self.jobs.values() if job.status is JobStatus.PENDING}
 
-    def end(self, job: Job, *, ready: bool = False) -> None:
-        self._runs[job.of_group] -= 1
-        if ready:
-            self.ready.add(job.id)
+    def enter(self, job_id: int) -> None:
+        job = self._book.store.job(job_id)
+        assert job is not None
+        self.jobs[job_id] = job
+        self.ready.add(job_id)
+
+    def end(self, job_id: int) -> None:
+        self._runs[self.jobs[job_id].of_group] -= 1
 
     def next(self, limit: int) -> list[int]:
         found = []
@@ -179,8 +183,7 @@ class Line:
             others = [self.jobs[job_id] for job_id in self.ready if self.jobs[job_id].of_group is not None]
             places = {(self._round(job), job.turn, job.id): job.id for job in others}
             if alone is not None:
-                place = (self._round(self.jobs[alone]), self._between.clock.next_alone, alone)
-                places[place] = alone
+                places[self._round(self.jobs[alone]), self._between.clock.next_alone, alone] = alone
             first = places[min(places)]
             self.ready.remove(first)
             self._runs[self.jobs[first].of_group] += 1
@@ -192,41 +195,101 @@ class Line:
         return self._runs[job.of_group] // self._weights.get(job.of_group or "", 1)
 
 
-@pytest.mark.parametrize("seed", range(6))
+class Steps:
+    """Messages of one transaction, chosen at random, and what each comes to once its answer is there."""
+
+    def __init__(self, dice: random.Random, line: Line, running: list[Job], groups: list[str | None]) -> None:
+        self._dice = dice
+        self._line = line
+        self._running = dice.sample(running, len(running))
+        self._waiting = dice.sample(sorted(line.ready), len(line.ready))
+        self._groups = groups
+        self.all: list[tuple[Any, Callable[[Any], list[int]]]] = []
+
+    def add(self) -> None:
+        ways = [self._claim, self._claim, self._submit]
+        if self._running:
+            ways += [self._complete, self._complete, self._complete, self._release, self._more_urgent]
+        if self._waiting:
+            ways += [self._cancel]
+        self.all.append(self._dice.choice(ways)())
+
+    def _claim(self) -> tuple[Any, Callable[[Any], list[int]]]:
+        limit = self._dice.choice((1, 1, 2, 5))
+        return Claim(ADMIN, "w", ("pdf",), limit), lambda _: self._line.next(limit)
+
+    def _submit(self) -> tuple[Any, Callable[[Any], list[int]]]:
+        def made(answer: Any) -> list[int]:
+            self._line.enter(answer.job_id)
+            return []
+
+        return submission((self._dice.random(), "x"), group=self._dice.choice(self._groups)), made
+
+    def _complete(self) -> tuple[Any, Callable[[Any], list[int]]]:
+        job, following = self._running.pop(), self._dice.random() < 0.7
+
+        def done(_: Any) -> list[int]:
+            self._line.end(job.id)
+            return self._line.next(1) if following else []
+
+        return Complete(ADMIN, "w", job.id, lease=job.lease, claim_next=following), done
+
+    def _release(self) -> tuple[Any, Callable[[Any], list[int]]]:
+        job = self._running.pop()
+
+        def back(_: Any) -> list[int]:
+            self._line.end(job.id)
+            self._line.ready.add(job.id)
+            return []
+
+        return Release(ADMIN, "w", job.id, cause=ReleaseCause.SHUTDOWN), back
+
+    def _more_urgent(self) -> tuple[Any, Callable[[Any], list[int]]]:
+        """It runs, and counts elsewhere from now on."""
+        job = self._running.pop()
+
+        def moved(_: Any) -> list[int]:
+            self._line.end(job.id)
+            return []
+
+        return SetPriority(job.id, 2), moved
+
+    def _cancel(self) -> tuple[Any, Callable[[Any], list[int]]]:
+        """Where it was not given out just before: else it is left alone here, and its outcome does not matter."""
+        job_id = self._waiting.pop()
+
+        def gone(_: Any) -> list[int]:
+            if job_id in self._line.ready:
+                self._line.ready.remove(job_id)
+            else:
+                self._line.end(job_id)
+            return []
+
+        return Cancel(job_id), gone
+
+
+@pytest.mark.parametrize("seed", range(SEEDS))
 def test_claims_are_as_a_walk_over_all_jobs_has_it(book: Book, seed: int) -> None:
     """Whatever ends and begins in the same transaction, with few groups and with many."""
     dice = random.Random(seed)
     weights = {"g0": 3, "g1": 2, "": 2} if seed % 2 else {}
     if weights:
         book.do(ChangeType("pdf", "token:1", TypeChanges(weights=weights)))
-    groups = [f"g{n}" for n in range((3, 8, 40)[seed % 3])]
+    groups = [f"g{n}" for n in range((3, 8, 60)[seed % 3])]
     job_ids: list[int] = []
-    for n in range(40):
+    for _ in range(40):
         for _ in range(dice.randrange(6)):
-            group = dice.choice([*groups, *groups, None])
-            job_ids.append(book.do(submission((n, dice.random()), group=group)).job_id)
+            job_ids.append(book.do(submission((dice.random(), "x"), group=dice.choice([*groups, None]))).job_id)
         line = Line(book, job_ids, weights)
-        messages: list[Any] = []
-        wanted: list[list[int]] = []
-        running = list(book.store.jobs_of_worker("w"))
-        dice.shuffle(running)
+        running = [job for job in book.store.jobs_of_worker("w") if job.priority == 3]
+        steps = Steps(dice, line, running, [*groups, None])
         for _ in range(dice.randrange(1, 7)):
-            job = running.pop() if running and dice.random() < 0.6 else None
-            if job is None:
-                limit = dice.choice((1, 1, 2, 5))
-                messages.append(Claim(ADMIN, "w", ("pdf",), limit))
-                wanted.append(line.next(limit))
-            elif dice.random() < 0.2:
-                messages.append(Release(ADMIN, "w", job.id, cause=ReleaseCause.SHUTDOWN))
-                line.end(job, ready=True)
-                wanted.append([])
-            else:
-                following = dice.random() < 0.7
-                messages.append(Complete(ADMIN, "w", job.id, lease=job.lease, claim_next=following))
-                line.end(job)
-                wanted.append(line.next(1) if following else [])
-        answers = book.do(*messages)
-        assert [given_by(answer) for answer in (answers if len(messages) > 1 else [answers])] == wanted
+            steps.add()
+        told = book.do(*(message for message, _ in steps.all))
+        answers = told if len(steps.all) > 1 else [told]
+        job_ids += [answer.job_id for answer in answers if type(answer).__name__ == "Submitted"]
+        for answer, (message, then) in zip(answers, steps.all, strict=True):
+            assert given_by(answer) == then(answer), message
 
 
 def given_by(answer: Any) -> list[int]:
@@ -238,8 +301,8 @@ def test_what_many_completions_and_claims_need_is_read_at_once(tmp_path: Path) -
     """Of 64 workers that each complete a job of another group, and are given the next one."""
     book = Book(tmp_path / "x.db")
     book.do(Register(ADMIN, "w", "pdf"))
-    for n in range(300):
-        book.do(submission(n, group=f"group {n % 100}"))
+    for n in range(1500):
+        book.do(submission(n, group=f"group {n % 500}"))
     jobs = book.do(Claim(ADMIN, "w", ("pdf",), 64)).jobs
     with counted(book) as said:
         book.do(*(Complete(ADMIN, "w", job.id, lease=job.lease, claim_next=True) for job in jobs))
