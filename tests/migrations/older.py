@@ -6,6 +6,7 @@ new columns, reads with statements that it has prepared before, and knows none o
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
@@ -31,7 +32,8 @@ _FUNCTIONS = """
     SELECT oid::regprocedure::text, md5(pg_get_functiondef(oid)) FROM pg_proc
      WHERE pronamespace = current_schema()::regnamespace AND prokind = 'f'"""
 _TRIGGERS = """
-    SELECT c.relname, t.tgname, pg_get_triggerdef(t.oid) FROM pg_trigger t JOIN pg_class c ON c.oid = t.tgrelid
+    SELECT c.relname, t.tgname, pg_get_triggerdef(t.oid), p.prosrc
+      FROM pg_trigger t JOIN pg_class c ON c.oid = t.tgrelid JOIN pg_proc p ON p.oid = t.tgfoid
      WHERE c.relnamespace = current_schema()::regnamespace AND NOT t.tgisinternal"""
 _RULES = "SELECT tablename, rulename, definition FROM pg_rules WHERE schemaname = current_schema()"
 _GUARDED = """
@@ -44,7 +46,7 @@ class Schema(NamedTuple):
     constraints: dict[tuple[str, str], tuple[str, str, str, str, bool]]
     indexes: dict[tuple[str, str], tuple[bool, str]]
     functions: dict[tuple[str], tuple[str]]
-    triggers: dict[tuple[str, str], tuple[str]]
+    triggers: dict[tuple[str, str], tuple[str, str]]  # definition, and what its function does
     rules: dict[tuple[str, str], tuple[str]]
     guarded: dict[tuple[str], tuple[bool]]  # tables of which not every row is seen by every role
 
@@ -138,17 +140,27 @@ def _others(before: Schema, after: Schema) -> Iterator[str]:
     for name, said in before.functions.items():
         if after.functions.get(name) != said:
             yield f"the function {name[0]} is gone or another: an older server calls it"
+    for (table, name), trigger in after.triggers.items():
+        former = before.triggers.get((table, name))
+        if former != trigger and table in before.tables and not (former is None and _follows(before, *trigger)):
+            how = "new" if former is None else "another"
+            yield f"the trigger {name} on {table} is {how}: it changes what an older server writes"
+    for (table, name), rule in after.rules.items():
+        if (was_rule := before.rules.get((table, name))) != rule and table in before.tables:
+            how = "new" if was_rule is None else "another"
+            yield f"the rule {name} on {table} is {how}: it changes what an older server writes"
     for what, were, are in (("trigger", before.triggers, after.triggers), ("rule", before.rules, after.rules)):
-        for (table, name), now in are.items():
-            was = were.get((table, name))
-            if was != now and table in before.tables:
-                how = "new" if was is None else "another"
-                yield f"the {what} {name} on {table} is {how}: it changes what an older server writes"
         for table, name in were.keys() - are.keys():
             yield f"the {what} {name} on {table} is gone: what it did for an older server is done by none"
     for (table,), forced in after.guarded.items():
         if table in before.tables and before.guarded.get((table,)) != forced:
             yield f"{table} has rows that an older server may not see"
+
+
+def _follows(before: Schema, said: str, done: str) -> bool:
+    """Whether a trigger only writes, afterwards, what older servers do not know."""
+    written = re.findall(r"\b(?:INSERT INTO|UPDATE|DELETE FROM)\s+(\w+)", done)
+    return " AFTER " in said and before.tables.isdisjoint(written)
 
 
 def _longer(was: tuple[bool, str], now: tuple[bool, str]) -> bool:

@@ -30,10 +30,10 @@ DEEDS = {
     "ALTER TABLE jobs ADD COLUMN next INTEGER NOT NULL DEFAULT 0; CREATE INDEX next ON jobs (next)": None,
     "CREATE TABLE next (job_id BIGINT PRIMARY KEY REFERENCES jobs (id) ON DELETE CASCADE, n INTEGER NOT NULL)": None,
     "ALTER TABLE jobs ADD COLUMN next INTEGER NOT NULL": "jobs.next is new, NOT NULL and without a default",
-    "ALTER TABLE jobs DROP COLUMN lane": "jobs.lane is gone",
+    "ALTER TABLE jobs DROP COLUMN compare": "jobs.compare is gone",
     "ALTER TABLE jobs RENAME COLUMN lane TO line": "jobs.lane is gone",
     "DROP TABLE undos": "undos.token is gone",
-    "ALTER TABLE jobs ALTER COLUMN lane TYPE BIGINT": "jobs.lane has another type",
+    "ALTER TABLE jobs ALTER COLUMN compare TYPE BIGINT": "jobs.compare has another type",
     "ALTER TABLE jobs ALTER COLUMN progress SET NOT NULL": "jobs.progress may not be NULL any more",
     "ALTER TABLE jobs ALTER COLUMN attempts DROP NOT NULL": "jobs.attempts may be NULL",
     "ALTER TABLE jobs ALTER COLUMN lane SET DEFAULT 1": "jobs.lane has another default",
@@ -57,6 +57,12 @@ DEEDS = {
     "ALTER TABLE undos ENABLE ROW LEVEL SECURITY": "undos has rows that an older server may not see",
     "CREATE FUNCTION next() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NULL; END';"
     "CREATE TRIGGER next BEFORE INSERT ON jobs FOR EACH ROW EXECUTE FUNCTION next()": "the trigger next on",
+    "CREATE TABLE next (id BIGINT); CREATE FUNCTION next() RETURNS trigger LANGUAGE plpgsql AS"
+    " 'BEGIN INSERT INTO next VALUES (NEW.id); RETURN NULL; END';"
+    "CREATE TRIGGER next AFTER INSERT ON jobs FOR EACH ROW EXECUTE FUNCTION next()": None,
+    "CREATE FUNCTION next() RETURNS trigger LANGUAGE plpgsql AS"
+    " 'BEGIN UPDATE undos SET was = NULL; RETURN NULL; END';"
+    "CREATE TRIGGER next AFTER INSERT ON jobs FOR EACH ROW EXECUTE FUNCTION next()": "the trigger next on",
 }
 
 # By the step that does it, what a migration takes away that servers of an earlier schema have used: as it is said of
@@ -229,4 +235,6 @@ def test_a_migration_that_never_gets_its_tables_says_who_has_them(empty: str) ->
 def test_no_migration_stands_in_a_transaction_of_its_own() -> None:
     """All steps are one transaction; what PostgreSQL does in none is no step."""
     for script in SCRIPTS:
-        assert not re.search(r"\bCONCURRENTLY\b|^\s*(BEGIN|COMMIT|VACUUM)\b", script, re.MULTILINE | re.IGNORECASE)
+        assert not re.search(
+            r"\bCONCURRENTLY\b|^\s*(BEGIN|COMMIT|VACUUM)\b[^\n]*;", script, re.MULTILINE | re.IGNORECASE
+        )

@@ -70,6 +70,7 @@ COMMITTED = {
     "0043_then.sql": "8cda6b5d1428bdb4",
     "0044_families.sql": "d76bf8ee3aa8414b",
     "0045_splits.sql": "cf7e8efecc7535a0",
+    "0046_group_lines.sql": "365046814a9d5b3a",
 }
 NUMBERS = {
     "<type:type>": "pdf",
@@ -194,7 +195,7 @@ def test_every_table_is_compared_with_the_model_or_known_not_to_be() -> None:
     model = (Path(__file__).parents[1] / "model" / "database.py").read_text()
     compared = set(re.findall(r'probe\.rows\(\s*"(\w+)"', model))
     assert {name for name in tables - compared if not name.startswith(("sqlite", "job_texts_"))} == {
-        "backfill", "claim_keys", "depths", "failure_counts", "failures", "happenings",
+        "backfill", "claim_keys", "depths", "failure_counts", "failures", "group_lines", "group_runs", "happenings",
         "installation", "job_hours", "job_paths", "job_texts", "operation_pages", "operations", "pulse",
         "recovery", "signing_keys", "splits", "tag_counts",
         "superseded", "superseding", "texts_changed", "texts_indexed",

@@ -163,7 +163,10 @@ def test_a_group_does_not_pay_for_jobs_that_were_not_given_out(book: Book, way: 
     for job_id in sorted(range(1, 10), reverse=newest_first):
         book.do(LEAVE[way](job_id))
     of |= laid_in(book, "aaa")
-    assert Counter(given(book, of, times=6, ends=True)) == {"a": 2, "b": 4}  # b came first, and a owes one turn at most
+    assert Counter(given(book, of, times=6, ends=True)) == {
+        "a": 2,
+        "b": 4,
+    }  # b came first, and a owes one turn at most
 
 
 def test_nor_for_those_that_have_expired(book: Book) -> None:

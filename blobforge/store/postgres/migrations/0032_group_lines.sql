@@ -20,29 +20,9 @@ CREATE TABLE group_runs (
     running   BIGINT NOT NULL,
     PRIMARY KEY (type, priority)
 ) WITH (fillfactor = 50, autovacuum_vacuum_scale_factor = 0.02);
-CREATE INDEX jobs_of_group ON jobs (type, lane, priority, of_group, turn, id)
-    WHERE status = 'pending' AND not_before IS NULL AND avoid IS NULL AND turn > 0;
 
 CREATE FUNCTION group_weight(weights TEXT, named TEXT) RETURNS BIGINT LANGUAGE sql IMMUTABLE
     AS $$ SELECT coalesce((weights::json ->> named)::bigint, 1) $$;
-INSERT INTO group_lines (type, lane, priority, of_group, ready)
-    SELECT type, lane, priority, of_group,
-           count(*) FILTER (WHERE status = 'pending' AND not_before IS NULL AND avoid IS NULL)
-      FROM jobs WHERE turn > 0 AND status IN ('pending', 'running') GROUP BY type, lane, priority, of_group;
-UPDATE group_lines AS g SET running = runs.n
-  FROM (SELECT type, priority, of_group, count(*) AS n FROM jobs
-         WHERE turn > 0 AND status = 'running' GROUP BY type, priority, of_group) AS runs
- WHERE runs.type = g.type AND runs.priority = g.priority AND runs.of_group = g.of_group;
-DELETE FROM group_lines WHERE ready = 0 AND running = 0;
-UPDATE group_lines AS g SET weight = group_weight(t.group_weights, g.of_group)
-  FROM type_settings AS t WHERE t.type = g.type AND t.group_weights IS NOT NULL;
-UPDATE group_lines AS g SET turn = first.turn, job = first.id
-  FROM (SELECT DISTINCT ON (type, lane, priority, of_group) type, lane, priority, of_group, turn, id
-          FROM jobs WHERE status = 'pending' AND not_before IS NULL AND avoid IS NULL AND turn > 0
-         ORDER BY type, lane, priority, of_group, turn, id) AS first
- WHERE first.type = g.type AND first.lane = g.lane AND first.priority = g.priority AND first.of_group = g.of_group;
-INSERT INTO group_runs
-    SELECT type, priority, count(*) FROM jobs WHERE turn > 0 AND status = 'running' GROUP BY type, priority;
 
 -- A job of a group, as it was and as it is; NULL: it was not there, or is gone.
 CREATE FUNCTION group_lines_follow() RETURNS trigger LANGUAGE plpgsql AS $$
@@ -132,3 +112,24 @@ CREATE TRIGGER group_weights_changed AFTER UPDATE OF group_weights ON type_setti
     WHEN (NEW.group_weights IS DISTINCT FROM OLD.group_weights) EXECUTE FUNCTION group_weights_follow();
 CREATE TRIGGER group_weights_gone AFTER DELETE ON type_settings FOR EACH ROW
     WHEN (OLD.group_weights IS NOT NULL) EXECUTE FUNCTION group_weights_follow();
+
+CREATE INDEX jobs_of_group ON jobs (type, lane, priority, of_group, turn, id)
+    WHERE status = 'pending' AND not_before IS NULL AND avoid IS NULL AND turn > 0;
+INSERT INTO group_lines (type, lane, priority, of_group, ready)
+    SELECT type, lane, priority, of_group,
+           count(*) FILTER (WHERE status = 'pending' AND not_before IS NULL AND avoid IS NULL)
+      FROM jobs WHERE turn > 0 AND status IN ('pending', 'running') GROUP BY type, lane, priority, of_group;
+UPDATE group_lines AS g SET running = runs.n
+  FROM (SELECT type, priority, of_group, count(*) AS n FROM jobs
+         WHERE turn > 0 AND status = 'running' GROUP BY type, priority, of_group) AS runs
+ WHERE runs.type = g.type AND runs.priority = g.priority AND runs.of_group = g.of_group;
+DELETE FROM group_lines WHERE ready = 0 AND running = 0;
+UPDATE group_lines AS g SET weight = group_weight(t.group_weights, g.of_group)
+  FROM type_settings AS t WHERE t.type = g.type AND t.group_weights IS NOT NULL;
+UPDATE group_lines AS g SET turn = first.turn, job = first.id
+  FROM (SELECT DISTINCT ON (type, lane, priority, of_group) type, lane, priority, of_group, turn, id
+          FROM jobs WHERE status = 'pending' AND not_before IS NULL AND avoid IS NULL AND turn > 0
+         ORDER BY type, lane, priority, of_group, turn, id) AS first
+ WHERE first.type = g.type AND first.lane = g.lane AND first.priority = g.priority AND first.of_group = g.of_group;
+INSERT INTO group_runs
+    SELECT type, priority, count(*) FROM jobs WHERE turn > 0 AND status = 'running' GROUP BY type, priority;
