@@ -134,6 +134,20 @@ class Look:
     put_off: frozenset[Stage] = frozenset()  # stages that an operation has still to look at
 
 
+def _line(job: Job) -> tuple[str, int, str | None]:
+    return job.type, job.priority, job.group
+
+
+def _running_of_groups(look: Look) -> list[Job]:
+    return [job for job in look.jobs.values() if job.status == "running" and job.group is not None]
+
+
+def _runs_on(job: Job, look: Look) -> bool:
+    """Whether it runs there, too, by the same attempt and in the same line."""
+    other = look.jobs.get(job.id)
+    return other is not None and (other.status, other.attempt, _line(other)) == ("running", job.attempt, _line(job))
+
+
 @dataclass
 class Limits:
     """The settings that promises are about, in seconds."""
@@ -351,17 +365,32 @@ class Oracle:
             self._broken(promise, f"batch {number} is gone")
 
     def _turns(self, was: Look, now: Look) -> None:
-        """Of jobs that the same workers may have, none of a group is given out before one that had an earlier turn
-        and could have been."""
+        """Of jobs that the same workers may have, none of a group is given out before one that could have been: of
+        its own group with an earlier turn, or of another one of which surely fewer jobs ran, or as many, and whose
+        turn was earlier. No play sets weights: a round is a job."""
         waiting = [job for job in now.jobs.values() if job.group is not None and job.ready]
-        for job in now.jobs.values() if waiting else ():
+        waiting = [job for job in waiting if was.jobs.get(job.id) == job]
+        if not waiting:
+            return
+        ran, run = (Counter(map(_line, _running_of_groups(look))) for look in (was, now))
+        begun = Counter(_line(job) for job in _running_of_groups(now) if not _runs_on(job, was))
+        ended = Counter(_line(job) for job in _running_of_groups(was) if not _runs_on(job, now))
+        for job in now.jobs.values():
             before = was.jobs.get(job.id)
             if job.group is None or before is None or not before.ready or job.status != "running":
                 continue
+            least = ran[_line(before)] - ended[_line(before)]
             for other in waiting:
-                same = (other.type, other.lane, other.priority) == (before.type, before.lane, before.priority)
-                if same and was.jobs.get(other.id) == other and (other.turn, other.id) < (before.turn, before.id):
-                    self._broken("groups take turns", f"job {job.id} was given out before job {other.id}")
+                if (other.type, other.lane, other.priority) != (before.type, before.lane, before.priority):
+                    continue
+                most = ran[_line(other)] + begun[_line(other)]
+                mine, theirs = (least, before.turn, before.id), (most, other.turn, other.id)
+                if theirs[other.group == before.group :] < mine[other.group == before.group :]:
+                    self._broken(
+                        "groups take turns",
+                        f"job {job.id} was given out before job {other.id}; {run[_line(before)]} of its group run, and "
+                        f"{run[_line(other)]} of the other",
+                    )
 
     def _types(self, was: Look, now: Look) -> None:
         began = [

@@ -1,5 +1,8 @@
 """What turns of groups come to where their jobs take unlike times: shares of the starts, and of the workers held.
 
+Groups that have more workers than weight are held to their share of the workers; where there are fewer workers than
+groups, turns decide, which count starts.
+
 Every worker works all the time, and all groups have jobs without end; what is next the product's own turns say
 (`blobforge/fairness.py`). A group may come later than the others.
 
@@ -18,7 +21,7 @@ from itertools import count
 
 import msgspec
 
-from blobforge.fairness import GroupClock, in_turns, next_turn
+from blobforge.fairness import Alone, GroupClock, InTurn, in_turns, next_turn, rounds
 from blobforge.job import Job, JobStatus
 
 TYPE, PRIORITY = "pdf", 3
@@ -52,6 +55,7 @@ class Line:
         self._clock = GroupClock()
         self._last: dict[str, int] = {}
         self._ids = count(1)
+        self._running: Counter[str] = Counter()
         self._waiting: dict[str, deque[Job]] = {}
         self.left = {plan.name: plan.jobs for plan in plans}
 
@@ -66,15 +70,25 @@ class Line:
             job = Job(next(self._ids), TYPE, JobStatus.PENDING, PRIORITY, "", 0, 0, 3, of_group=group, turn=turn)
             waiting.append(job)
 
+    def end(self, group: str) -> None:
+        self._running[group] -= 1
+
     def take(self) -> str | None:
         """The group whose job is given out next."""
-        heads = sorted((each[0] for each in self._waiting.values() if each), key=lambda job: (job.turn, job.id))
-        clocks = {(TYPE, PRIORITY): self._clock}
-        picked = in_turns((), {TYPE: heads}, clocks, self._weights, 1, {})
+        weights = self._weights[TYPE]
+        heads = [
+            InTurn(rounds(self._running[group], group, weights), each[0])
+            for group, each in self._waiting.items()
+            if each
+        ]
+        heads.sort(key=lambda each: (each.round, each.job.turn, each.job.id))
+        between = {(TYPE, PRIORITY): Alone(self._clock)}
+        picked = in_turns((), {TYPE: heads}, between, self._weights, 1, {})
         if not picked or (group := picked[0].of_group) is None:
             return None
         self._clock = self._clock.after(picked[0].turn, self._weights[TYPE])
         self._waiting[group].popleft()
+        self._running[group] += 1
         self.fill(group)
         return group
 
@@ -108,6 +122,7 @@ def shares(
         else:
             free = 1
             if group:
+                line.end(group)
                 unfinished[group] -= 1
                 if not unfinished[group] and line.left[group] == 0:
                     found[group].ended_at = now
@@ -127,30 +142,40 @@ def shares(
     return found
 
 
-def unlike(times: float, *, workers: int = 50, weights: Mapping[str, int] | None = None) -> Share:
+def unlike(times: float, *, workers: int = 50, weight: int = 1) -> Share:
     """Of a group whose jobs take 10 seconds, beside one whose jobs take so many times as long."""
     plans = [GroupPlan("long", 10.0 * times), GroupPlan("short", 10.0)]
-    return shares(plans, workers=workers, seconds=1000.0 * times, weights=weights)["short"]
+    return shares(plans, workers=workers, seconds=1000.0 * times, weights={"short": weight})["short"]
 
 
-def ten_short_ones(*, workers: int = 100, weights: Mapping[str, int] | None = None, seed: int = 1) -> float:
+def among_many(times: float, *, groups: int, workers: int = 50) -> Share:
+    """Of all groups of so many together whose jobs take 10 seconds, where the others' take so many times as long."""
+    plans = [GroupPlan(f"{kind} {n}", seconds) for n in range(groups // 2) for kind, seconds in
+             (("long", 10.0 * times), ("short", 10.0))]  # fmt: skip
+    found = shares(plans, workers=workers, seconds=1000.0 * times)
+    short = [share for name, share in found.items() if name.startswith("short")]
+    return Share(sum(each.starts for each in short), sum(each.held for each in short))
+
+
+def ten_short_ones(*, workers: int = 100, seed: int = 1) -> float:
     """How long (s) a group of ten jobs of 2 seconds takes, where jobs of 10 hours have all workers when it comes."""
     plans = [GroupPlan("long", 36_000.0), GroupPlan("short", 2.0, since=72_000.0, jobs=10)]
-    found = shares(plans, workers=workers, seconds=108_000.0, weights=weights, seed=seed)["short"]
+    found = shares(plans, workers=workers, seconds=108_000.0, seed=seed)["short"]
     assert found.ended_at is not None
     return found.ended_at - 72_000.0
 
 
 def main() -> None:
     for times in (1, 2, 10, 100):
-        even, weighed = unlike(times), unlike(times, weights={"short": times})
-        cells = [
-            f"{share:.0%}".replace("%", " %") for share in (even.starts, even.held, weighed.starts, weighed.held)
-        ]
+        even, heavy = unlike(times), unlike(times, weight=4)
+        cells = [f"{share:.0%}".replace("%", " %") for share in (even.held, even.starts, heavy.held, heavy.starts)]
         print(f"| {times} | " + " | ".join(cells) + " |")
-    for weight in (1, 10):
-        took = [round(ten_short_ones(weights={"short": weight}, seed=seed)) for seed in SEEDS]
-        print(f"ten jobs of 2 s, with weight {weight}: {', '.join(map(str, took))} s")
+    for groups in (10, 50, 100, 500):
+        print(
+            f"{groups} groups, 50 workers, the others' jobs 10 times as long: held {among_many(10, groups=groups).held:.0%}"
+        )
+    took = [round(ten_short_ones(seed=seed)) for seed in SEEDS]
+    print(f"ten jobs of 2 s: {', '.join(map(str, took))} s")
 
 
 if __name__ == "__main__":
