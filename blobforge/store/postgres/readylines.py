@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
 from functools import partial
-from typing import Any, Final, NamedTuple
+from typing import Any, NamedTuple
 
 import msgspec
 
@@ -24,7 +24,6 @@ from blobforge.store.postgres.pipeline import SqlAnswer
 from blobforge.store.sql import rows
 
 _decode_place = msgspec.json.Decoder(tuple[int, int, int, int]).decode
-IN_HAND: Final = 4  # jobs that are read of a group of which a job is in hand: some of its jobs may end now
 
 
 class LineRead(NamedTuple):
@@ -91,7 +90,7 @@ class ReadyLines:
         if needs.in_hand:
             in_hand = array_of(needs.in_hand)
             self._turns.queue(sql.RUNS_IN_HAND, (in_hand,), partial(_take_in_hand, found))
-            self._turns.queue(sql.READY_IN_HAND, (in_hand, IN_HAND), partial(_take_ready_in_hand, found))
+            self._turns.queue(sql.READY_IN_HAND, (in_hand,), partial(_take_ready_in_hand, found))
 
     def take_groups(self, reads: Iterable[GroupRead], found: Found) -> None:
         for read in reads:

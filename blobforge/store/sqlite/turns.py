@@ -5,7 +5,7 @@ from __future__ import annotations
 import heapq
 from collections import Counter
 from collections.abc import Mapping
-from typing import Final, NamedTuple
+from typing import NamedTuple
 
 from blobforge.fairness import Weights, rounds
 from blobforge.options import Lane, LineGroup
@@ -14,8 +14,6 @@ from blobforge.store.sql import rows
 from blobforge.store.sqlite import sql
 from blobforge.store.sqlite.sets import as_json
 from blobforge.store.sqlite.statements import Statements
-
-IN_HAND: Final = 4  # jobs that are read of a group of which a job is in hand: some of its jobs may end now
 
 
 class GroupLine(NamedTuple):
@@ -58,7 +56,7 @@ def _read(do: Statements, lines: LineGroup, most: int, in_hand: list[GroupLine],
     lanes = {line.lane for line in lines}
     for each in in_hand:
         if each.ready and each.lane in lanes:
-            many[each] = max(many[each], min(each.ready, IN_HAND))
+            many[each] = max(many[each], 1)
     alone: list[int] = []
     for each, n in many.items():
         read.groups[each.priority, each.group, each.lane] = (each.ready, each.running)

@@ -1,4 +1,4 @@
--- 0032_group_lines.sql 658d73922ef9031e4ecf85dfa5b0191530515d55dcc3ff99f6f6fc534bc7c9b2
+-- 0032_group_lines.sql a8ad4dbc6ec9674c0383c660fef6c45a8dd44a84d16a98761cbc03001a5f6f8c
 SET statement_timeout = 0;
 SET lock_timeout = 0;
 SET idle_in_transaction_session_timeout = 0;
@@ -8,6 +8,16 @@ SET check_function_bodies = false;
 SET xmloption = content;
 SET client_min_messages = warning;
 SET row_security = off;
+CREATE TYPE public.group_move AS (
+	type text,
+	lane bigint,
+	priority bigint,
+	of_group text,
+	ready bigint,
+	running bigint,
+	turn bigint,
+	job bigint
+);
 CREATE FUNCTION public.casefold(text) RETURNS text
     LANGUAGE sql IMMUTABLE PARALLEL SAFE
     RETURN (upper(($1 COLLATE "und-x-icu")) COLLATE "C");
@@ -15,69 +25,131 @@ CREATE FUNCTION public.group_lines_follow() RETURNS trigger
     LANGUAGE plpgsql
     AS $$
 DECLARE
-    was_ready BOOLEAN := FALSE; is_ready BOOLEAN := FALSE;
-    was_running BOOLEAN := FALSE; is_running BOOLEAN := FALSE;
+    moved group_move[];
 BEGIN
-    IF TG_OP <> 'INSERT' THEN
-        was_ready := OLD.turn > 0 AND OLD.status = 'pending' AND OLD.not_before IS NULL AND OLD.avoid IS NULL;
-        was_running := OLD.turn > 0 AND OLD.status = 'running';
+    IF TG_OP = 'INSERT' THEN
+        moved := ARRAY(SELECT group_move(n, 1) FROM new_jobs AS n WHERE n.turn > 0);
+    ELSIF TG_OP = 'DELETE' THEN
+        moved := ARRAY(SELECT group_move(o, -1) FROM old_jobs AS o WHERE o.turn > 0);
+    ELSE
+        moved := ARRAY(SELECT group_move(o, -1) FROM old_jobs AS o WHERE o.turn > 0
+                        UNION ALL SELECT group_move(n, 1) FROM new_jobs AS n WHERE n.turn > 0);
     END IF;
-    IF TG_OP <> 'DELETE' THEN
-        is_ready := NEW.turn > 0 AND NEW.status = 'pending' AND NEW.not_before IS NULL AND NEW.avoid IS NULL;
-        is_running := NEW.turn > 0 AND NEW.status = 'running';
+    IF moved = '{}' THEN
+        RETURN NULL;
     END IF;
-    IF TG_OP = 'UPDATE' AND OLD.type = NEW.type AND OLD.priority = NEW.priority THEN
-        IF was_ready AND is_ready AND OLD.lane = NEW.lane AND OLD.turn = NEW.turn THEN
-            was_ready := FALSE; is_ready := FALSE;
-        END IF;
-        IF was_running AND is_running THEN
-            was_running := FALSE; is_running := FALSE;
-        END IF;
+    moved := ARRAY(SELECT m FROM group_moves(moved) AS m);
+    IF moved = '{}' THEN
+        RETURN NULL;
     END IF;
-    IF was_ready THEN
-        UPDATE group_lines AS g SET ready = g.ready - 1, (turn, job) = (
-            SELECT j.turn, j.id FROM jobs AS j
-             WHERE j.status = 'pending' AND j.not_before IS NULL AND j.avoid IS NULL AND j.turn > 0
-               AND j.type = OLD.type AND j.lane = OLD.lane AND j.priority = OLD.priority
-               AND j.of_group = OLD.of_group AND j.turn >= g.turn
-             ORDER BY j.type, j.lane, j.priority, j.of_group, j.turn, j.id LIMIT 1)
-         WHERE g.type = OLD.type AND g.priority = OLD.priority AND g.of_group = OLD.of_group AND g.lane = OLD.lane;
-    END IF;
-    IF was_running THEN
-        UPDATE group_lines AS g SET running = g.running - 1
-         WHERE g.type = OLD.type AND g.priority = OLD.priority AND g.of_group = OLD.of_group;
-        UPDATE group_runs AS r SET running = r.running - 1 WHERE r.type = OLD.type AND r.priority = OLD.priority;
-    END IF;
-    IF is_ready THEN
-        INSERT INTO group_lines AS g (type, lane, priority, of_group, ready, turn, job, running, weight)
-        VALUES (NEW.type, NEW.lane, NEW.priority, NEW.of_group, 1, NEW.turn, NEW.id,
-                coalesce((SELECT max(s.running) FROM group_lines AS s WHERE s.type = NEW.type
-                             AND s.priority = NEW.priority AND s.of_group = NEW.of_group), 0),
-                coalesce((SELECT group_weight(t.group_weights, NEW.of_group) FROM type_settings AS t
-                           WHERE t.type = NEW.type), 1))
+    INSERT INTO group_runs AS r (type, priority, running)
+    SELECT m.type, m.priority, sum(m.running) FROM unnest(moved) AS m GROUP BY 1, 2 HAVING sum(m.running) <> 0
+        ON CONFLICT (type, priority) DO UPDATE SET running = r.running + excluded.running;
+    WITH runs AS (
+        SELECT m.type, m.priority, m.of_group, sum(m.running) AS n FROM unnest(moved) AS m GROUP BY 1, 2, 3),
+    touched AS (
+        SELECT m.type, m.lane, m.priority, m.of_group FROM unnest(moved) AS m
+         UNION
+        SELECT g.type, g.lane, g.priority, g.of_group FROM runs JOIN group_lines AS g USING (type, priority, of_group)
+         WHERE runs.n <> 0)
+    INSERT INTO group_lines AS g (type, lane, priority, of_group, ready, turn, job, running, weight)
+    SELECT t.type, t.lane, t.priority, t.of_group, coalesce(former.ready, 0) + coalesce(m.ready, 0), first.turn,
+           first.id,
+           runs.n + coalesce((SELECT max(s.running) FROM group_lines AS s
+                               WHERE s.type = t.type AND s.priority = t.priority AND s.of_group = t.of_group), 0),
+           coalesce(former.weight, (SELECT group_weight(w.group_weights, t.of_group) FROM type_settings AS w
+                                     WHERE w.type = t.type), 1)
+      FROM touched AS t
+      JOIN runs USING (type, priority, of_group)
+      LEFT JOIN unnest(moved) AS m USING (type, lane, priority, of_group)
+      LEFT JOIN group_lines AS former USING (type, lane, priority, of_group)
+      LEFT JOIN LATERAL (
+           SELECT j.turn, j.id FROM jobs AS j
+            WHERE j.status = 'pending' AND j.not_before IS NULL AND j.avoid IS NULL AND j.turn > 0
+              AND j.type = t.type AND j.lane = t.lane AND j.priority = t.priority AND j.of_group = t.of_group
+              AND j.turn >= least(former.turn, m.turn)
+            ORDER BY j.type, j.lane, j.priority, j.of_group, j.turn, j.id LIMIT 1) AS first ON true
         ON CONFLICT (type, priority, of_group, lane) DO UPDATE SET
-            ready = g.ready + 1,
-            turn = CASE WHEN (g.turn, g.job) < (excluded.turn, excluded.job) THEN g.turn ELSE excluded.turn END,
-            job = CASE WHEN (g.turn, g.job) < (excluded.turn, excluded.job) THEN g.job ELSE excluded.job END;
-    END IF;
-    IF is_running THEN
-        UPDATE group_lines AS g SET running = g.running + 1
-         WHERE g.type = NEW.type AND g.priority = NEW.priority AND g.of_group = NEW.of_group;
-        IF NOT FOUND THEN
-            INSERT INTO group_lines (type, lane, priority, of_group, running, weight)
-            VALUES (NEW.type, NEW.lane, NEW.priority, NEW.of_group, 1,
-                    coalesce((SELECT group_weight(t.group_weights, NEW.of_group) FROM type_settings AS t
-                               WHERE t.type = NEW.type), 1));
-        END IF;
-        INSERT INTO group_runs AS r (type, priority, running) VALUES (NEW.type, NEW.priority, 1)
-        ON CONFLICT (type, priority) DO UPDATE SET running = r.running + 1;
-    ELSIF was_ready OR was_running THEN
-        DELETE FROM group_lines AS g
-         WHERE g.type = OLD.type AND g.priority = OLD.priority AND g.of_group = OLD.of_group
-           AND g.ready = 0 AND g.running = 0;
-    END IF;
+           ready = excluded.ready, turn = excluded.turn, job = excluded.job, running = excluded.running;
+    DELETE FROM group_lines AS g USING unnest(moved) AS m
+     WHERE g.type = m.type AND g.priority = m.priority AND g.of_group = m.of_group AND g.ready = 0 AND g.running = 0;
     RETURN NULL;
 END $$;
+SET default_tablespace = '';
+SET default_table_access_method = heap;
+CREATE TABLE public.jobs (
+    id bigint NOT NULL,
+    type text NOT NULL COLLATE pg_catalog."C",
+    status text NOT NULL COLLATE pg_catalog."C",
+    priority smallint NOT NULL,
+    source_hash text NOT NULL COLLATE pg_catalog."C",
+    created_at bigint NOT NULL,
+    updated_at bigint NOT NULL,
+    max_attempts integer NOT NULL,
+    source_path text COLLATE pg_catalog."C",
+    source_size bigint,
+    tags text,
+    metadata text,
+    attempts integer DEFAULT 0 NOT NULL,
+    losses integer DEFAULT 0 NOT NULL,
+    attempt bigint DEFAULT 0 NOT NULL,
+    worker_id text COLLATE pg_catalog."C",
+    lease text COLLATE pg_catalog."C",
+    heartbeat_at bigint,
+    started_at bigint,
+    completed_at bigint,
+    not_before bigint,
+    last_error text,
+    output_key text COLLATE pg_catalog."C",
+    result text,
+    progress text,
+    failure bigint,
+    progress_at bigint,
+    kept_attempt bigint,
+    replaced text,
+    releases integer DEFAULT 0 NOT NULL,
+    avoid_until bigint,
+    avoid text,
+    upload_key text COLLATE pg_catalog."C",
+    write_once smallint DEFAULT 0 NOT NULL,
+    submitter text COLLATE pg_catalog."C",
+    result_size bigint,
+    lane smallint DEFAULT 0 NOT NULL,
+    more_paths integer DEFAULT 0 NOT NULL,
+    output_bytes bigint,
+    options text,
+    options_hash text DEFAULT ''::text NOT NULL COLLATE pg_catalog."C",
+    converter text,
+    made_by text COLLATE pg_catalog."C",
+    compare smallint DEFAULT 0 NOT NULL,
+    compare_until bigint,
+    requires text COLLATE pg_catalog."C",
+    sourceless smallint DEFAULT 0 NOT NULL,
+    of_group text COLLATE pg_catalog."C",
+    turn bigint DEFAULT 0 NOT NULL,
+    expires_at bigint,
+    batches text COLLATE pg_catalog."C",
+    chain text COLLATE pg_catalog."C",
+    queued_at bigint,
+    CONSTRAINT jobs_check CHECK (((status <> 'running'::text) OR ((worker_id IS NOT NULL) AND (lease IS NOT NULL)))),
+    CONSTRAINT jobs_priority_check CHECK (((priority >= 1) AND (priority <= 5))),
+    CONSTRAINT jobs_status_check CHECK ((status = ANY (ARRAY['uploading'::text, 'pending'::text, 'running'::text, 'completed'::text, 'failed'::text, 'dead'::text, 'cancelled'::text])))
+)
+WITH (fillfactor='85', autovacuum_vacuum_scale_factor='0.02', autovacuum_analyze_scale_factor='0.02');
+CREATE FUNCTION public.group_move(job public.jobs, sign bigint) RETURNS public.group_move
+    LANGUAGE sql IMMUTABLE
+    AS $$
+    SELECT ROW(job.type, job.lane, job.priority, job.of_group,
+               CASE WHEN job.status = 'pending' AND job.not_before IS NULL AND job.avoid IS NULL THEN sign ELSE 0 END,
+               CASE WHEN job.status = 'running' THEN sign ELSE 0 END, job.turn, job.id)::group_move $$;
+CREATE FUNCTION public.group_moves(each public.group_move[]) RETURNS SETOF public.group_move
+    LANGUAGE sql
+    AS $$
+    SELECT type, lane, priority, of_group, sum(ready)::bigint, sum(running)::bigint,
+           min(turn) FILTER (WHERE ready > 0), NULL::bigint
+      FROM unnest(each) WHERE ready <> 0 OR running <> 0
+     GROUP BY type, lane, priority, of_group
+    HAVING sum(ready) <> 0 OR sum(running) <> 0 OR sum(ready * turn::numeric * job) <> 0 $$;
 CREATE FUNCTION public.group_weight(weights text, named text) RETURNS bigint
     LANGUAGE sql IMMUTABLE
     AS $$ SELECT coalesce((weights::json ->> named)::bigint, 1) $$;
@@ -99,8 +171,6 @@ CREATE FUNCTION public.jobs_with_trigrams(smallint[], bigint) RETURNS SETOF bigi
     LANGUAGE plpgsql STABLE
     SET enable_bitmapscan TO 'on'
     AS $_$ BEGIN RETURN QUERY SELECT job_id FROM job_texts WHERE trigrams @> $1 LIMIT $2; END $_$;
-SET default_tablespace = '';
-SET default_table_access_method = heap;
 CREATE TABLE public.attempts (
     job_id bigint NOT NULL,
     attempt bigint NOT NULL,
@@ -442,65 +512,6 @@ CREATE TABLE public.job_texts (
     job_id bigint NOT NULL,
     trigrams smallint[] NOT NULL
 );
-CREATE TABLE public.jobs (
-    id bigint NOT NULL,
-    type text NOT NULL COLLATE pg_catalog."C",
-    status text NOT NULL COLLATE pg_catalog."C",
-    priority smallint NOT NULL,
-    source_hash text NOT NULL COLLATE pg_catalog."C",
-    created_at bigint NOT NULL,
-    updated_at bigint NOT NULL,
-    max_attempts integer NOT NULL,
-    source_path text COLLATE pg_catalog."C",
-    source_size bigint,
-    tags text,
-    metadata text,
-    attempts integer DEFAULT 0 NOT NULL,
-    losses integer DEFAULT 0 NOT NULL,
-    attempt bigint DEFAULT 0 NOT NULL,
-    worker_id text COLLATE pg_catalog."C",
-    lease text COLLATE pg_catalog."C",
-    heartbeat_at bigint,
-    started_at bigint,
-    completed_at bigint,
-    not_before bigint,
-    last_error text,
-    output_key text COLLATE pg_catalog."C",
-    result text,
-    progress text,
-    failure bigint,
-    progress_at bigint,
-    kept_attempt bigint,
-    replaced text,
-    releases integer DEFAULT 0 NOT NULL,
-    avoid_until bigint,
-    avoid text,
-    upload_key text COLLATE pg_catalog."C",
-    write_once smallint DEFAULT 0 NOT NULL,
-    submitter text COLLATE pg_catalog."C",
-    result_size bigint,
-    lane smallint DEFAULT 0 NOT NULL,
-    more_paths integer DEFAULT 0 NOT NULL,
-    output_bytes bigint,
-    options text,
-    options_hash text DEFAULT ''::text NOT NULL COLLATE pg_catalog."C",
-    converter text,
-    made_by text COLLATE pg_catalog."C",
-    compare smallint DEFAULT 0 NOT NULL,
-    compare_until bigint,
-    requires text COLLATE pg_catalog."C",
-    sourceless smallint DEFAULT 0 NOT NULL,
-    of_group text COLLATE pg_catalog."C",
-    turn bigint DEFAULT 0 NOT NULL,
-    expires_at bigint,
-    batches text COLLATE pg_catalog."C",
-    chain text COLLATE pg_catalog."C",
-    queued_at bigint,
-    CONSTRAINT jobs_check CHECK (((status <> 'running'::text) OR ((worker_id IS NOT NULL) AND (lease IS NOT NULL)))),
-    CONSTRAINT jobs_priority_check CHECK (((priority >= 1) AND (priority <= 5))),
-    CONSTRAINT jobs_status_check CHECK ((status = ANY (ARRAY['uploading'::text, 'pending'::text, 'running'::text, 'completed'::text, 'failed'::text, 'dead'::text, 'cancelled'::text])))
-)
-WITH (fillfactor='85', autovacuum_vacuum_scale_factor='0.02', autovacuum_analyze_scale_factor='0.02');
 CREATE TABLE public.kin (
     parent bigint NOT NULL,
     attempt bigint NOT NULL,
@@ -918,7 +929,7 @@ INSERT INTO public.attempts VALUES (23, 1, 'w1', 'lease 23', 1794971223000, 1794
 ValueError: no page 23
 ', NULL, NULL, NULL, NULL, NULL, NULL);
 INSERT INTO public.attempts VALUES (24, 1, 'w1', 'lease 24', 1794971224000, 1794971284000, 'completed', NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL);
-INSERT INTO public.installation VALUES (1, 'bf55733a2efe1a18e');
+INSERT INTO public.installation VALUES (1, 'b296ed6b399dc8410');
 INSERT INTO public.job_counts VALUES ('cancelled', 'pdf', 3, 1, 0, 0);
 INSERT INTO public.job_counts VALUES ('cancelled', 'pdf', 5, 1, 0, 0);
 INSERT INTO public.job_counts VALUES ('cancelled', 'scan', 1, 1, 0, 0);
@@ -1219,9 +1230,9 @@ CREATE INDEX worker_types_by_type ON public.worker_types USING btree (type, work
 CREATE INDEX workers_contested ON public.workers USING btree (contested_at) WHERE (contested_at IS NOT NULL);
 CREATE INDEX workers_online ON public.workers USING btree (type, id) WHERE (status = 'online'::text);
 CREATE INDEX workers_quarantined ON public.workers USING btree (id) WHERE (quarantine IS NOT NULL);
-CREATE TRIGGER group_job_changed AFTER UPDATE OF status, not_before, avoid, turn, type, lane, priority ON public.jobs FOR EACH ROW WHEN (((new.turn > 0) OR (old.turn > 0))) EXECUTE FUNCTION public.group_lines_follow();
-CREATE TRIGGER group_job_gone AFTER DELETE ON public.jobs FOR EACH ROW WHEN ((old.turn > 0)) EXECUTE FUNCTION public.group_lines_follow();
-CREATE TRIGGER group_job_made AFTER INSERT ON public.jobs FOR EACH ROW WHEN ((new.turn > 0)) EXECUTE FUNCTION public.group_lines_follow();
+CREATE TRIGGER group_jobs_changed AFTER UPDATE ON public.jobs REFERENCING OLD TABLE AS old_jobs NEW TABLE AS new_jobs FOR EACH STATEMENT EXECUTE FUNCTION public.group_lines_follow();
+CREATE TRIGGER group_jobs_gone AFTER DELETE ON public.jobs REFERENCING OLD TABLE AS old_jobs FOR EACH STATEMENT EXECUTE FUNCTION public.group_lines_follow();
+CREATE TRIGGER group_jobs_made AFTER INSERT ON public.jobs REFERENCING NEW TABLE AS new_jobs FOR EACH STATEMENT EXECUTE FUNCTION public.group_lines_follow();
 CREATE TRIGGER group_weights_changed AFTER UPDATE OF group_weights ON public.type_settings FOR EACH ROW WHEN ((new.group_weights IS DISTINCT FROM old.group_weights)) EXECUTE FUNCTION public.group_weights_follow();
 CREATE TRIGGER group_weights_gone AFTER DELETE ON public.type_settings FOR EACH ROW WHEN ((old.group_weights IS NOT NULL)) EXECUTE FUNCTION public.group_weights_follow();
 CREATE TRIGGER group_weights_set AFTER INSERT ON public.type_settings FOR EACH ROW WHEN ((new.group_weights IS NOT NULL)) EXECUTE FUNCTION public.group_weights_follow();

@@ -24,78 +24,78 @@ CREATE TABLE group_runs (
 CREATE FUNCTION group_weight(weights TEXT, named TEXT) RETURNS BIGINT LANGUAGE sql IMMUTABLE
     AS $$ SELECT coalesce((weights::json ->> named)::bigint, 1) $$;
 
--- A job of a group, as it was and as it is; NULL: it was not there, or is gone.
+-- What a statement has changed, summed up, so that one row is written for a group and lane, however many of its jobs
+-- are changed: how many more are ready and run, and of those that have become ready the lowest turn.
+CREATE TYPE group_move AS (
+    type TEXT, lane BIGINT, priority BIGINT, of_group TEXT, ready BIGINT, running BIGINT, turn BIGINT, job BIGINT);
+CREATE FUNCTION group_move(job jobs, sign BIGINT) RETURNS group_move LANGUAGE sql IMMUTABLE AS $$
+    SELECT ROW(job.type, job.lane, job.priority, job.of_group,
+               CASE WHEN job.status = 'pending' AND job.not_before IS NULL AND job.avoid IS NULL THEN sign ELSE 0 END,
+               CASE WHEN job.status = 'running' THEN sign ELSE 0 END, job.turn, job.id)::group_move $$;
+CREATE FUNCTION group_moves(each group_move[]) RETURNS SETOF group_move LANGUAGE sql AS $$
+    SELECT type, lane, priority, of_group, sum(ready)::bigint, sum(running)::bigint,
+           min(turn) FILTER (WHERE ready > 0), NULL::bigint
+      FROM unnest(each) WHERE ready <> 0 OR running <> 0
+     GROUP BY type, lane, priority, of_group
+    HAVING sum(ready) <> 0 OR sum(running) <> 0 OR sum(ready * turn::numeric * job) <> 0 $$;
 CREATE FUNCTION group_lines_follow() RETURNS trigger LANGUAGE plpgsql AS $$
 DECLARE
-    was_ready BOOLEAN := FALSE; is_ready BOOLEAN := FALSE;
-    was_running BOOLEAN := FALSE; is_running BOOLEAN := FALSE;
+    moved group_move[];
 BEGIN
-    IF TG_OP <> 'INSERT' THEN
-        was_ready := OLD.turn > 0 AND OLD.status = 'pending' AND OLD.not_before IS NULL AND OLD.avoid IS NULL;
-        was_running := OLD.turn > 0 AND OLD.status = 'running';
+    IF TG_OP = 'INSERT' THEN
+        moved := ARRAY(SELECT group_move(n, 1) FROM new_jobs AS n WHERE n.turn > 0);
+    ELSIF TG_OP = 'DELETE' THEN
+        moved := ARRAY(SELECT group_move(o, -1) FROM old_jobs AS o WHERE o.turn > 0);
+    ELSE
+        moved := ARRAY(SELECT group_move(o, -1) FROM old_jobs AS o WHERE o.turn > 0
+                        UNION ALL SELECT group_move(n, 1) FROM new_jobs AS n WHERE n.turn > 0);
     END IF;
-    IF TG_OP <> 'DELETE' THEN
-        is_ready := NEW.turn > 0 AND NEW.status = 'pending' AND NEW.not_before IS NULL AND NEW.avoid IS NULL;
-        is_running := NEW.turn > 0 AND NEW.status = 'running';
+    IF moved = '{}' THEN
+        RETURN NULL;
     END IF;
-    IF TG_OP = 'UPDATE' AND OLD.type = NEW.type AND OLD.priority = NEW.priority THEN
-        IF was_ready AND is_ready AND OLD.lane = NEW.lane AND OLD.turn = NEW.turn THEN
-            was_ready := FALSE; is_ready := FALSE;
-        END IF;
-        IF was_running AND is_running THEN
-            was_running := FALSE; is_running := FALSE;
-        END IF;
+    moved := ARRAY(SELECT m FROM group_moves(moved) AS m);
+    IF moved = '{}' THEN
+        RETURN NULL;
     END IF;
-    IF was_ready THEN
-        UPDATE group_lines AS g SET ready = g.ready - 1, (turn, job) = (
-            SELECT j.turn, j.id FROM jobs AS j
-             WHERE j.status = 'pending' AND j.not_before IS NULL AND j.avoid IS NULL AND j.turn > 0
-               AND j.type = OLD.type AND j.lane = OLD.lane AND j.priority = OLD.priority
-               AND j.of_group = OLD.of_group AND j.turn >= g.turn
-             ORDER BY j.type, j.lane, j.priority, j.of_group, j.turn, j.id LIMIT 1)
-         WHERE g.type = OLD.type AND g.priority = OLD.priority AND g.of_group = OLD.of_group AND g.lane = OLD.lane;
-    END IF;
-    IF was_running THEN
-        UPDATE group_lines AS g SET running = g.running - 1
-         WHERE g.type = OLD.type AND g.priority = OLD.priority AND g.of_group = OLD.of_group;
-        UPDATE group_runs AS r SET running = r.running - 1 WHERE r.type = OLD.type AND r.priority = OLD.priority;
-    END IF;
-    IF is_ready THEN
-        INSERT INTO group_lines AS g (type, lane, priority, of_group, ready, turn, job, running, weight)
-        VALUES (NEW.type, NEW.lane, NEW.priority, NEW.of_group, 1, NEW.turn, NEW.id,
-                coalesce((SELECT max(s.running) FROM group_lines AS s WHERE s.type = NEW.type
-                             AND s.priority = NEW.priority AND s.of_group = NEW.of_group), 0),
-                coalesce((SELECT group_weight(t.group_weights, NEW.of_group) FROM type_settings AS t
-                           WHERE t.type = NEW.type), 1))
+    INSERT INTO group_runs AS r (type, priority, running)
+    SELECT m.type, m.priority, sum(m.running) FROM unnest(moved) AS m GROUP BY 1, 2 HAVING sum(m.running) <> 0
+        ON CONFLICT (type, priority) DO UPDATE SET running = r.running + excluded.running;
+    WITH runs AS (
+        SELECT m.type, m.priority, m.of_group, sum(m.running) AS n FROM unnest(moved) AS m GROUP BY 1, 2, 3),
+    touched AS (
+        SELECT m.type, m.lane, m.priority, m.of_group FROM unnest(moved) AS m
+         UNION
+        SELECT g.type, g.lane, g.priority, g.of_group FROM runs JOIN group_lines AS g USING (type, priority, of_group)
+         WHERE runs.n <> 0)
+    INSERT INTO group_lines AS g (type, lane, priority, of_group, ready, turn, job, running, weight)
+    SELECT t.type, t.lane, t.priority, t.of_group, coalesce(former.ready, 0) + coalesce(m.ready, 0), first.turn,
+           first.id,
+           runs.n + coalesce((SELECT max(s.running) FROM group_lines AS s
+                               WHERE s.type = t.type AND s.priority = t.priority AND s.of_group = t.of_group), 0),
+           coalesce(former.weight, (SELECT group_weight(w.group_weights, t.of_group) FROM type_settings AS w
+                                     WHERE w.type = t.type), 1)
+      FROM touched AS t
+      JOIN runs USING (type, priority, of_group)
+      LEFT JOIN unnest(moved) AS m USING (type, lane, priority, of_group)
+      LEFT JOIN group_lines AS former USING (type, lane, priority, of_group)
+      LEFT JOIN LATERAL (
+           SELECT j.turn, j.id FROM jobs AS j
+            WHERE j.status = 'pending' AND j.not_before IS NULL AND j.avoid IS NULL AND j.turn > 0
+              AND j.type = t.type AND j.lane = t.lane AND j.priority = t.priority AND j.of_group = t.of_group
+              AND j.turn >= least(former.turn, m.turn)
+            ORDER BY j.type, j.lane, j.priority, j.of_group, j.turn, j.id LIMIT 1) AS first ON true
         ON CONFLICT (type, priority, of_group, lane) DO UPDATE SET
-            ready = g.ready + 1,
-            turn = CASE WHEN (g.turn, g.job) < (excluded.turn, excluded.job) THEN g.turn ELSE excluded.turn END,
-            job = CASE WHEN (g.turn, g.job) < (excluded.turn, excluded.job) THEN g.job ELSE excluded.job END;
-    END IF;
-    IF is_running THEN
-        UPDATE group_lines AS g SET running = g.running + 1
-         WHERE g.type = NEW.type AND g.priority = NEW.priority AND g.of_group = NEW.of_group;
-        IF NOT FOUND THEN
-            INSERT INTO group_lines (type, lane, priority, of_group, running, weight)
-            VALUES (NEW.type, NEW.lane, NEW.priority, NEW.of_group, 1,
-                    coalesce((SELECT group_weight(t.group_weights, NEW.of_group) FROM type_settings AS t
-                               WHERE t.type = NEW.type), 1));
-        END IF;
-        INSERT INTO group_runs AS r (type, priority, running) VALUES (NEW.type, NEW.priority, 1)
-        ON CONFLICT (type, priority) DO UPDATE SET running = r.running + 1;
-    ELSIF was_ready OR was_running THEN
-        DELETE FROM group_lines AS g
-         WHERE g.type = OLD.type AND g.priority = OLD.priority AND g.of_group = OLD.of_group
-           AND g.ready = 0 AND g.running = 0;
-    END IF;
+           ready = excluded.ready, turn = excluded.turn, job = excluded.job, running = excluded.running;
+    DELETE FROM group_lines AS g USING unnest(moved) AS m
+     WHERE g.type = m.type AND g.priority = m.priority AND g.of_group = m.of_group AND g.ready = 0 AND g.running = 0;
     RETURN NULL;
 END $$;
-CREATE TRIGGER group_job_made AFTER INSERT ON jobs FOR EACH ROW
-    WHEN (NEW.turn > 0) EXECUTE FUNCTION group_lines_follow();
-CREATE TRIGGER group_job_changed AFTER UPDATE OF status, not_before, avoid, turn, type, lane, priority ON jobs
-    FOR EACH ROW WHEN (NEW.turn > 0 OR OLD.turn > 0) EXECUTE FUNCTION group_lines_follow();
-CREATE TRIGGER group_job_gone AFTER DELETE ON jobs FOR EACH ROW
-    WHEN (OLD.turn > 0) EXECUTE FUNCTION group_lines_follow();
+CREATE TRIGGER group_jobs_made AFTER INSERT ON jobs REFERENCING NEW TABLE AS new_jobs
+    FOR EACH STATEMENT EXECUTE FUNCTION group_lines_follow();
+CREATE TRIGGER group_jobs_changed AFTER UPDATE ON jobs REFERENCING OLD TABLE AS old_jobs NEW TABLE AS new_jobs
+    FOR EACH STATEMENT EXECUTE FUNCTION group_lines_follow();
+CREATE TRIGGER group_jobs_gone AFTER DELETE ON jobs REFERENCING OLD TABLE AS old_jobs
+    FOR EACH STATEMENT EXECUTE FUNCTION group_lines_follow();
 
 CREATE FUNCTION group_weights_follow() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
