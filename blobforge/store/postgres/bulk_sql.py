@@ -127,15 +127,16 @@ READY_IN_TURN: Final = f"""
          ORDER BY priority DESC, rounds DESC, turn DESC, job DESC LIMIT 1)
     SELECT g.priority, g.of_group, g.lane, g.ready, g.running, (SELECT place FROM last), jobs.*
       FROM g, LATERAL ({_NEXT_OF_GROUP} LIMIT g.many) AS jobs"""
-# The groups of jobs in hand that run, by their ids: how many jobs run of each; and the first one that is ready.
-_IN_HAND: Final = f"""
-    group_lines AS g WHERE (g.type, g.priority, g.of_group) IN (
-        SELECT jobs.type, jobs.priority, jobs.of_group FROM jobs
-         WHERE jobs.id {_IDS} AND jobs.turn > 0 AND jobs.status = 'running')"""
-RUNS_IN_HAND: Final = f"SELECT DISTINCT g.type, g.priority, g.of_group, g.running FROM {_IN_HAND}"
-READY_IN_HAND: Final = f"""
-    SELECT g.priority, g.of_group, g.lane, g.ready, g.running, NULL, {_WHOLE}
-      FROM (SELECT g.* FROM {_IN_HAND} AND g.ready > 0) AS g JOIN jobs ON jobs.id = g.job"""
+# The groups of jobs in hand that run, by their ids, in each lane: how many jobs are ready there, how many run of the
+# group, and the first one that is ready, NULL where none is. Each is looked up by itself, however the plan was made.
+GROUPS_IN_HAND: Final = f"""
+    SELECT g.type, g.priority, g.of_group, g.lane, g.ready, g.running, {_WHOLE}
+      FROM (SELECT DISTINCT type, priority, of_group FROM jobs
+             WHERE id {_IDS} AND turn > 0 AND status = 'running') AS of,
+           LATERAL (SELECT * FROM group_lines AS each
+                     WHERE each.type = of.type AND each.priority = of.priority AND each.of_group = of.of_group
+                     ORDER BY each.type, each.priority, each.of_group, each.lane) AS g
+           LEFT JOIN LATERAL (SELECT * FROM jobs AS each WHERE each.id = g.job ORDER BY each.id) AS jobs ON true"""
 # The last column: how many jobs without a group run.
 CLOCKS: Final = f"""
     SELECT type, priority, now, alone,

@@ -89,8 +89,7 @@ class ReadyLines:
             self._turns.queue(sql.READY_IN_TURN, (records_of(group), most), partial(_take_turns, read))
         if needs.in_hand:
             in_hand = array_of(needs.in_hand)
-            self._turns.queue(sql.RUNS_IN_HAND, (in_hand,), partial(_take_in_hand, found))
-            self._turns.queue(sql.READY_IN_HAND, (in_hand,), partial(_take_ready_in_hand, found))
+            self._turns.queue(sql.GROUPS_IN_HAND, (in_hand,), partial(_take_in_hand, found))
 
     def take_groups(self, reads: Iterable[GroupRead], found: Found) -> None:
         for read in reads:
@@ -167,18 +166,14 @@ def _take_turns(read: TurnsRead, told: SqlAnswer) -> None:
 
 
 def _take_in_hand(found: Found, told: SqlAnswer) -> None:
-    for type_, priority, group, running in told.rows:
+    """Jobs that are read already are not read twice."""
+    known = {job.id for read in found.turned.values() for job in read.jobs}
+    for type_, priority, group, lane, ready, running, *row in told.rows:
         found.runs[GroupPlace(type_, priority, group)] = running
         for lines, read in found.turned.items():
-            if lines[0].type == type_:
-                read.in_hand.add((priority, group))
-
-
-def _take_ready_in_hand(found: Found, told: SqlAnswer) -> None:
-    """Those that are read already are not read twice."""
-    for priority, group, lane, ready, running, _, *row in told.rows:
-        job = rows.job(row)
-        for lines, read in found.turned.items():
-            if job.line in lines and not any(each.id == job.id for each in read.jobs):
+            if lines[0].type != type_:
+                continue
+            read.in_hand.add((priority, group))
+            if ready and any(line.lane == lane for line in lines) and row[0] not in known:
                 read.groups[priority, group, lane] = (ready, running)
-                read.jobs.append(job)
+                read.jobs.append(rows.job(row))

@@ -1,4 +1,4 @@
--- 0032_group_lines.sql a8ad4dbc6ec9674c0383c660fef6c45a8dd44a84d16a98761cbc03001a5f6f8c
+-- 0032_group_lines.sql 15384a4d9afbcfd9a0726b7cda2e50dd7e39cf78ea8f70a838b12870b824e36e
 SET statement_timeout = 0;
 SET lock_timeout = 0;
 SET idle_in_transaction_session_timeout = 0;
@@ -14,9 +14,9 @@ CREATE TYPE public.group_move AS (
 	priority bigint,
 	of_group text,
 	ready bigint,
-	running bigint,
 	turn bigint,
-	job bigint
+	running bigint,
+	lanes bigint[]
 );
 CREATE FUNCTION public.casefold(text) RETURNS text
     LANGUAGE sql IMMUTABLE PARALLEL SAFE
@@ -27,129 +27,87 @@ CREATE FUNCTION public.group_lines_follow() RETURNS trigger
 DECLARE
     moved group_move[];
 BEGIN
-    IF TG_OP = 'INSERT' THEN
-        moved := ARRAY(SELECT group_move(n, 1) FROM new_jobs AS n WHERE n.turn > 0);
-    ELSIF TG_OP = 'DELETE' THEN
-        moved := ARRAY(SELECT group_move(o, -1) FROM old_jobs AS o WHERE o.turn > 0);
+    IF TG_OP = 'UPDATE' THEN
+        moved := ARRAY(SELECT ROW(s.type, s.lane, s.priority, s.of_group, s.ready, s.turn,
+                                  sum(s.running) OVER whole, array_agg(s.lane) OVER whole)::group_move
+          FROM (SELECT e.type, e.lane, e.priority, e.of_group, sum(e.sign) FILTER (WHERE NOT e.runs) AS ready,
+                       min(e.turn) FILTER (WHERE e.sign > 0 AND NOT e.runs) AS turn,
+                       coalesce(sum(e.sign) FILTER (WHERE e.runs), 0) AS running
+                  FROM (SELECT o.type, o.lane, o.priority, o.of_group, o.turn, o.id, -1 AS sign,
+                       o.status = 'running' AS runs
+                  FROM old_jobs AS o
+                 WHERE o.turn > 0 AND (o.status = 'running' OR o.status = 'pending'
+                       AND o.not_before IS NULL AND o.avoid IS NULL)
+                 UNION ALL
+                SELECT n.type, n.lane, n.priority, n.of_group, n.turn, n.id, 1 AS sign,
+                       n.status = 'running' AS runs
+                  FROM new_jobs AS n
+                 WHERE n.turn > 0 AND (n.status = 'running' OR n.status = 'pending'
+                       AND n.not_before IS NULL AND n.avoid IS NULL)) AS e
+                 GROUP BY e.type, e.lane, e.priority, e.of_group
+                HAVING sum(CASE WHEN e.runs THEN 0 ELSE e.sign END) <> 0
+                    OR sum(CASE WHEN e.runs THEN e.sign ELSE 0 END) <> 0
+                    OR sum(CASE WHEN e.runs THEN 0 ELSE e.sign * e.turn::numeric * e.id END) <> 0) AS s
+        WINDOW whole AS (PARTITION BY s.type, s.priority, s.of_group));
+    ELSIF TG_OP = 'INSERT' THEN
+        moved := ARRAY(SELECT ROW(s.type, s.lane, s.priority, s.of_group, s.ready, s.turn,
+                                  sum(s.running) OVER whole, array_agg(s.lane) OVER whole)::group_move
+          FROM (SELECT e.type, e.lane, e.priority, e.of_group, count(*) FILTER (WHERE NOT e.runs) AS ready,
+                       min(e.turn) FILTER (WHERE NOT e.runs) AS turn, count(*) FILTER (WHERE e.runs) AS running
+                  FROM (SELECT n.type, n.lane, n.priority, n.of_group, n.turn, n.id, 1 AS sign,
+                       n.status = 'running' AS runs
+                  FROM new_jobs AS n
+                 WHERE n.turn > 0 AND (n.status = 'running' OR n.status = 'pending'
+                       AND n.not_before IS NULL AND n.avoid IS NULL)) AS e
+                 GROUP BY e.type, e.lane, e.priority, e.of_group) AS s
+        WINDOW whole AS (PARTITION BY s.type, s.priority, s.of_group));
     ELSE
-        moved := ARRAY(SELECT group_move(o, -1) FROM old_jobs AS o WHERE o.turn > 0
-                        UNION ALL SELECT group_move(n, 1) FROM new_jobs AS n WHERE n.turn > 0);
+        moved := ARRAY(SELECT ROW(s.type, s.lane, s.priority, s.of_group, -s.ready, NULL,
+                                  -sum(s.running) OVER whole, array_agg(s.lane) OVER whole)::group_move
+          FROM (SELECT e.type, e.lane, e.priority, e.of_group, count(*) FILTER (WHERE NOT e.runs) AS ready,
+                       count(*) FILTER (WHERE e.runs) AS running
+                  FROM (SELECT o.type, o.lane, o.priority, o.of_group, o.turn, o.id, -1 AS sign,
+                       o.status = 'running' AS runs
+                  FROM old_jobs AS o
+                 WHERE o.turn > 0 AND (o.status = 'running' OR o.status = 'pending'
+                       AND o.not_before IS NULL AND o.avoid IS NULL)) AS e
+                 GROUP BY e.type, e.lane, e.priority, e.of_group) AS s
+        WINDOW whole AS (PARTITION BY s.type, s.priority, s.of_group));
     END IF;
-    IF moved = '{}' THEN
-        RETURN NULL;
-    END IF;
-    moved := ARRAY(SELECT m FROM group_moves(moved) AS m);
     IF moved = '{}' THEN
         RETURN NULL;
     END IF;
     INSERT INTO group_runs AS r (type, priority, running)
-    SELECT m.type, m.priority, sum(m.running) FROM unnest(moved) AS m GROUP BY 1, 2 HAVING sum(m.running) <> 0
+    SELECT m.type, m.priority, sum(m.running) FROM unnest(moved) AS m WHERE m.lane = m.lanes[1]
+     GROUP BY m.type, m.priority HAVING sum(m.running) <> 0
         ON CONFLICT (type, priority) DO UPDATE SET running = r.running + excluded.running;
-    WITH runs AS (
-        SELECT m.type, m.priority, m.of_group, sum(m.running) AS n FROM unnest(moved) AS m GROUP BY 1, 2, 3),
-    touched AS (
-        SELECT m.type, m.lane, m.priority, m.of_group FROM unnest(moved) AS m
-         UNION
-        SELECT g.type, g.lane, g.priority, g.of_group FROM runs JOIN group_lines AS g USING (type, priority, of_group)
-         WHERE runs.n <> 0)
     INSERT INTO group_lines AS g (type, lane, priority, of_group, ready, turn, job, running, weight)
-    SELECT t.type, t.lane, t.priority, t.of_group, coalesce(former.ready, 0) + coalesce(m.ready, 0), first.turn,
-           first.id,
-           runs.n + coalesce((SELECT max(s.running) FROM group_lines AS s
-                               WHERE s.type = t.type AND s.priority = t.priority AND s.of_group = t.of_group), 0),
-           coalesce(former.weight, (SELECT group_weight(w.group_weights, t.of_group) FROM type_settings AS w
-                                     WHERE w.type = t.type), 1)
-      FROM touched AS t
-      JOIN runs USING (type, priority, of_group)
-      LEFT JOIN unnest(moved) AS m USING (type, lane, priority, of_group)
-      LEFT JOIN group_lines AS former USING (type, lane, priority, of_group)
+    SELECT m.type, m.lane, m.priority, m.of_group, coalesce(m.ready, 0), first.turn, first.id,
+           m.running + coalesce(former.running, (
+               SELECT max(s.running) FROM group_lines AS s
+                WHERE s.type = m.type AND s.priority = m.priority AND s.of_group = m.of_group), 0),
+           coalesce(former.weight, (SELECT group_weight(w.group_weights, m.of_group) FROM type_settings AS w
+                                     WHERE w.type = m.type), 1)
+      FROM unnest(moved) AS m
+      LEFT JOIN group_lines AS former ON former.type = m.type AND former.priority = m.priority
+           AND former.of_group = m.of_group AND former.lane = m.lane
       LEFT JOIN LATERAL (
            SELECT j.turn, j.id FROM jobs AS j
             WHERE j.status = 'pending' AND j.not_before IS NULL AND j.avoid IS NULL AND j.turn > 0
-              AND j.type = t.type AND j.lane = t.lane AND j.priority = t.priority AND j.of_group = t.of_group
+              AND j.type = m.type AND j.lane = m.lane AND j.priority = m.priority AND j.of_group = m.of_group
               AND j.turn >= least(former.turn, m.turn)
             ORDER BY j.type, j.lane, j.priority, j.of_group, j.turn, j.id LIMIT 1) AS first ON true
         ON CONFLICT (type, priority, of_group, lane) DO UPDATE SET
-           ready = excluded.ready, turn = excluded.turn, job = excluded.job, running = excluded.running;
+           ready = g.ready + excluded.ready, turn = excluded.turn, job = excluded.job, running = excluded.running;
+    UPDATE group_lines AS g SET running = g.running + m.running
+      FROM unnest(moved) AS m
+     WHERE m.running <> 0 AND m.lane = m.lanes[1] AND g.type = m.type AND g.priority = m.priority
+       AND g.of_group = m.of_group AND g.lane <> ALL (m.lanes);
     DELETE FROM group_lines AS g USING unnest(moved) AS m
-     WHERE g.type = m.type AND g.priority = m.priority AND g.of_group = m.of_group AND g.ready = 0 AND g.running = 0;
+     WHERE m.lane = m.lanes[1] AND g.type = m.type AND g.priority = m.priority AND g.of_group = m.of_group
+       AND g.ready = 0 AND g.running = 0;
     RETURN NULL;
 END $$;
-SET default_tablespace = '';
-SET default_table_access_method = heap;
-CREATE TABLE public.jobs (
-    id bigint NOT NULL,
-    type text NOT NULL COLLATE pg_catalog."C",
-    status text NOT NULL COLLATE pg_catalog."C",
-    priority smallint NOT NULL,
-    source_hash text NOT NULL COLLATE pg_catalog."C",
-    created_at bigint NOT NULL,
-    updated_at bigint NOT NULL,
-    max_attempts integer NOT NULL,
-    source_path text COLLATE pg_catalog."C",
-    source_size bigint,
-    tags text,
-    metadata text,
-    attempts integer DEFAULT 0 NOT NULL,
-    losses integer DEFAULT 0 NOT NULL,
-    attempt bigint DEFAULT 0 NOT NULL,
-    worker_id text COLLATE pg_catalog."C",
-    lease text COLLATE pg_catalog."C",
-    heartbeat_at bigint,
-    started_at bigint,
-    completed_at bigint,
-    not_before bigint,
-    last_error text,
-    output_key text COLLATE pg_catalog."C",
-    result text,
-    progress text,
-    failure bigint,
-    progress_at bigint,
-    kept_attempt bigint,
-    replaced text,
-    releases integer DEFAULT 0 NOT NULL,
-    avoid_until bigint,
-    avoid text,
-    upload_key text COLLATE pg_catalog."C",
-    write_once smallint DEFAULT 0 NOT NULL,
-    submitter text COLLATE pg_catalog."C",
-    result_size bigint,
-    lane smallint DEFAULT 0 NOT NULL,
-    more_paths integer DEFAULT 0 NOT NULL,
-    output_bytes bigint,
-    options text,
-    options_hash text DEFAULT ''::text NOT NULL COLLATE pg_catalog."C",
-    converter text,
-    made_by text COLLATE pg_catalog."C",
-    compare smallint DEFAULT 0 NOT NULL,
-    compare_until bigint,
-    requires text COLLATE pg_catalog."C",
-    sourceless smallint DEFAULT 0 NOT NULL,
-    of_group text COLLATE pg_catalog."C",
-    turn bigint DEFAULT 0 NOT NULL,
-    expires_at bigint,
-    batches text COLLATE pg_catalog."C",
-    chain text COLLATE pg_catalog."C",
-    queued_at bigint,
-    CONSTRAINT jobs_check CHECK (((status <> 'running'::text) OR ((worker_id IS NOT NULL) AND (lease IS NOT NULL)))),
-    CONSTRAINT jobs_priority_check CHECK (((priority >= 1) AND (priority <= 5))),
-    CONSTRAINT jobs_status_check CHECK ((status = ANY (ARRAY['uploading'::text, 'pending'::text, 'running'::text, 'completed'::text, 'failed'::text, 'dead'::text, 'cancelled'::text])))
-)
-WITH (fillfactor='85', autovacuum_vacuum_scale_factor='0.02', autovacuum_analyze_scale_factor='0.02');
-CREATE FUNCTION public.group_move(job public.jobs, sign bigint) RETURNS public.group_move
-    LANGUAGE sql IMMUTABLE
-    AS $$
-    SELECT ROW(job.type, job.lane, job.priority, job.of_group,
-               CASE WHEN job.status = 'pending' AND job.not_before IS NULL AND job.avoid IS NULL THEN sign ELSE 0 END,
-               CASE WHEN job.status = 'running' THEN sign ELSE 0 END, job.turn, job.id)::group_move $$;
-CREATE FUNCTION public.group_moves(each public.group_move[]) RETURNS SETOF public.group_move
-    LANGUAGE sql
-    AS $$
-    SELECT type, lane, priority, of_group, sum(ready)::bigint, sum(running)::bigint,
-           min(turn) FILTER (WHERE ready > 0), NULL::bigint
-      FROM unnest(each) WHERE ready <> 0 OR running <> 0
-     GROUP BY type, lane, priority, of_group
-    HAVING sum(ready) <> 0 OR sum(running) <> 0 OR sum(ready * turn::numeric * job) <> 0 $$;
 CREATE FUNCTION public.group_weight(weights text, named text) RETURNS bigint
     LANGUAGE sql IMMUTABLE
     AS $$ SELECT coalesce((weights::json ->> named)::bigint, 1) $$;
@@ -171,6 +129,8 @@ CREATE FUNCTION public.jobs_with_trigrams(smallint[], bigint) RETURNS SETOF bigi
     LANGUAGE plpgsql STABLE
     SET enable_bitmapscan TO 'on'
     AS $_$ BEGIN RETURN QUERY SELECT job_id FROM job_texts WHERE trigrams @> $1 LIMIT $2; END $_$;
+SET default_tablespace = '';
+SET default_table_access_method = heap;
 CREATE TABLE public.attempts (
     job_id bigint NOT NULL,
     attempt bigint NOT NULL,
@@ -512,6 +472,65 @@ CREATE TABLE public.job_texts (
     job_id bigint NOT NULL,
     trigrams smallint[] NOT NULL
 );
+CREATE TABLE public.jobs (
+    id bigint NOT NULL,
+    type text NOT NULL COLLATE pg_catalog."C",
+    status text NOT NULL COLLATE pg_catalog."C",
+    priority smallint NOT NULL,
+    source_hash text NOT NULL COLLATE pg_catalog."C",
+    created_at bigint NOT NULL,
+    updated_at bigint NOT NULL,
+    max_attempts integer NOT NULL,
+    source_path text COLLATE pg_catalog."C",
+    source_size bigint,
+    tags text,
+    metadata text,
+    attempts integer DEFAULT 0 NOT NULL,
+    losses integer DEFAULT 0 NOT NULL,
+    attempt bigint DEFAULT 0 NOT NULL,
+    worker_id text COLLATE pg_catalog."C",
+    lease text COLLATE pg_catalog."C",
+    heartbeat_at bigint,
+    started_at bigint,
+    completed_at bigint,
+    not_before bigint,
+    last_error text,
+    output_key text COLLATE pg_catalog."C",
+    result text,
+    progress text,
+    failure bigint,
+    progress_at bigint,
+    kept_attempt bigint,
+    replaced text,
+    releases integer DEFAULT 0 NOT NULL,
+    avoid_until bigint,
+    avoid text,
+    upload_key text COLLATE pg_catalog."C",
+    write_once smallint DEFAULT 0 NOT NULL,
+    submitter text COLLATE pg_catalog."C",
+    result_size bigint,
+    lane smallint DEFAULT 0 NOT NULL,
+    more_paths integer DEFAULT 0 NOT NULL,
+    output_bytes bigint,
+    options text,
+    options_hash text DEFAULT ''::text NOT NULL COLLATE pg_catalog."C",
+    converter text,
+    made_by text COLLATE pg_catalog."C",
+    compare smallint DEFAULT 0 NOT NULL,
+    compare_until bigint,
+    requires text COLLATE pg_catalog."C",
+    sourceless smallint DEFAULT 0 NOT NULL,
+    of_group text COLLATE pg_catalog."C",
+    turn bigint DEFAULT 0 NOT NULL,
+    expires_at bigint,
+    batches text COLLATE pg_catalog."C",
+    chain text COLLATE pg_catalog."C",
+    queued_at bigint,
+    CONSTRAINT jobs_check CHECK (((status <> 'running'::text) OR ((worker_id IS NOT NULL) AND (lease IS NOT NULL)))),
+    CONSTRAINT jobs_priority_check CHECK (((priority >= 1) AND (priority <= 5))),
+    CONSTRAINT jobs_status_check CHECK ((status = ANY (ARRAY['uploading'::text, 'pending'::text, 'running'::text, 'completed'::text, 'failed'::text, 'dead'::text, 'cancelled'::text])))
+)
+WITH (fillfactor='85', autovacuum_vacuum_scale_factor='0.02', autovacuum_analyze_scale_factor='0.02');
 CREATE TABLE public.kin (
     parent bigint NOT NULL,
     attempt bigint NOT NULL,
@@ -929,7 +948,7 @@ INSERT INTO public.attempts VALUES (23, 1, 'w1', 'lease 23', 1794971223000, 1794
 ValueError: no page 23
 ', NULL, NULL, NULL, NULL, NULL, NULL);
 INSERT INTO public.attempts VALUES (24, 1, 'w1', 'lease 24', 1794971224000, 1794971284000, 'completed', NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL);
-INSERT INTO public.installation VALUES (1, 'b296ed6b399dc8410');
+INSERT INTO public.installation VALUES (1, 'b0699586552bb85af');
 INSERT INTO public.job_counts VALUES ('cancelled', 'pdf', 3, 1, 0, 0);
 INSERT INTO public.job_counts VALUES ('cancelled', 'pdf', 5, 1, 0, 0);
 INSERT INTO public.job_counts VALUES ('cancelled', 'scan', 1, 1, 0, 0);

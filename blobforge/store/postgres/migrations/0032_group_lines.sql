@@ -25,69 +25,93 @@ CREATE FUNCTION group_weight(weights TEXT, named TEXT) RETURNS BIGINT LANGUAGE s
     AS $$ SELECT coalesce((weights::json ->> named)::bigint, 1) $$;
 
 -- What a statement has changed, summed up, so that one row is written for a group and lane, however many of its jobs
--- are changed: how many more are ready and run, and of those that have become ready the lowest turn.
+-- are changed: how many jobs more are ready, of those that have become so the lowest turn, and how many more run, of the
+-- group in whatever lane; and in which lanes any were changed.
 CREATE TYPE group_move AS (
-    type TEXT, lane BIGINT, priority BIGINT, of_group TEXT, ready BIGINT, running BIGINT, turn BIGINT, job BIGINT);
-CREATE FUNCTION group_move(job jobs, sign BIGINT) RETURNS group_move LANGUAGE sql IMMUTABLE AS $$
-    SELECT ROW(job.type, job.lane, job.priority, job.of_group,
-               CASE WHEN job.status = 'pending' AND job.not_before IS NULL AND job.avoid IS NULL THEN sign ELSE 0 END,
-               CASE WHEN job.status = 'running' THEN sign ELSE 0 END, job.turn, job.id)::group_move $$;
-CREATE FUNCTION group_moves(each group_move[]) RETURNS SETOF group_move LANGUAGE sql AS $$
-    SELECT type, lane, priority, of_group, sum(ready)::bigint, sum(running)::bigint,
-           min(turn) FILTER (WHERE ready > 0), NULL::bigint
-      FROM unnest(each) WHERE ready <> 0 OR running <> 0
-     GROUP BY type, lane, priority, of_group
-    HAVING sum(ready) <> 0 OR sum(running) <> 0 OR sum(ready * turn::numeric * job) <> 0 $$;
+    type TEXT, lane BIGINT, priority BIGINT, of_group TEXT, ready BIGINT, turn BIGINT, running BIGINT, lanes BIGINT[]);
 CREATE FUNCTION group_lines_follow() RETURNS trigger LANGUAGE plpgsql AS $$
 DECLARE
     moved group_move[];
 BEGIN
-    IF TG_OP = 'INSERT' THEN
-        moved := ARRAY(SELECT group_move(n, 1) FROM new_jobs AS n WHERE n.turn > 0);
-    ELSIF TG_OP = 'DELETE' THEN
-        moved := ARRAY(SELECT group_move(o, -1) FROM old_jobs AS o WHERE o.turn > 0);
+    IF TG_OP = 'UPDATE' THEN
+        moved := ARRAY(SELECT ROW(s.type, s.lane, s.priority, s.of_group, s.ready, s.turn,
+                                  sum(s.running) OVER whole, array_agg(s.lane) OVER whole)::group_move
+          FROM (SELECT e.type, e.lane, e.priority, e.of_group, sum(e.sign) FILTER (WHERE NOT e.runs) AS ready,
+                       min(e.turn) FILTER (WHERE e.sign > 0 AND NOT e.runs) AS turn,
+                       coalesce(sum(e.sign) FILTER (WHERE e.runs), 0) AS running
+                  FROM (SELECT o.type, o.lane, o.priority, o.of_group, o.turn, o.id, -1 AS sign,
+                       o.status = 'running' AS runs
+                  FROM old_jobs AS o
+                 WHERE o.turn > 0 AND (o.status = 'running' OR o.status = 'pending'
+                       AND o.not_before IS NULL AND o.avoid IS NULL)
+                 UNION ALL
+                SELECT n.type, n.lane, n.priority, n.of_group, n.turn, n.id, 1 AS sign,
+                       n.status = 'running' AS runs
+                  FROM new_jobs AS n
+                 WHERE n.turn > 0 AND (n.status = 'running' OR n.status = 'pending'
+                       AND n.not_before IS NULL AND n.avoid IS NULL)) AS e
+                 GROUP BY e.type, e.lane, e.priority, e.of_group
+                HAVING sum(CASE WHEN e.runs THEN 0 ELSE e.sign END) <> 0
+                    OR sum(CASE WHEN e.runs THEN e.sign ELSE 0 END) <> 0
+                    OR sum(CASE WHEN e.runs THEN 0 ELSE e.sign * e.turn::numeric * e.id END) <> 0) AS s
+        WINDOW whole AS (PARTITION BY s.type, s.priority, s.of_group));
+    ELSIF TG_OP = 'INSERT' THEN
+        moved := ARRAY(SELECT ROW(s.type, s.lane, s.priority, s.of_group, s.ready, s.turn,
+                                  sum(s.running) OVER whole, array_agg(s.lane) OVER whole)::group_move
+          FROM (SELECT e.type, e.lane, e.priority, e.of_group, count(*) FILTER (WHERE NOT e.runs) AS ready,
+                       min(e.turn) FILTER (WHERE NOT e.runs) AS turn, count(*) FILTER (WHERE e.runs) AS running
+                  FROM (SELECT n.type, n.lane, n.priority, n.of_group, n.turn, n.id, 1 AS sign,
+                       n.status = 'running' AS runs
+                  FROM new_jobs AS n
+                 WHERE n.turn > 0 AND (n.status = 'running' OR n.status = 'pending'
+                       AND n.not_before IS NULL AND n.avoid IS NULL)) AS e
+                 GROUP BY e.type, e.lane, e.priority, e.of_group) AS s
+        WINDOW whole AS (PARTITION BY s.type, s.priority, s.of_group));
     ELSE
-        moved := ARRAY(SELECT group_move(o, -1) FROM old_jobs AS o WHERE o.turn > 0
-                        UNION ALL SELECT group_move(n, 1) FROM new_jobs AS n WHERE n.turn > 0);
+        moved := ARRAY(SELECT ROW(s.type, s.lane, s.priority, s.of_group, -s.ready, NULL,
+                                  -sum(s.running) OVER whole, array_agg(s.lane) OVER whole)::group_move
+          FROM (SELECT e.type, e.lane, e.priority, e.of_group, count(*) FILTER (WHERE NOT e.runs) AS ready,
+                       count(*) FILTER (WHERE e.runs) AS running
+                  FROM (SELECT o.type, o.lane, o.priority, o.of_group, o.turn, o.id, -1 AS sign,
+                       o.status = 'running' AS runs
+                  FROM old_jobs AS o
+                 WHERE o.turn > 0 AND (o.status = 'running' OR o.status = 'pending'
+                       AND o.not_before IS NULL AND o.avoid IS NULL)) AS e
+                 GROUP BY e.type, e.lane, e.priority, e.of_group) AS s
+        WINDOW whole AS (PARTITION BY s.type, s.priority, s.of_group));
     END IF;
-    IF moved = '{}' THEN
-        RETURN NULL;
-    END IF;
-    moved := ARRAY(SELECT m FROM group_moves(moved) AS m);
     IF moved = '{}' THEN
         RETURN NULL;
     END IF;
     INSERT INTO group_runs AS r (type, priority, running)
-    SELECT m.type, m.priority, sum(m.running) FROM unnest(moved) AS m GROUP BY 1, 2 HAVING sum(m.running) <> 0
+    SELECT m.type, m.priority, sum(m.running) FROM unnest(moved) AS m WHERE m.lane = m.lanes[1]
+     GROUP BY m.type, m.priority HAVING sum(m.running) <> 0
         ON CONFLICT (type, priority) DO UPDATE SET running = r.running + excluded.running;
-    WITH runs AS (
-        SELECT m.type, m.priority, m.of_group, sum(m.running) AS n FROM unnest(moved) AS m GROUP BY 1, 2, 3),
-    touched AS (
-        SELECT m.type, m.lane, m.priority, m.of_group FROM unnest(moved) AS m
-         UNION
-        SELECT g.type, g.lane, g.priority, g.of_group FROM runs JOIN group_lines AS g USING (type, priority, of_group)
-         WHERE runs.n <> 0)
     INSERT INTO group_lines AS g (type, lane, priority, of_group, ready, turn, job, running, weight)
-    SELECT t.type, t.lane, t.priority, t.of_group, coalesce(former.ready, 0) + coalesce(m.ready, 0), first.turn,
-           first.id,
-           runs.n + coalesce((SELECT max(s.running) FROM group_lines AS s
-                               WHERE s.type = t.type AND s.priority = t.priority AND s.of_group = t.of_group), 0),
-           coalesce(former.weight, (SELECT group_weight(w.group_weights, t.of_group) FROM type_settings AS w
-                                     WHERE w.type = t.type), 1)
-      FROM touched AS t
-      JOIN runs USING (type, priority, of_group)
-      LEFT JOIN unnest(moved) AS m USING (type, lane, priority, of_group)
-      LEFT JOIN group_lines AS former USING (type, lane, priority, of_group)
+    SELECT m.type, m.lane, m.priority, m.of_group, coalesce(m.ready, 0), first.turn, first.id,
+           m.running + coalesce(former.running, (
+               SELECT max(s.running) FROM group_lines AS s
+                WHERE s.type = m.type AND s.priority = m.priority AND s.of_group = m.of_group), 0),
+           coalesce(former.weight, (SELECT group_weight(w.group_weights, m.of_group) FROM type_settings AS w
+                                     WHERE w.type = m.type), 1)
+      FROM unnest(moved) AS m
+      LEFT JOIN group_lines AS former ON former.type = m.type AND former.priority = m.priority
+           AND former.of_group = m.of_group AND former.lane = m.lane
       LEFT JOIN LATERAL (
            SELECT j.turn, j.id FROM jobs AS j
             WHERE j.status = 'pending' AND j.not_before IS NULL AND j.avoid IS NULL AND j.turn > 0
-              AND j.type = t.type AND j.lane = t.lane AND j.priority = t.priority AND j.of_group = t.of_group
+              AND j.type = m.type AND j.lane = m.lane AND j.priority = m.priority AND j.of_group = m.of_group
               AND j.turn >= least(former.turn, m.turn)
             ORDER BY j.type, j.lane, j.priority, j.of_group, j.turn, j.id LIMIT 1) AS first ON true
         ON CONFLICT (type, priority, of_group, lane) DO UPDATE SET
-           ready = excluded.ready, turn = excluded.turn, job = excluded.job, running = excluded.running;
+           ready = g.ready + excluded.ready, turn = excluded.turn, job = excluded.job, running = excluded.running;
+    UPDATE group_lines AS g SET running = g.running + m.running
+      FROM unnest(moved) AS m
+     WHERE m.running <> 0 AND m.lane = m.lanes[1] AND g.type = m.type AND g.priority = m.priority
+       AND g.of_group = m.of_group AND g.lane <> ALL (m.lanes);
     DELETE FROM group_lines AS g USING unnest(moved) AS m
-     WHERE g.type = m.type AND g.priority = m.priority AND g.of_group = m.of_group AND g.ready = 0 AND g.running = 0;
+     WHERE m.lane = m.lanes[1] AND g.type = m.type AND g.priority = m.priority AND g.of_group = m.of_group
+       AND g.ready = 0 AND g.running = 0;
     RETURN NULL;
 END $$;
 CREATE TRIGGER group_jobs_made AFTER INSERT ON jobs REFERENCING NEW TABLE AS new_jobs
