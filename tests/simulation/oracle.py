@@ -388,8 +388,8 @@ class Oracle:
                 if theirs[other.group == before.group :] < mine[other.group == before.group :]:
                     self._broken(
                         "groups take turns",
-                        f"job {job.id} was given out before job {other.id}; {run[_line(before)]} of its group run, and "
-                        f"{run[_line(other)]} of the other",
+                        f"job {job.id} was given out before job {other.id}; {run[_line(before)]} of its group run, "
+                        f"and {run[_line(other)]} of the other",
                     )
 
     def _types(self, was: Look, now: Look) -> None:
