@@ -29,6 +29,7 @@ from blobforge.job import ReleaseCause
 from blobforge.jobtype import TypeChanges
 from blobforge.refusals import Refusal
 from tests.fixtures.engines import ENGINES
+from tests.store.grouping import given, laid_in
 from tests.store.making import ADMIN, Book, at_work, submission
 from tests.store.sqlite.test_statements import counted
 
@@ -37,25 +38,6 @@ from tests.store.sqlite.test_statements import counted
 def book(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Book]:
     with at_work(Book(ENGINES[request.param](tmp_path / "x.db"))) as opened:
         yield opened
-
-
-def laid_in(book: Book, said: str, **more: Any) -> dict[int, str]:
-    """A job for each letter, in their order: of that group, `.` for none. Their groups by their ids."""
-    groups = [None if letter == "." else letter for letter in said]
-    answers = [book.do(submission((book.now, n), group=group, **more)) for n, group in enumerate(groups)]
-    return {answer.job_id: letter for answer, letter in zip(answers, said, strict=True)}
-
-
-def given(book: Book, of: dict[int, str], limit: int = 1, times: int = 1, *, ends: bool = False) -> str:
-    """Whose jobs are given out, in their order; each in its own claim, or so many with each. `ends`: each of these
-    has ended before the next claim, so that turns alone decide."""
-    found = ""
-    for _ in range(times):
-        jobs = book.do(Claim(ADMIN, "w", ("pdf",), limit)).jobs
-        found += "".join(of[job.id] for job in jobs)
-        for job in jobs if ends else ():
-            book.do(Complete(ADMIN, "w", job.id, lease=job.lease))
-    return found
 
 
 def test_groups_take_turns_whatever_each_has(book: Book) -> None:

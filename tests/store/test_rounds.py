@@ -27,20 +27,17 @@ from blobforge.fairness import Alone
 from blobforge.job import Job, JobStatus, ReleaseCause
 from blobforge.jobtype import TypeChanges
 from tests.fixtures.engines import ENGINES
-from tests.store.making import ADMIN, Book, submission
+from tests.store.grouping import given, laid_in
+from tests.store.making import ADMIN, Book, at_work, submission
 from tests.store.sqlite.test_statements import counted
-from tests.store.test_groups import given, laid_in
 
 SEEDS = int(os.environ.get("SEEDS") or 40)
 
 
 @pytest.fixture(params=["memory", "postgres"])
 def book(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Book]:
-    opened = Book(ENGINES[request.param](tmp_path / "x.db"))
-    opened.do(Register(ADMIN, "w", "pdf"))
-    yield opened
-    assert opened.database.broken() == []
-    opened.close()
+    with at_work(Book(ENGINES[request.param](tmp_path / "x.db"))) as opened:
+        yield opened
 
 
 def ended(book: Book, of: dict[int, str], group: str) -> int:
