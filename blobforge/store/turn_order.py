@@ -26,7 +26,7 @@ class NotRead(Exception):
     """What comes next is not known: more is to be read."""
 
 
-class Candidate(NamedTuple):
+class NextOfGroup(NamedTuple):
     """The first job of its group from `at` on in its queue; in the order in which they come. `is_job`: else further
     ones of the group come behind this place, which were not read.
     """
@@ -81,7 +81,7 @@ class TurnOrder:
             ready[priority, group] += n
         for key, n in ready.items():
             self._queues[key] = _Queue(sorted(places[key]), whole=len(places[key]) >= n)
-        self._next: list[Candidate] = []
+        self._next: list[NextOfGroup] = []
         self.rewind()
 
     def rewind(self) -> None:
@@ -172,7 +172,7 @@ class TurnOrder:
             places = [each for each in places if queue.places and each < queue.places[-1]]
         return _Queue(sorted({*queue.places, *places}), whole=queue.whole)
 
-    def _first(self) -> Candidate | None:
+    def _first(self) -> NextOfGroup | None:
         """The next one of all, as things stand now."""
         coming = self._next
         while coming:
@@ -188,7 +188,7 @@ class TurnOrder:
             raise NotRead
         return None
 
-    def _given(self, candidate: Candidate) -> InTurn:
+    def _given(self, candidate: NextOfGroup) -> InTurn:
         place = (candidate.priority, candidate.round, candidate.turn, candidate.job_id)
         if not candidate.is_job or (self._last is not None and place > self._last):
             raise NotRead
@@ -200,7 +200,7 @@ class TurnOrder:
         if (head := self._head(key)) is not None:
             heapq.heappush(self._next, head)
 
-    def _head(self, key: Key) -> Candidate | None:
+    def _head(self, key: Key) -> NextOfGroup | None:
         """The group's first one."""
         queue = self._queues[key]
         head = self._candidate(key, queue, queue.at, 0)
@@ -209,7 +209,7 @@ class TurnOrder:
 
     def _candidate(
         self, key: Key, queue: _Queue, at: int, taken: int, allowed: Collection[int] = ()
-    ) -> Candidate | None:
+    ) -> NextOfGroup | None:
         """The group's first one from there on, where so many have been taken that do not run yet."""
         priority, group = key
         places = queue.places
@@ -218,11 +218,11 @@ class TurnOrder:
         running = self._runs.get(GroupPlace(self._type, priority, group), 0)
         where = rounds(running + taken, group, self._weights)
         if at < len(places):
-            return Candidate(priority, where, *places[at], True, group, at)
+            return NextOfGroup(priority, where, *places[at], True, group, at)
         if queue.whole:
             return None
         turn, job_id = places[-1] if places else (0, 0)
-        return Candidate(priority, where, turn, job_id, False, group, at)
+        return NextOfGroup(priority, where, turn, job_id, False, group, at)
 
     def _may_be_had(self, priority: int, place: tuple[int, int], allowed: Collection[int]) -> bool:
         job = self._jobs.get(place[1])
