@@ -170,6 +170,10 @@ class JobRows(OpenTransaction):
                 del self._rows.turned[group]
                 most *= 2
 
+    def weights_changed(self) -> None:
+        """Those of groups may be others: in which order their jobs come is not known any more."""
+        self._rows.turned.clear()
+
     def group_clocks(self, type_: str) -> dict[int, GroupClock]:
         """The virtual times of a type, by priority: those of its jobs that have a group."""
         if not self._open or (type_, PRIORITIES[0]) not in self._rows.clocks:

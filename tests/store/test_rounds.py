@@ -86,6 +86,15 @@ def test_other_weights_count_at_once(book: Book) -> None:
     assert given(book, of, times=5) == "bbbbb"
 
 
+def test_so_they_do_within_a_transaction(book: Book) -> None:
+    of = laid_in(book, "a" * 30 + "b" * 30)
+    assert Counter(given(book, of, times=8)) == {"a": 4, "b": 4}
+    claim, changed = Claim(ADMIN, "w", ("pdf",), 2), ChangeType("pdf", "token:1", TypeChanges(weights={"a": 3}))
+    first, _, second, third = book.do(claim, changed, claim, claim)
+    found = ["".join(of[job.id] for job in answer.jobs) for answer in (first, second, third)]
+    assert [sorted(each) for each in found] == [["a", "b"], ["a", "a"], ["a", "a"]]
+
+
 def test_a_heavy_group_does_not_starve_a_light_one(book: Book) -> None:
     """Though it has far fewer workers than its weight: then turns decide."""
     book.do(ChangeType("pdf", "token:1", TypeChanges(weights={"a": 1000})))

@@ -47,6 +47,7 @@ class Types:
                 (type_, *(int(each) if isinstance(each, bool) else each for each in astuple(settings))),
             )
         self._bulk.type_settings_changed()
+        self._working.weights_changed()
 
     def pending(self, type_: str) -> int:
         self._working.settle()
