@@ -14,12 +14,11 @@ from tests.cli.test_usage import blobforge
 BROKEN = """
 import sys
 from blobforge.cli import main, stats
-def broken(found):
+def broken(*found):
     raise KeyError("a bug")
 stats._fields = broken
-class Stats: by_type = None
 import blobforge.cli.common
-blobforge.cli.common.CliSession.run = lambda self, work: Stats()
+blobforge.cli.common.CliSession.run = lambda self, work: (None, None)
 main(sys.argv[1:], prog_name="blobforge")
 """
 
