@@ -183,8 +183,10 @@ class JobRows(OpenTransaction):
 
     def alone(self, type_: str, priority: int) -> Alone:
         """What decides there between jobs without a group and those with one."""
+        if not self._open or (type_, priority) not in self._rows.alone:
+            self._ask(Needs(clocks={type_}), pending=True)
         clock = self.group_clocks(type_).get(priority)
-        return Alone(clock if clock is not None else GroupClock(), self._rows.alone[type_, priority])
+        return Alone(clock if clock is not None else GroupClock(), self._rows.alone.get((type_, priority), 0))
 
     def last_turn(self, place: GroupPlace) -> int | None:
         """The turn of the last job of the group that entered the queue; None: it is long past."""

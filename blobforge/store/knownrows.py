@@ -305,7 +305,9 @@ class KnownRows:
             for priority in PRIORITIES:
                 key = (type_, priority)
                 self.clocks.setdefault(key, found.clocks.get(key))
-                self.alone.setdefault(key, found.alone.get(key, 0))
+                # Of what has no virtual time yet these are not counted: it may get one in this transaction.
+                if found.counted and key in found.alone:
+                    self.alone.setdefault(key, found.alone[key])
         _take_in_all(self.turns, found.turns, needs.turns)
 
     def order(

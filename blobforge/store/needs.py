@@ -141,7 +141,7 @@ class Found(msgspec.Struct):
     `ready` and `kept` are in claim order (priority, then id), as many as were asked for unless there are fewer;
     `ready_of` and `kept_of` are the first ones of groups of lines, in any order; `turned` those that are ready of
     lines whose jobs have turns. `clocks` are by type and priority, and `alone` how many jobs without a group run of
-    these; `runs`: how many run of a group, where that was found.
+    these (not `counted`: what is pending may say otherwise); `runs`: how many run of a group, where that was found.
     `dooms` are by key of the object; `paths` hold ids of jobs; `claim_keys` hold (job, attempt) pairs; `repeated`
     (fingerprint, outcome, made at in ms); `causes` numbers by fingerprint. `new_ids` are numbers of jobs that were
     never given, as many as `new_jobs` asked for: neither consecutive nor, beyond this transaction, in the order of
@@ -167,6 +167,7 @@ class Found(msgspec.Struct):
     in_a_row: dict[str, FailuresInARow] = {}
     clocks: dict[tuple[str, int], GroupClock] = {}
     alone: dict[tuple[str, int], int] = {}
+    counted: bool = True
     turns: dict[GroupPlace, int] = {}
     runs: dict[GroupPlace, int] = {}
     new_ids: list[int] = []

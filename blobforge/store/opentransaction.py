@@ -210,7 +210,10 @@ class OpenTransaction:
             self._read_anew()
         elif pending:
             self.settle()
-        self._rows.take_in(needs, self._bulk.load(needs))
+        found = self._bulk.load(needs)
+        if len(self._journal) > self._settled_at:
+            found.counted = False  # what is pending is no part of it
+        self._rows.take_in(needs, found)
 
     def _read_anew(self) -> None:
         """Outside of a transaction, believe nothing that was read before: it may have changed."""

@@ -11,6 +11,8 @@ from typing import Any
 
 import pytest
 
+from actors.effects import perform
+from actors.effects.transaction import Transaction
 from actors.messages import (
     Cancel,
     ChangeType,
@@ -26,6 +28,9 @@ from actors.messages import (
 from blobforge.fairness import Alone
 from blobforge.job import Job, JobStatus, ReleaseCause
 from blobforge.jobtype import TypeChanges
+from blobforge.store.needs import TurnsRead
+from blobforge.store.sqlite import turns
+from blobforge.store.sqlite.turns import _read
 from tests.fixtures.engines import ENGINES
 from tests.store.grouping import given, laid_in
 from tests.store.making import ADMIN, Book, at_work, submission
@@ -159,6 +164,62 @@ def test_a_group_is_one_whatever_its_jobs_require(book: Book) -> None:
     groups += [(book.do(submission((8, n), group="b")).job_id, "b") for n in range(8)]
     of |= dict(groups)
     assert Counter(given(book, of, times=9)) == {"a": 3, "b": 3, "c": 3}
+
+
+def test_one_leaves_and_another_comes_at_once(book: Book) -> None:
+    """As many are ready as were, and the places of both come to the same when they are multiplied."""
+    ids = [book.do(submission(n, group="a", priority=at)).job_id for n, at in enumerate((4, 5, 5, 3, 3, 3))]
+    first, gone = book.store.job(ids[0]), book.store.job(ids[3])
+    assert first is not None
+    assert gone is not None
+    book.do(SetPriority(first.id, 3), SetPriority(gone.id, 4))
+    came = book.store.job(first.id)
+    assert came is not None
+    assert came.turn * came.id == gone.turn * gone.id
+    assert book.database.broken() == []
+
+
+def test_what_was_read_for_one_worker_says_nothing_of_the_lines_of_another(book: Book) -> None:
+    """The group comes forward by the jobs that have ended: for the one worker it was read, for the other one it was
+    behind all that were."""
+    book.do(Register(ADMIN, "other", "pdf", labels='["gpu"]'))
+    many = [book.do(submission(("many", n), group="many")).job_id for n in range(9)]
+    running = book.do(Claim(ADMIN, "w", ("pdf",), 6)).jobs
+    for n in range(6):
+        book.do(submission(("few", n), group="few", requires='["gpu"]'))
+    assert [job.of_group for job in book.do(Claim(ADMIN, "other", ("pdf",), 2)).jobs] == ["few", "few"]
+    ended_ = [Complete(ADMIN, "w", job.id, lease=job.lease) for job in running]
+    *_, theirs, mine = book.do(*ended_, Claim(ADMIN, "other", ("pdf",)), Claim(ADMIN, "w", ("pdf",)))
+    assert [job.id for job in (*theirs.jobs, *mine.jobs)] == many[6:8]
+
+
+def in_one_transaction(book: Book, *messages: Any) -> list[Any]:
+    """With nothing read ahead, as where one is made again."""
+    book.now += 1000
+    tx = Transaction(book.store, book.rules, book.now, book.dice)
+    with book.store.transaction():
+        return [perform(tx, message, place) for place, message in enumerate(messages)]
+
+
+def test_jobs_without_a_group_that_have_just_ended_run_no_more(book: Book) -> None:
+    """Though virtual times were asked for before that was written."""
+    of = laid_in(book, "....")
+    running = book.do(Claim(ADMIN, "w", ("pdf",), 4)).jobs
+    of |= laid_in(book, "aaa")
+    assert given(book, of, limit=2) == "aa"
+    of |= laid_in(book, "...") | laid_in(book, "a", priority=4)
+    ended_ = [Complete(ADMIN, "w", job.id, lease=job.lease) for job in running[:3]]
+    *_, granted = in_one_transaction(book, *ended_, SetPriority(max(of), 5), Claim(ADMIN, "w", ("pdf",)))
+    assert [of[job.id] for job in granted.jobs] == ["."]
+
+
+def test_jobs_without_a_group_run_when_the_first_group_comes(book: Book) -> None:
+    of = laid_in(book, ".....")
+    assert given(book, of, limit=3) == "..."
+    first, second, granted = in_one_transaction(
+        book, submission("x", group="a"), submission("y", group="a"), Claim(ADMIN, "w", ("pdf",), 2)
+    )
+    assert [job.id for job in granted.jobs] == [first.job_id, second.job_id], "three of the others run"
 
 
 class Line:
@@ -319,4 +380,23 @@ def test_what_many_completions_and_claims_need_is_read_at_once(tmp_path: Path) -
     read = [each for each in said if "FROM group_lines" in each and each.lstrip().startswith("SELECT")]
     assert 0 < len(read) <= 4, "not for each"
     assert book.database.broken() == []
+    book.close()
+
+
+def test_a_heavy_group_is_not_read_to_the_end_of_its_round(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of each no more than may be given out."""
+    read: list[int] = []
+
+    def counting(*asked: Any) -> TurnsRead:
+        found = _read(*asked)
+        read.append(len(found.jobs))
+        return found
+
+    monkeypatch.setattr(turns, "_read", counting)
+    book = Book(tmp_path / "x.db")
+    book.do(Register(ADMIN, "w", "pdf"), ChangeType("pdf", "token:1", TypeChanges(weights={"a": 1000})))
+    book.do(*(submission(n, group="a") for n in range(200)))
+    assert len(book.do(Claim(ADMIN, "w", ("pdf",))).jobs) == 1
+    assert len(book.do(Claim(ADMIN, "w", ("pdf",), 5)).jobs) == 5
+    assert read == [1, 5]
     book.close()

@@ -166,14 +166,14 @@ def _take_turns(read: TurnsRead, told: SqlAnswer) -> None:
 
 
 def _take_in_hand(found: Found, told: SqlAnswer) -> None:
-    """Jobs that are read already are not read twice."""
-    known = {job.id for read in found.turned.values() for job in read.jobs}
+    """Jobs that are read already are not read twice; what was read for other lines says nothing of these."""
+    known = {lines: {job.id for job in read.jobs} for lines, read in found.turned.items()}
     for type_, priority, group, lane, ready, running, *row in told.rows:
         found.runs[GroupPlace(type_, priority, group)] = running
         for lines, read in found.turned.items():
             if lines[0].type != type_:
                 continue
             read.in_hand.add((priority, group))
-            if ready and any(line.lane == lane for line in lines) and row[0] not in known:
+            if ready and any(line.lane == lane for line in lines) and row[0] not in known[lines]:
                 read.groups[priority, group, lane] = (ready, running)
                 read.jobs.append(rows.job(row))

@@ -82,7 +82,7 @@ def _many(first: list[GroupLine], most: int, weights: Weights) -> Counter[GroupL
         picked, until = picked + 1, (priority, round_)
         each = first[at]
         many[each] = max(many[each], taken + 1)
-        if taken + 1 < each.ready:
+        if taken + 1 < min(each.ready, most):
             following = rounds(each.running + taken + 1, each.group, weights)
             heapq.heapreplace(coming, (priority, following, at, taken + 1))
         else:

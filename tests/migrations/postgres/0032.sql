@@ -1,4 +1,4 @@
--- 0032_group_lines.sql 15384a4d9afbcfd9a0726b7cda2e50dd7e39cf78ea8f70a838b12870b824e36e
+-- 0032_group_lines.sql 6e0f9996007cf56bd15f2b47cf53895c6bca3832099cd16122058498bbeb5b00
 SET statement_timeout = 0;
 SET lock_timeout = 0;
 SET idle_in_transaction_session_timeout = 0;
@@ -47,7 +47,7 @@ BEGIN
                  GROUP BY e.type, e.lane, e.priority, e.of_group
                 HAVING sum(CASE WHEN e.runs THEN 0 ELSE e.sign END) <> 0
                     OR sum(CASE WHEN e.runs THEN e.sign ELSE 0 END) <> 0
-                    OR sum(CASE WHEN e.runs THEN 0 ELSE e.sign * e.turn::numeric * e.id END) <> 0) AS s
+                    OR sum(CASE WHEN e.runs THEN 0 ELSE e.sign * hashint8extended(e.id, e.turn)::numeric END) <> 0) AS s
         WINDOW whole AS (PARTITION BY s.type, s.priority, s.of_group));
     ELSIF TG_OP = 'INSERT' THEN
         moved := ARRAY(SELECT ROW(s.type, s.lane, s.priority, s.of_group, s.ready, s.turn,
@@ -948,7 +948,7 @@ INSERT INTO public.attempts VALUES (23, 1, 'w1', 'lease 23', 1794971223000, 1794
 ValueError: no page 23
 ', NULL, NULL, NULL, NULL, NULL, NULL);
 INSERT INTO public.attempts VALUES (24, 1, 'w1', 'lease 24', 1794971224000, 1794971284000, 'completed', NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL);
-INSERT INTO public.installation VALUES (1, 'b0699586552bb85af');
+INSERT INTO public.installation VALUES (1, 'b7578471ca7518bee');
 INSERT INTO public.job_counts VALUES ('cancelled', 'pdf', 3, 1, 0, 0);
 INSERT INTO public.job_counts VALUES ('cancelled', 'pdf', 5, 1, 0, 0);
 INSERT INTO public.job_counts VALUES ('cancelled', 'scan', 1, 1, 0, 0);

@@ -53,7 +53,7 @@ BEGIN
                  GROUP BY e.type, e.lane, e.priority, e.of_group
                 HAVING sum(CASE WHEN e.runs THEN 0 ELSE e.sign END) <> 0
                     OR sum(CASE WHEN e.runs THEN e.sign ELSE 0 END) <> 0
-                    OR sum(CASE WHEN e.runs THEN 0 ELSE e.sign * e.turn::numeric * e.id END) <> 0) AS s
+                    OR sum(CASE WHEN e.runs THEN 0 ELSE e.sign * hashint8extended(e.id, e.turn)::numeric END) <> 0) AS s
         WINDOW whole AS (PARTITION BY s.type, s.priority, s.of_group));
     ELSIF TG_OP = 'INSERT' THEN
         moved := ARRAY(SELECT ROW(s.type, s.lane, s.priority, s.of_group, s.ready, s.turn,
