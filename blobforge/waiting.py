@@ -262,14 +262,16 @@ def _its_turn(job: Job, around: Surroundings, now: int) -> Waiting | None:
     if job.of_group is None or around.ahead == 0:
         return None
     own = f"{around.own:,}" if around.ahead_exact else f"at least {around.own:,}"
-    others = f"{around.ahead - around.own:,}"
+    comes = "comes" if around.own == 1 and around.ahead_exact else "come"
+    n = around.ahead - around.own
+    do = "other does" if n == 1 else "others do"
+    others = f" At least {n:,} {do}, too: more urgent, or of groups whose turn is earlier." if n else ""
     runs = f"{around.own_running:,} {'job runs' if around.own_running == 1 else 'jobs run'}"
     change = (f"blobforge jobs priority {job.id} 1",) if job.priority > 1 else ()
     return Waiting(
         Reason.TURN,
         f"Groups take turns by how many of their jobs run: of its group {job.of_group} {runs} now, and {own} more "
-        f"come before it. So do {others} others of type {job.type} at least, more urgent or of groups whose turn is "
-        f"earlier. Jobs without a group take turns with these, too; {_machines(around)}"
+        f"{comes} before it.{others} Jobs without a group take turns with these; {_machines(around)}"
         f"{_will_be_urgent(job, around)}",
         change=change,
         ahead=around.ahead,
@@ -285,6 +287,8 @@ def _machines(around: Surroundings, there: str = "there") -> str:
 
 def _in_line(job: Job, around: Surroundings, now: int) -> Waiting | None:
     taking_turns = ", in turns with jobs that have a group" if around.others_in_groups else ""
+    if job.of_group is not None:  # how many there are without a group was not counted
+        taking_turns = ", in turns with jobs without a group, where any are ready"
     if around.ahead == 0:
         return Waiting(
             Reason.NEXT,

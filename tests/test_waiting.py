@@ -162,4 +162,10 @@ def test_a_job_of_a_group_waits_for_its_groups_turn() -> None:
     assert found is not None
     assert (found.reason, found.ahead, found.change) == (Reason.TURN, 12, ("blobforge jobs priority 7 1",))
     assert "of its group acme 2 jobs run now, and 3 more come before it" in found.text
-    assert "9 others of type pdf at least" in found.text
+    assert "At least 9 others do, too: more urgent" in found.text
+    first = waiting(
+        replace(job(JobStatus.PENDING), of_group="acme", turn=5), Surroundings(THERE), source_until=None, now=NOW
+    )
+    assert first is not None
+    assert (first.reason, first.ahead) == (Reason.NEXT, 0)
+    assert "next of type pdf, in turns with jobs without a group" in first.text, "these may come before it"

@@ -43,7 +43,7 @@ from blobforge.store import figures
 from blobforge.store.figures import CAUSES_A_SLOT, FRESH, KEPT, NARROWEST, NO_CAUSE, SPLITS_KEPT, WEEK
 from blobforge.store.filters import AuditFilter, JobFilter
 from blobforge.store.lists import Cursor
-from blobforge.store.reading import Reader
+from blobforge.store.reading import MOST_AHEAD, Reader
 from blobforge.timerange import WINDOWS, Slots, of_window, slots_of
 from blobforge.waiting import Fleet
 from tests.store.making import ADMIN, T0, Book, fail_one, submission
@@ -526,6 +526,15 @@ def test_how_many_are_before_it(book: Book, reader: Reader) -> None:
         assert job is not None
         around = reader.insights.surroundings(job)
         assert (around.ahead, around.ahead_exact) == (place, True)
+
+
+def test_what_is_before_a_job_of_a_group_is_no_less_than_what_its_group_has_there(book: Book, reader: Reader) -> None:
+    """Beyond as many as are counted."""
+    book.do(*(submission(number, group="a") for number in range(MOST_AHEAD + 3)))
+    job = reader.job(MOST_AHEAD + 3)
+    assert job is not None
+    around = reader.insights.surroundings(job)
+    assert (around.ahead, around.own, around.ahead_exact) == (MOST_AHEAD, MOST_AHEAD, False)
 
 
 def test_queues_name_the_types_that_nobody_takes(book: Book, reader: Reader) -> None:

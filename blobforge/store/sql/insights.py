@@ -391,7 +391,7 @@ class Insights:
         of_others = (job.type, job.lane, job.priority, mine, *place, job.of_group, MOST_AHEAD + 1)
         groups = self._ask.rows(sql.GROUPS_AHEAD, of_others)
         others = sum(min(ready, max(0, mine * of - run) + (in_round == mine)) for ready, run, of, in_round in groups)
-        return own + others, own, running
+        return own + others, min(own, MOST_AHEAD), running
 
     def records_about(self, job_id: int, *, before: int, limit: int) -> list[AuditEntry]:
         return [AuditEntry(*row) for row in self._ask.rows(sql.AUDIT_OF_JOB, (str(job_id), before, limit))]
