@@ -101,6 +101,7 @@ KEPT_OF_GROUP: Final = f"""
 # Of lines whose jobs take turns, (type, lane): the groups whose first ready jobs come next, so many, with how many
 # they have ready and how many run; and of each the jobs that may be among the next ones. `picks` are by the round
 # that a group is in once as many more of its jobs run; of those of one round it is not known yet which come first.
+# None of a group are looked at beyond the round (`reach`) up to which there are as many as are asked for.
 # Before each job the group's priority, lane, name and figures, and the place of the last group, if there may be more.
 _NEXT_OF_GROUP: Final = f"""
           SELECT {_OF_NEXT} FROM jobs AS next
@@ -115,9 +116,18 @@ READY_IN_TURN: Final = f"""
                 WHERE ready > 0 AND type = e.c0 AND group_lines.lane = e.c1
                 ORDER BY priority, rounds, turn, job LIMIT $2::bigint) AS next
          ORDER BY next.priority, next.rounds, next.turn, next.job LIMIT $2::bigint),
+    reach AS MATERIALIZED (
+        SELECT priority, min(r) AS r FROM (
+               SELECT priority, r, (SELECT sum(least(f.ready, greatest(0, (r + 1) * f.weight - f.running)))
+                                      FROM first AS f WHERE f.priority = of.priority) AS upto
+                 FROM (SELECT priority, min(rounds) + (1 << k) - 1 AS r FROM first, generate_series(0, 10) AS k
+                        GROUP BY priority, k) AS of) AS each
+         WHERE upto >= $2::bigint GROUP BY priority),
     picks AS (
-        SELECT first.*, n, rank() OVER (ORDER BY priority, (running + n) / weight) AS at
-          FROM first, LATERAL generate_series(0, least(ready, $2::bigint) - 1) AS n),
+        SELECT first.*, n, rank() OVER (ORDER BY first.priority, (running + n) / weight) AS at
+          FROM first LEFT JOIN reach ON reach.priority = first.priority,
+               LATERAL generate_series(0, least(
+                   ready, $2::bigint, greatest(1, coalesce((reach.r + 1) * weight - running, ready))) - 1) AS n),
     g AS MATERIALIZED (
         SELECT type, lane, priority, of_group, ready, running, turn, count(*) AS many
           FROM picks WHERE at <= $2::bigint OR n = 0 GROUP BY 1, 2, 3, 4, 5, 6, 7),
