@@ -26,7 +26,7 @@ async def test_from_submissions_of_groups_to_their_claims(local: LocalServer, au
     assert [(await local.job(each)).get("group") for each in (4, 5, 6)] == ["acme", "beta", None]
     waiting = (await local.job(4))["waiting"]
     assert (waiting["code"], waiting["ahead"]) == ("turn", 4)
-    assert "3 of them of its own group acme" in waiting["text"]
+    assert "of its group acme 0 jobs run now, and 3 more come before it" in waiting["text"]
     waiting = (await local.job(5))["waiting"]
     assert (waiting["code"], waiting["ahead"]) == ("turn", 1), (
         "the first of each group have one turn, the older is first"
