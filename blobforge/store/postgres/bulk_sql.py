@@ -137,6 +137,16 @@ READY_IN_TURN: Final = f"""
          ORDER BY priority DESC, rounds DESC, turn DESC, job DESC LIMIT 1)
     SELECT g.priority, g.of_group, g.lane, g.ready, g.running, (SELECT place FROM last), jobs.*
       FROM g, LATERAL ({_NEXT_OF_GROUP} LIMIT g.many) AS jobs"""
+# The same for one job: the first one of the first group.
+FIRST_IN_TURN: Final = f"""
+    SELECT first.priority, first.of_group, first.lane, first.ready, first.running,
+           json_build_array(first.priority, first.rounds, first.turn, first.job)::text, {_WHOLE}
+      FROM (SELECT next.* FROM {_records("tn")}, LATERAL (
+                   SELECT lane, priority, of_group, ready, running, rounds, turn, job FROM group_lines
+                    WHERE ready > 0 AND type = e.c0 AND group_lines.lane = e.c1
+                    ORDER BY priority, rounds, turn, job LIMIT 1) AS next
+             ORDER BY next.priority, next.rounds, next.turn, next.job LIMIT 1) AS first
+      JOIN jobs ON jobs.id = first.job"""
 # The groups of jobs in hand that run, by their ids, in each lane: how many jobs are ready there, how many run of the
 # group, and the first one that is ready, NULL where none is. Each is looked up by itself, however the plan was made.
 GROUPS_IN_HAND: Final = f"""

@@ -86,7 +86,10 @@ class ReadyLines:
         """Queue the questions for lines whose jobs take turns, and for the groups of jobs in hand."""
         for group, most in needs.turned.items():
             read = found.turned[group] = TurnsRead()
-            self._turns.queue(sql.READY_IN_TURN, (records_of(group), most), partial(_take_turns, read))
+            asked = (
+                (sql.FIRST_IN_TURN, records_of(group)) if most == 1 else (sql.READY_IN_TURN, records_of(group), most)
+            )
+            self._turns.queue(asked[0], asked[1:], partial(_take_turns, read))
         if needs.in_hand:
             in_hand = array_of(needs.in_hand)
             self._turns.queue(sql.GROUPS_IN_HAND, (in_hand,), partial(_take_in_hand, found))
