@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import random
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -25,8 +24,7 @@ from actors.messages import (
     Retype,
     SetPriority,
 )
-from blobforge.fairness import Alone
-from blobforge.job import Job, JobStatus, ReleaseCause
+from blobforge.job import Job, ReleaseCause
 from blobforge.jobtype import TypeChanges
 from blobforge.store.needs import TurnsRead
 from blobforge.store.sqlite import turns
@@ -35,6 +33,7 @@ from tests.fixtures.engines import ENGINES
 from tests.store.grouping import given, laid_in
 from tests.store.making import ADMIN, Book, at_work, submission
 from tests.store.sqlite.test_statements import counted
+from tests.store.walking import do
 
 SEEDS = int(os.environ.get("SEEDS") or 40)
 
@@ -222,150 +221,14 @@ def test_jobs_without_a_group_run_when_the_first_group_comes(book: Book) -> None
     assert [job.id for job in granted.jobs] == [first.job_id, second.job_id], "three of the others run"
 
 
-class Line:
-    """What is given out of one priority, by a walk over all jobs each time."""
-
-    def __init__(self, book: Book, job_ids: list[int], weights: dict[str, int]) -> None:
-        self._book = book
-        self._weights = weights
-        self._between = Alone(book.store.group_clocks("pdf").get(3) or Alone().clock)
-        found = [job for job_id in job_ids if (job := book.store.job(job_id)) is not None and job.priority == 3]
-        self.jobs = {job.id: job for job in found}
-        self._runs = Counter(job.of_group for job in self.jobs.values() if job.status is JobStatus.RUNNING)
-        self.ready = {job.id for job in self.jobs.values() if job.status is JobStatus.PENDING}
-
-    def enter(self, job_id: int) -> None:
-        job = self._book.store.job(job_id)
-        assert job is not None
-        self.jobs[job_id] = job
-        self.ready.add(job_id)
-
-    def end(self, job_id: int) -> None:
-        self._runs[self.jobs[job_id].of_group] -= 1
-
-    def next(self, limit: int) -> list[int]:
-        found = []
-        while len(found) < limit and self.ready:
-            alone = min((job_id for job_id in self.ready if self.jobs[job_id].of_group is None), default=None)
-            others = [self.jobs[job_id] for job_id in self.ready if self.jobs[job_id].of_group is not None]
-            places = {(self._round(job), job.turn, job.id): job.id for job in others}
-            if alone is not None:
-                places[self._round(self.jobs[alone]), self._between.clock.next_alone, alone] = alone
-            first = places[min(places)]
-            self.ready.remove(first)
-            self._runs[self.jobs[first].of_group] += 1
-            self._between = self._between.after(self.jobs[first], self._weights)
-            found.append(first)
-        return found
-
-    def _round(self, job: Job) -> int:
-        return self._runs[job.of_group] // self._weights.get(job.of_group or "", 1)
-
-
-class Steps:
-    """Messages of one transaction, chosen at random, and what each comes to once its answer is there."""
-
-    def __init__(self, dice: random.Random, line: Line, running: list[Job], groups: list[str | None]) -> None:
-        self._dice = dice
-        self._line = line
-        self._running = dice.sample(running, len(running))
-        self._waiting = dice.sample(sorted(line.ready), len(line.ready))
-        self._groups = groups
-        self.all: list[tuple[Any, Callable[[Any], list[int]]]] = []
-
-    def add(self) -> None:
-        ways = [self._claim, self._claim, self._submit]
-        if self._running:
-            ways += [self._complete, self._complete, self._complete, self._release, self._more_urgent]
-        if self._waiting:
-            ways += [self._cancel]
-        self.all.append(self._dice.choice(ways)())
-
-    def _claim(self) -> tuple[Any, Callable[[Any], list[int]]]:
-        limit = self._dice.choice((1, 1, 2, 5))
-        return Claim(ADMIN, "w", ("pdf",), limit), lambda _: self._line.next(limit)
-
-    def _submit(self) -> tuple[Any, Callable[[Any], list[int]]]:
-        def made(answer: Any) -> list[int]:
-            self._line.enter(answer.job_id)
-            return []
-
-        return submission((self._dice.random(), "x"), group=self._dice.choice(self._groups)), made
-
-    def _complete(self) -> tuple[Any, Callable[[Any], list[int]]]:
-        job, following = self._running.pop(), self._dice.random() < 0.7
-
-        def done(_: Any) -> list[int]:
-            self._line.end(job.id)
-            return self._line.next(1) if following else []
-
-        return Complete(ADMIN, "w", job.id, lease=job.lease, claim_next=following), done
-
-    def _release(self) -> tuple[Any, Callable[[Any], list[int]]]:
-        job = self._running.pop()
-
-        def back(_: Any) -> list[int]:
-            self._line.end(job.id)
-            self._line.ready.add(job.id)
-            return []
-
-        return Release(ADMIN, "w", job.id, cause=ReleaseCause.SHUTDOWN), back
-
-    def _more_urgent(self) -> tuple[Any, Callable[[Any], list[int]]]:
-        """It runs, and counts elsewhere from now on."""
-        job = self._running.pop()
-
-        def moved(_: Any) -> list[int]:
-            self._line.end(job.id)
-            return []
-
-        return SetPriority(job.id, 2), moved
-
-    def _cancel(self) -> tuple[Any, Callable[[Any], list[int]]]:
-        """Where it was not given out just before: else it is left alone here, and its outcome does not matter."""
-        job_id = self._waiting.pop()
-
-        def gone(_: Any) -> list[int]:
-            if job_id in self._line.ready:
-                self._line.ready.remove(job_id)
-            else:
-                self._line.end(job_id)
-            return []
-
-        return Cancel(job_id), gone
-
-
-@pytest.mark.parametrize(
-    ("book", "seed"),
-    [*(("memory", n) for n in range(SEEDS)), *(("postgres", n) for n in range(SEEDS // 8))],
-    indirect=["book"],
-)
-def test_claims_are_as_a_walk_over_all_jobs_has_it(book: Book, seed: int) -> None:
-    """Whatever ends and begins in the same transaction, with few groups and with many."""
-    dice = random.Random(seed)
-    weights = {"g0": 3, "g1": 2, "": 2} if seed % 2 else {}
-    if weights:
-        book.do(ChangeType("pdf", "token:1", TypeChanges(weights=weights)))
-    groups = [f"g{n}" for n in range((3, 8, 60)[seed % 3])]
-    job_ids: list[int] = []
-    for _ in range(40):
-        for _ in range(dice.randrange(6)):
-            job_ids.append(book.do(submission((dice.random(), "x"), group=dice.choice([*groups, None]))).job_id)
-        line = Line(book, job_ids, weights)
-        running = [job for job in book.store.jobs_of_worker("w") if job.priority == 3]
-        steps = Steps(dice, line, running, [*groups, None])
-        for _ in range(dice.randrange(1, 7)):
-            steps.add()
-        told = book.do(*(message for message, _ in steps.all))
-        answers = told if len(steps.all) > 1 else [told]
-        job_ids += [answer.job_id for answer in answers if type(answer).__name__ == "Submitted"]
-        for answer, (message, then) in zip(answers, steps.all, strict=True):
-            assert given_by(answer) == then(answer), message
-
-
-def given_by(answer: Any) -> list[int]:
-    granted = getattr(answer, "next", answer)
-    return [job.id for job in getattr(granted, "jobs", ())]
+def test_what_is_undone_is_given_out_again(book: Book) -> None:
+    """An effect that fails is undone; the others of the transaction are not."""
+    of = laid_in(book, "ab")
+    book.now += 1000
+    claim = Claim(ADMIN, "w", ("pdf",))
+    do(book, [claim, claim], 0, ahead=True)
+    assert [of[job.id] for job in book.store.jobs_of_worker("w")] == ["a"]
+    assert given(book, of) == "b"
 
 
 def test_what_many_completions_and_claims_need_is_read_at_once(tmp_path: Path) -> None:

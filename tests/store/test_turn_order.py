@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from blobforge.job import Job, JobStatus
 from blobforge.store.needs import GroupPlace, TurnsRead
@@ -54,3 +55,27 @@ def test_one_that_is_kept_from_others_has_its_place_among_them() -> None:
     known = order([A, B, mine], {"a": 1, "b": 1}, {"a": 0, "b": 0})
     assert [each.job.id for each in known.pick(3, [mine])] == [3, 2, 1]
     assert [each.job.id for each in known.pick(3)] == [1, 2]
+
+
+def test_what_was_passed_by_may_be_had_again() -> None:
+    jobs: dict[int, Job | None] = {1: A, 2: B}
+    groups = {(3, "a", LANE): (1, 0), (3, "b", LANE): (1, 0)}
+    line = TurnOrder((A.line,), jobs, {}, {}, TurnsRead(groups, [A, B]))
+    assert [each.job.id for each in line.pick(1)] == [1]
+    jobs[1] = replace(A, status=JobStatus.RUNNING)
+    assert [each.job.id for each in line.pick(1)] == [2]
+    jobs[1] = A
+    line.rewind()
+    assert [each.job.id for each in line.pick(1)] == [1]
+
+
+@pytest.mark.parametrize(("runs", "known"), [(0, False), (1, True)])
+def test_a_group_that_was_not_read_may_come_first_once_fewer_of_it_run(runs: int, known: bool) -> None:
+    """Unless it is in a later round even so than the last that was read."""
+    line = order([A], {"a": 1}, {"b": runs}, last=(3, 0, 10, 1))
+    line.has_stopped(GroupPlace("pdf", 3, "b"))
+    if known:
+        assert [each.job.id for each in line.pick(1)] == [1]
+        return
+    with pytest.raises(NotRead):
+        line.pick(1)

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from typing import Any
 
+from actors.effects import perform
+from actors.effects.needs import needs_of
+from actors.effects.transaction import Transaction
 from actors.messages import Claim
 from blobforge.fairness import GroupClock
 from blobforge.job import PRIORITIES, Job, JobStatus
@@ -13,6 +17,7 @@ from blobforge.jobtype import TypeRoom
 from blobforge.options import LineGroup, QueueLine
 from blobforge.requirements import holds
 from blobforge.store.needs import Needs
+from blobforge.store.opentransaction import Unrecoverable
 from tests.store.making import Book
 
 WithGroups = Callable[..., tuple[list[Job], tuple[QueueLine, ...]]]
@@ -127,3 +132,15 @@ class _Coming:
     def _weights(self, job: Job) -> Mapping[str, int]:
         weights: Mapping[str, int] = self._tx.store.type_settings(job.type).weights
         return weights
+
+
+def do(book: Book, messages: Sequence[Any], undone: int | None, *, ahead: bool) -> None:
+    """In one transaction; one of them is undone, unless it is written already. `ahead`: needs are read ahead."""
+    tx = Transaction(book.store, book.rules, book.now, book.dice)
+    with book.store.transaction(needs_of((message, None) for message in messages) if ahead else None):
+        for place, message in enumerate(messages):
+            mark = book.store.mark()
+            perform(tx, message, place)
+            if place == undone:
+                with suppress(Unrecoverable):
+                    book.store.undo(mark)
