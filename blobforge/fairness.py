@@ -64,7 +64,7 @@ class Alone(NamedTuple):
 
 
 def rounds(running: int, group: str, weights: Weights) -> int:
-    """The round of a group of which so many jobs run."""
+    """How many whole rounds of a group run with so many jobs: the number of the round in which its next one is."""
     return running // weights.get(group, 1)
 
 

@@ -26,7 +26,7 @@ class TypeSettings(msgspec.Struct, frozen=True):
     jobs. `max_attempts` is for jobs that are submitted from then on without a number of their own; `retry_backoff`
     the wait after the first failed attempt. At most `max_running` of its jobs run at once. Jobs that are started are
     taken out of a bucket of `rate_count` that fills evenly within `rate_ms`. `worker_timeout`: how long a lease lasts
-    that no heartbeat renews. `group_weights`: how much of the turns groups get (`fairness.py`), as JSON. So many
+    that no heartbeat renews. `group_weights`: how much of the workers groups get (`fairness.py`), as JSON. So many
     failures in a row pause the type (`breaker`; 0: none do). `own_fault`: a document that two sound workers have
     failed the same way is dead at once. `quarantine`: whether machines are judged by what they fail of it. A job that
     has been ready for longer than `urgent_after` is urgent. `made_by`: these are comparisons of a canary

@@ -91,7 +91,7 @@ def show_type(session: CliSession, type_: str) -> None:
 )
 @click.option(
     "--weight", "weights", multiple=True, metavar="GROUP=N", callback=_weights,
-    help="How much of the turns a group gets, where others have 1; =N: jobs without a group. Repeatable.",
+    help="How many workers a group may hold where others hold 1; =N: jobs without a group. Repeatable.",
 )  # fmt: skip
 @click.option(
     "--breaker", type=click.IntRange(0, 100), metavar="N",

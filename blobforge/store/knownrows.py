@@ -131,7 +131,7 @@ class KnownRows:
             wanted.update(lines)
         needs.ready = {line: min(most, MOST_AHEAD) for line, most in wanted.items()}
         if needs.claimants and len(self._bulk.known_sets):
-            self._add_groups(needs, needs.claimants, self._guessed)
+            self._add_groups(needs, needs.claimants, self._guessed, ending=needs.ending)
         found = self._bulk.load(needs)
         jobs = {job.id: job for job in found.jobs}
         wanted.update(QueueLine(jobs[job_id].type, lane) for job_id, lane in needs.next_of if job_id in jobs)
@@ -143,8 +143,7 @@ class KnownRows:
         self.take_in(needs, found)
 
     def _load_groups_ahead(self, whole: Needs, kept: int) -> None:
-        self._add_groups(needs := Needs(kept=kept, ending=whole.ending), whole.claimants, self._known)
-        needs.ending = set()
+        self._add_groups(needs := Needs(kept=kept), whole.claimants, self._known, ending=whole.ending)
         if needs.groups or needs.turned:
             self.take_in(needs, self._bulk.load(needs))
 
@@ -153,9 +152,11 @@ class KnownRows:
         needs: Needs,
         claimants: Iterable[Claimant],
         worker: Callable[[Claimant], tuple[tuple[str, ...], str | None] | None],
+        *,
+        ending: Collection[int],
     ) -> None:
         """The lines of jobs with requirements or groups that these may be given, by what is known of their workers:
-        of which types, and with which labels."""
+        of which types, and with which labels. The groups of jobs that are `ending` may come forward by that."""
         sets = self._bulk.known_sets
         wanted: Counter[LineGroup] = Counter()
         turned: Counter[LineGroup] = Counter()
@@ -172,7 +173,7 @@ class KnownRows:
         )
         if turned:
             needs.clocks |= {lines[0].type for lines in turned}
-            needs.in_hand = set(needs.ending)
+            needs.in_hand = set(ending)
 
     def _known(self, claimant: Claimant) -> tuple[tuple[str, ...], str | None] | None:
         worker = self.workers.get(claimant.worker_id)

@@ -30,8 +30,8 @@ class RateWire(msgspec.Struct, frozen=True):
 class TypeBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """What is left out stays as it is; null sets it no longer: what the server's settings say is in force then.
     `reason` is that of a pause. At most `max_running` jobs run at once; `rate` limits how many are started. A lease
-    that no heartbeat renews lasts for `worker_timeout`. `weights`: how much of the turns these groups get, where
-    others have 1; `""` are the jobs without a group. Groups that are not named keep theirs; null: all have 1.
+    that no heartbeat renews lasts for `worker_timeout`. `weights`: how many workers these groups hold, where
+    others hold 1; `""` are the jobs without a group. Groups that are not named keep theirs; null: all have 1.
     `breaker`: so many failures in a row, of one cause and on most workers, pause the type; 0: none do. `own_fault`: a
     document that two sound workers have failed the same way is dead at once. `quarantine`: whether machines are
     quarantined for what they fail of the type. A job that has been ready for longer than `urgent_after` gets priority

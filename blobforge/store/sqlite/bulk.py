@@ -203,8 +203,7 @@ class Bulk:
                 found.repeated[subject, key] = (outcome[0], outcome[1], outcome[2])
         load.finish()
         if needs.turned or needs.in_hand:
-            weights = {type_: settings.weights for type_, settings in self.type_settings().items()}
-            read_turns(self._do, needs, found, weights)
+            read_turns(self._do, needs, found, self.type_settings())
         if needs.new_jobs:
             assert self._next_id is not None
             found.new_ids = list(range(self._next_id, self._next_id + needs.new_jobs))

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import heapq
 from collections import Counter
-from collections.abc import Mapping
 from typing import NamedTuple
 
 from blobforge.fairness import Weights, rounds
+from blobforge.jobtype import NOTHING_SET, SettingsByType
 from blobforge.options import Lane, LineGroup
 from blobforge.store.needs import Found, GroupPlace, Needs, TurnsRead
 from blobforge.store.sql import rows
@@ -33,7 +33,7 @@ class GroupLine(NamedTuple):
         return self.priority, self.rounds, self.turn or 0, self.job or 0
 
 
-def read_turns(do: Statements, needs: Needs, found: Found, weights: Mapping[str, Weights]) -> None:
+def read_turns(do: Statements, needs: Needs, found: Found, settings: SettingsByType) -> None:
     in_hand: dict[str, list[GroupLine]] = {}
     if needs.in_hand:
         for type_, *line in do.rows(sql.GROUPS_IN_HAND, (as_json(list(needs.in_hand)),)):
@@ -42,7 +42,8 @@ def read_turns(do: Statements, needs: Needs, found: Found, weights: Mapping[str,
             found.runs[GroupPlace(type_, each.priority, each.group)] = each.running
     for lines, most in needs.turned.items():
         type_ = lines[0].type
-        found.turned[lines] = _read(do, lines, most, in_hand.get(type_, []), weights.get(type_, {}))
+        weights = settings.get(type_, NOTHING_SET).weights
+        found.turned[lines] = _read(do, lines, most, in_hand.get(type_, []), weights)
 
 
 def _read(do: Statements, lines: LineGroup, most: int, in_hand: list[GroupLine], weights: Weights) -> TurnsRead:
@@ -57,17 +58,17 @@ def _read(do: Statements, lines: LineGroup, most: int, in_hand: list[GroupLine],
     for each in in_hand:
         if each.ready and each.lane in lanes:
             many[each] = max(many[each], 1)
-    alone: list[int] = []
+    single: list[int] = []
     for each, n in many.items():
         read.groups[each.priority, each.group, each.lane] = (each.ready, each.running)
         if n == 1:
             assert each.job is not None
-            alone.append(each.job)
+            single.append(each.job)
         else:
             place = (lines[0].type, each.lane, each.priority, each.group, each.turn, n)
             read.jobs += map(rows.job, do.rows(sql.NEXT_OF_GROUP, place))
-    if alone:
-        read.jobs += map(rows.job, do.rows(sql.JOBS_BY_ID, (as_json(alone),)))
+    if single:
+        read.jobs += map(rows.job, do.rows(sql.JOBS_BY_ID, (as_json(single),)))
     return read
 
 
