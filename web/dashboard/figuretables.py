@@ -8,6 +8,7 @@ import msgspec
 
 from blobforge.store.reading import Reader
 from web.api.charts import read_causes, read_history, read_marks, read_times
+from web.api.encode import clipped
 from web.api.wire_charts import CausesWire, MarksWire, TimesOfWire, TimesWire
 from web.dashboard.chartrange import ChartRange
 from web.dashboard.words import count, duration
@@ -77,11 +78,7 @@ def _quantiles(of: TimesOfWire) -> list[FigureColumn]:
 def _table(id_: str, title: str, at: Sequence[int], columns: Sequence[FigureColumn]) -> FigureTable:
     known = [n for n in range(len(at)) if any(values[n] is not None for _, values, _ in columns)]
     rows = [(at[n] * 1000, [_words(values[n], seconds) for _, values, seconds in columns]) for n in reversed(known)]
-    return FigureTable(id_, title, [_short(name) for name, _, _ in columns], rows)
-
-
-def _short(name: str) -> str:
-    return name if len(name) <= LONGEST_HEAD else f"{name[: LONGEST_HEAD - 1]}…"
+    return FigureTable(id_, title, [clipped(name, LONGEST_HEAD) for name, _, _ in columns], rows)
 
 
 def _words(value: float | None, seconds: bool) -> str:
