@@ -12,24 +12,37 @@ import pytest
 
 from actors.effects import claims
 from actors.messages import (
+    AdvanceOperation,
+    BeginOperation,
     Cancel,
+    CancelJobs,
     ChangeType,
     Claim,
     Complete,
     DeleteJob,
+    DeleteJobs,
     Due,
     Fail,
     HeedTimes,
     HurryJobs,
+    OperationPlan,
+    PrioritiseJobs,
     Register,
     Release,
+    RequireJobs,
     Retry,
+    RetryJobs,
     Retype,
+    RetypeJobs,
+    SelectJobs,
     SetPriority,
     SetRequirements,
     Undo,
+    UndoOperation,
     WakeJobs,
+    Work,
 )
+from blobforge.access import Caller, Scope
 from blobforge.job import Job, JobStatus, ReleaseCause
 from blobforge.jobtype import TypeChanges
 from tests.fixtures.engines import ENGINES
@@ -39,6 +52,7 @@ from tests.store.walking import Walk, do
 SEEDS = int(os.environ.get("SEEDS") or 24)
 LABELS = {"w": None, "v": '["gpu"]', "u": '["gpu", "big"]'}
 OVER = (JobStatus.CANCELLED, JobStatus.COMPLETED, JobStatus.DEAD)
+ROOT = Caller(frozenset({Scope.ADMIN}), name="root")
 ACCEPTED: tuple[tuple[str, ...], ...] = ((), ("options",))
 
 
@@ -53,6 +67,7 @@ class Deeds:
         self._groups = [f"g{n}" for n in range(many)]
         self._types = ("pdf", "doc", "map")[: 1 if plain else 1 + seed % 3]
         self._undos: list[str] = []
+        self._operations = 0
         self._now = 0
         self._jobs: list[Job] = []
         self._ways: dict[Callable[[], Any], int] = {self._submit: 8, self._claim: 9, self._complete: 8}
@@ -60,13 +75,15 @@ class Deeds:
             self._ways |= {self._release: 2, self._priority: 5, self._cancel: 1}
             return
         of_others = {self._cancel: 1, self._priority: 2, self._retype: 1, self._requires: 1, self._delete: 1}
+        of_many = {self._operation: 2, self._turns: 5, self._taken_back: 1}
         rare = {self._retry: 2, self._times: 2, self._undo: 2, self._weights: 1, self._limit: 1, self._register: 1}
-        self._ways |= {self._fail: 4, self._release: 2, **of_others, **rare}
+        self._ways |= {self._fail: 4, self._release: 2, **of_others, **of_many, **rare}
 
     def of_one_transaction(self, jobs: Sequence[Job], now: int) -> list[Any]:
         self._jobs, self._now = sorted(jobs, key=lambda job: job.id), now
         ways = self._dice.choices(list(self._ways), list(self._ways.values()), k=self._dice.randrange(1, 9))
-        return [message for way in ways if (message := way()) is not None]
+        messages = (message for way in ways if (message := way()) is not None)
+        return [each for message in messages for each in (message if isinstance(message, list) else [message])]
 
     def _some(self, *status: JobStatus) -> Job | None:
         found = [job for job in self._jobs if job.status in status]
@@ -145,6 +162,34 @@ class Deeds:
 
     def _undo(self) -> Any:
         return Undo(self._undos.pop()) if self._undos else None
+
+    def _operation(self) -> Any:
+        """Over some jobs, three with each of its turns."""
+        if not self._jobs:
+            return None
+        works: tuple[Work, ...] = (
+            CancelJobs(),
+            RetryJobs(reset_attempts=True, completed_too=True),
+            PrioritiseJobs(self._dice.choice((2, 3, 4))),
+            RetypeJobs(self._dice.choice(self._types)),
+            RequireJobs(self._dice.choice((None, '["gpu"]'))),
+            DeleteJobs(),
+        )
+        ids = tuple(sorted(job.id for job in self._dice.sample(self._jobs, min(9, len(self._jobs)))))
+        pages = tuple(ids[at : at + 3] for at in range(0, len(ids), 3))
+        self._operations += 1
+        begin = BeginOperation(OperationPlan(self._dice.choice(works), ids), ROOT)
+        return [begin, SelectJobs(self._operations, 0, pages, len(ids))]
+
+    def _turns(self) -> Any:
+        """The first turns of an operation; those that were made already are not made again."""
+        which = self._dice.randrange(self._operations) + 1 if self._operations else 0
+        return [AdvanceOperation(which, page) for page in range(self._dice.randrange(1, 4))]
+
+    def _taken_back(self) -> Any:
+        if not self._operations:
+            return None
+        return UndoOperation(self._dice.randrange(self._operations) + 1, ROOT)
 
     def _weights(self) -> Any:
         named = self._dice.sample([*self._groups, ""], min(3, len(self._groups)))
