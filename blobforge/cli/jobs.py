@@ -247,6 +247,7 @@ def _show_job(job: Job) -> None:
             ("id", job.id),
             ("type", job.type),
             ("status", job.status),
+            *([("waits for", job.waiting.code), ("why", job.waiting.text)] if job.waiting is not None else ()),
             ("progress", output.progress_text(job.progress) if job.status == "running" else None),
             ("priority", job.priority),
             ("source", job.source_path),

@@ -41,11 +41,15 @@ _rate = _Rate()
 
 def _weights(ctx: click.Context, param: click.Parameter, said: tuple[str, ...]) -> dict[str, int] | None:
     """`acme=4`; `=4` is for jobs without a group."""
+    from blobforge.fairness import MOST_WEIGHT
+
     found: dict[str, int] = {}
     for each in said:
         group, is_weight, weight = each.rpartition("=")
         if not is_weight or not weight.isascii() or not weight.isdigit():
             raise click.BadParameter(f"{each!r} is no weight: a group, an equals sign and a number, as acme=4.")
+        if len(weight) > len(str(MOST_WEIGHT)) or not 1 <= int(weight) <= MOST_WEIGHT:
+            raise click.BadParameter(f"{each!r} is no weight: the number is from 1 to {MOST_WEIGHT:,}.")
         found[group] = int(weight)
     return found or None
 

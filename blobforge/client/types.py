@@ -107,6 +107,7 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
     made_by: str | None = None
     canary: int | None = None
     compared_until: datetime | None = None
+    waiting: WaitingFor | None = None  # where one job is asked for that waits
     result: Any = None
     progress: Any = None
     not_before: datetime | None = None

@@ -38,6 +38,9 @@ def test_what_is_wrong_is_said(running: Running) -> None:
         (("set", "pdf"), "Say what to set"),
         (("set", "pdf", "--max-attempts", "2", "--unset", "max-attempts"), "both set and unset"),
         (("show", "none"), "There is no job of type 'none'"),
+        (("set", "pdf", "--weight", "a=2", "--weight", "b=0"), "'b=0' is no weight: the number is from 1 to 1,000."),
+        (("set", "pdf", "--weight", "=1001"), "'=1001' is no weight"),
+        (("set", "pdf", "--weight", "b=" + "9" * 5000), "is no weight"),
         (("pause", " a"), "type"),
     ):
         done = running.blobforge("types", *arguments)
@@ -54,5 +57,7 @@ def test_why_a_job_of_a_paused_type_does_not_run(running: Running, tmp_path: Pat
     assert "waits for\tpaused" in said
     assert "change it\tblobforge types resume held" in said
     assert running.json("jobs", "why", str(job["id"]))["waiting"]["code"] == "paused"
+    assert "waits for\tpaused\nwhy\tType held was paused" in running.ok("jobs", "show", str(job["id"]))
+    assert running.json("jobs", "show", str(job["id"]))["waiting"]["code"] == "paused"
     running.ok("jobs", "cancel", str(job["id"]))
     assert "waits for\tnothing" in running.ok("jobs", "why", str(job["id"]))

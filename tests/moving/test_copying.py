@@ -14,8 +14,9 @@ from msgspec.structs import replace
 
 from actors.effects.deletions import doubted
 from actors.effects.transaction import Rules, Transaction
-from actors.messages import Claim, Complete, Fail
+from actors.messages import ChangeType, Claim, Complete, Fail
 from blobforge.installation import PrivateHalf, SigningKey, new_private_half
+from blobforge.jobtype import TypeChanges
 from blobforge.machinery import datadir
 from blobforge.moving import copying
 from blobforge.objects.keys import source_key
@@ -57,6 +58,9 @@ def file(tmp_path: Path) -> Path:
             book.do(Fail(ADMIN, "w1", job.id, f"boom {at}", traceback="here", log_tail="there"))
         else:
             book.do(Complete(ADMIN, "w1", job.id, result='{"pages": 3}'))
+    book.do(ChangeType("pdf", "token:1", TypeChanges(weights={"acme": 3, "": 2})))
+    book.do(*(submission(f"of a group {n}", group=group) for n, group in enumerate(("acme", "acme", "acme", "b"))))
+    assert {job.of_group for job in book.do(Claim(ADMIN, "w2", ("pdf",), 12)).jobs} == {None, "acme", "b"}
     with book.store.transaction(now=book.now):
         user = book.store.save_user(USER)
         book.store.insert_session(Session("hash", user, None, 1, 2, 3, 4, b"sealed \0 bytes", "::1", None))
