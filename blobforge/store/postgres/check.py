@@ -30,11 +30,18 @@ _LIST: Final = re.compile(r"json_each\(([\w.]+)\) AS (\w+)")
 _NUMBERS: Final = ("coalesce((SELECT seq FROM sqlite_sequence WHERE name = 'jobs'), 0)", "(SELECT job FROM turn)")
 # SQLite's index has no other name for the rows of it.
 _ROWS: Final = ("job_texts AS t WHERE t.rowid", "job_texts AS t WHERE t.job_id")
+# What a group weighs is a function there, of the migration that made the triggers.
+_WEIGHT: Final = (
+    "(SELECT w.value FROM json_each(t.group_weights) AS w WHERE w.key = g.of_group)",
+    "group_weight(t.group_weights, g.of_group)",
+)
 
 
 def spelled(query: str) -> str:
     """The query of an invariant as PostgreSQL takes it."""
-    listed = _LIST.sub(r"json_array_elements_text(\1::json) AS \2 (value)", query.replace(*_NUMBERS))
+    listed = _LIST.sub(
+        r"json_array_elements_text(\1::json) AS \2 (value)", query.replace(*_NUMBERS).replace(*_WEIGHT)
+    )
     return listed.replace("json_valid(", "pg_temp.json_valid(").replace(*_ROWS)
 
 

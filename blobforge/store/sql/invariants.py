@@ -309,6 +309,14 @@ INVARIANTS: Final = (
             GROUP BY type, priority HAVING sum(kept) <> sum(counted)""",
         ("jobs", "jobs.of_group", "group_lines", "group_runs"),
     ),
+    Invariant(
+        "groups that the queue keeps with another weight than is set for them",
+        """SELECT g.type || ' ' || g.lane || ' ' || g.priority || ' ' || g.of_group
+             FROM group_lines AS g LEFT JOIN type_settings AS t ON t.type = g.type
+            WHERE g.weight <> coalesce(
+                  (SELECT w.value FROM json_each(t.group_weights) AS w WHERE w.key = g.of_group), 1)""",
+        ("group_lines", "type_settings", "type_settings.group_weights"),
+    ),
     # --- never given twice
     Invariant(
         "jobs with an id that may be given again",

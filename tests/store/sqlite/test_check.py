@@ -90,6 +90,8 @@ DAMAGE: list[tuple[str, str]] = [
     ("UPDATE jobs SET of_group = 'x', turn = 1 WHERE id = 7", "1 types with jobs that have a group, and without"),
     ("INSERT INTO group_lines (type, lane, priority, of_group, ready, turn, job) VALUES ('pdf', 4, 3, 'x', 1, 5, 3)",
      "1 groups of which the queue keeps other jobs than there are: pdf 4 3 x."),
+    ("INSERT INTO group_lines (type, lane, priority, of_group, ready, turn, job, weight)"
+     " VALUES ('pdf', 4, 3, 'x', 1, 5, 3, 2)", "keeps with another weight than is set for them: pdf 4 3 x."),
     ("INSERT INTO group_runs VALUES ('pdf', 3, 1)", "1 groups of which the queue keeps another number of running"),
     ("UPDATE jobs SET options_hash = ''", "1 jobs with options that are no JSON, or without their hash"),
     ("UPDATE worker_counts SET n = 5 WHERE status = 'online'", "online: 5, 1"),
