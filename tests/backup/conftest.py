@@ -81,11 +81,11 @@ def submit(server: ServerProcess, content: bytes) -> int:
         return int(answer.json()["job_id"])
 
 
-def pending(server: ServerProcess, content: bytes) -> int:
+def pending(server: ServerProcess, content: bytes, **fields: object) -> int:
     """A job with its source, uploaded."""
     with server.client() as http:
         digest = hashlib.sha256(content).hexdigest()
-        made = http.post("/api/jobs", json={"type": "pdf", "source_hash": digest}).json()
+        made = http.post("/api/jobs", json={"type": "pdf", "source_hash": digest, **fields}).json()
         http.put(made["upload_url"], content=content, headers={"Authorization": ""}).raise_for_status()
         assert http.post(f"/api/jobs/{made['job_id']}/uploaded").json() == {"status": "pending"}
         return int(made["job_id"])

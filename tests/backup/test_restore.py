@@ -71,8 +71,9 @@ def test_a_clean_stop_loses_nothing_and_a_restored_lease_is_void(
     until(lambda: litestreams_of(server) and (private / "litestream.yml").exists())
     assert stat.S_IMODE(private.stat().st_mode) == 0o700
     assert stat.S_IMODE((private / "litestream.yml").stat().st_mode) == 0o600
-    first, second = pending(server, b"one"), pending(server, b"two")
+    first, second = (pending(server, content, group="acme") for content in (b"one", b"two"))
     with server.client() as http:
+        http.patch("/api/types/pdf", json={"weights": {"acme": 3}}).raise_for_status()
         http.post("/api/workers/register", json={"id": "w", "type": "pdf"}).raise_for_status()
         held = http.post("/api/jobs/claim", json={"worker_id": "w", "job_type": "pdf"}).json()
     assert held["job"]["id"] == first
