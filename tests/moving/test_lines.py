@@ -319,3 +319,25 @@ def test_what_jobs_require_comes_along_and_their_lanes_are_made_anew(tmp_path: P
     assert [job.id for job in new.do(Claim(ADMIN, "w1", ("pdf",), 9)).jobs] == [3, 2, 1]
     old.close()
     new.close()
+
+
+def test_groups_come_along_and_get_their_turns_anew(tmp_path: Path) -> None:
+    """What ran waits again, and is held against no group any more."""
+    old = Book(tmp_path / "from.db")
+    old.do(*(submission(number, group=group) for number, group in enumerate(("a", "a", "a", "b", None))))
+    old.do(Register(ADMIN, "w1", "pdf"))
+    assert [job.of_group for job in old.do(Claim(ADMIN, "w1", ("pdf",), 2)).jobs] == ["a", "b"]
+    path = exported(old, tmp_path / "all.ndjson")
+    new = Book(tmp_path / "to.db")
+    new.probe.change("installation", {"id": "banother1"})
+    take(new, path)
+    assert check(new.path) == []
+    assert new.probe.rows("group_lines", "of_group", "ready", "running") == [("a", 3, 0), ("b", 1, 0)]
+    assert new.probe.rows("group_runs", "running") == []
+    new.do(Register(ADMIN, "w1", "pdf"))
+    given = [new.do(Claim(ADMIN, "w1", ("pdf",))).jobs[0].of_group for _ in range(5)]
+    assert sorted(map(str, given[:3])) == ["None", "a", "b"], given
+    assert given[3:] == ["a", "a"]
+    assert check(new.path) == []
+    old.close()
+    new.close()
