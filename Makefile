@@ -5,6 +5,8 @@ BIN    := $(VENV)/bin
 ARGS   ?=
 # One more than there are cores: tests wait for servers, and servers for disks.
 TESTERS ?= $(shell expr $$(nproc) + 1)
+# What the tests start, of Debian.
+PARTS  := buildah chromium curl debootstrap etcd-server git git-lfs haproxy jq nodejs openssl patroni poppler-utils postgresql-15
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test check run dev build docs schema bench soak screenshots lock clean
@@ -43,7 +45,7 @@ build: $(VENV)/.dev   ## Make the wheel and the source archive, into dist/
 	@$(BIN)/python -m build --no-isolation --outdir dist $(ARGS)
 
 test: $(VENV)/.check  ## Run the whole suite, real parts included (ARGS=... are pytest's)
-	@.ci/debian-packages buildah chromium curl debootstrap etcd-server git git-lfs haproxy jq nodejs openssl patroni poppler-utils postgresql-15
+	@.ci/debian-packages $(PARTS)
 	@$(BIN)/python -m pytest -n $(TESTERS) --dist loadfile --no-loadscope-reorder $(ARGS)
 
 check: $(VENV)/.check ## Lint, types, import direction
@@ -56,8 +58,11 @@ check: $(VENV)/.check ## Lint, types, import direction
 bench: $(VENV)/.check ## Measure everything, about half an hour (ARGS=--quick: two minutes); writes bench/results/local
 	@$(BIN)/python -m bench $(ARGS)
 
-soak: $(VENV)/.check  ## The long versions of the fault tests (SEEDS=... of the simulator, or one: SEED=...)
-	@SOAK=1 $(BIN)/python -m pytest tests/system tests/power tests/model tests/simulation tests/fuzz tests/backup tests/several tests/store/postgres tests/cli/test_results.py tests/cli/test_results_several.py $(ARGS)
+# The longest ones first; who has nothing left takes from the others.
+SOAKED := tests/model tests/simulation tests/several tests/power tests/fuzz tests/system tests/store/postgres tests/backup tests/cli/test_results.py tests/cli/test_results_several.py
+soak: $(VENV)/.check  ## The long versions of the fault tests, some hours (SEEDS=... of the simulator, or one: SEED=...)
+	@.ci/debian-packages $(PARTS)
+	@SOAK=1 $(BIN)/python -m pytest -n $(TESTERS) --dist worksteal --timeout 1800 $(SOAKED) $(ARGS)
 
 docs: $(VENV)/.check   ## Write anew what comes from the code: pages (modules, settings, endpoints, options), and the Client
 	@$(BIN)/python -m tests.generated

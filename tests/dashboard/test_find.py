@@ -16,9 +16,10 @@ def test_the_keys_lead_to_a_worker_to_a_job_and_to_what_a_page_can_do(stage: Sta
     dialog = page.get_by_role("dialog", name="Find")
     expect(dialog.get_by_role("link", name="Page Workers")).to_be_visible()
     page.keyboard.type("obel")
-    expect(dialog.get_by_role("link", name=re.compile("^Worker obelix"))).to_be_visible()
+    expect(dialog.get_by_role("link", name="Jobs Jobs with “obel”")).to_be_visible()  # what follows are its answers
     page.keyboard.press("ArrowDown")
     page.keyboard.press("ArrowDown")
+    expect(dialog.get_by_role("link", name=re.compile("^Worker obelix"))).to_be_focused()
     page.keyboard.press("Enter")
     expect(page.get_by_role("heading", level=1)).to_contain_text("obelix")
     expect(dialog).to_be_hidden()
@@ -46,6 +47,45 @@ def test_the_keys_lead_to_a_worker_to_a_job_and_to_what_a_page_can_do(stage: Sta
     expect(dialog).to_be_visible()
     page.keyboard.press("Escape")
     expect(dialog).to_be_hidden()
+
+
+def test_answers_that_come_late_leave_the_arrows_where_they_are(stage: Stage, page: Page) -> None:
+    held: dict[str, Route] = {}
+    page.route("**/find?q=*", lambda route: held.__setitem__(route.request.url.rpartition("=")[2], route))
+
+    def asked(text: str) -> Route:
+        while text not in held:
+            page.wait_for_timeout(10)
+        return held.pop(text)
+
+    page.goto("/")
+    page.keyboard.press("Control+k")
+    asked("").continue_()
+    dialog = page.get_by_role("dialog", name="Find")
+    expect(dialog.get_by_role("link", name="Page Workers")).to_be_visible()
+    page.keyboard.type("o")
+    asked("o").continue_()
+    cacofonix = dialog.get_by_role("link", name=re.compile("^Worker cacofonix"))
+    obelix = dialog.get_by_role("link", name=re.compile("^Worker obelix"))
+    expect(cacofonix).to_be_visible()
+    page.keyboard.type("b")
+    late = asked("ob")
+    obelix.focus()
+    late.continue_()
+    expect(cacofonix).to_be_hidden()
+    expect(obelix).to_be_focused()
+
+    page.keyboard.type("e")  # which goes to the field
+    expect(dialog.get_by_role("searchbox")).to_be_focused()
+    expect(dialog.get_by_role("searchbox")).to_have_value("obe")
+    asked("obe").continue_()
+    expect(dialog.get_by_role("link", name="Jobs Jobs with “obe”")).to_be_visible()
+    page.keyboard.type("y")
+    late = asked("obey")
+    obelix.focus()
+    late.continue_()
+    expect(obelix).to_be_hidden()  # and so the arrows begin anew
+    expect(dialog.get_by_role("searchbox")).to_be_focused()
 
 
 def test_a_dialog_that_is_opened_while_another_page_comes_stays_and_goes(stage: Stage, page: Page) -> None:

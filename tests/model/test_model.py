@@ -35,12 +35,12 @@ def profile(plans: int) -> settings:
     )
 
 
-@pytest.mark.timeout(3600 if SOAK else 600)
+@pytest.mark.timeout(7200 if SOAK else 600)
 def test_the_coordinator_is_what_the_model_says() -> None:
     run_state_machine_as_test(Coordinator, settings=profile(PLANS))
 
 
-@pytest.mark.timeout(3600 if SOAK else 600)
+@pytest.mark.timeout(7200 if SOAK else 600)
 @pytest.mark.parametrize("name", sorted(ENGINES.keys() - {"memory"}))
 def test_so_it_is_on_each_other_engine(tmp_path: Path, name: str) -> None:
     class There(Coordinator):

@@ -33,7 +33,7 @@ from tests.store.making import ADMIN, T0, Book, submission
 SOAK = "SOAK" in os.environ  # `make soak`: longer runs, more of them, every kind of loss at every point
 COMMITS, SEEDS = (60, 6) if SOAK else (14, 1)
 
-pytestmark = pytest.mark.timeout(SEEDS * 300)
+pytestmark = pytest.mark.timeout(SEEDS * 1200 if SOAK else 300)
 
 
 @pytest.fixture

@@ -28,12 +28,19 @@ const palette = {
       if (!answer.ok || answer.redirected) return;
       const page = new DOMParser().parseFromString(await answer.text(), "text/html");
       if (asked.signal.aborted || !this.dialog.open) return;
-      this.found.replaceChildren(...page.querySelectorAll("#found > li"));
-      this.found.dataset.of = text;
-      htmx.process(this.found);
+      this.show(page.querySelectorAll("#found > li"), text);
     } catch (error) {
       if (error.name !== "AbortError") connection.say("lost");
     }
+  },
+
+  // The arrows may be on an answer to what was typed before: they stay on it where it is found again.
+  show(items, text) {
+    const at = document.activeElement, within = this.found.contains(at);
+    this.found.replaceChildren(...items);
+    this.found.dataset.of = text;
+    htmx.process(this.found);
+    if (within) ([...this.found.querySelectorAll("a")].find((each) => each.href === at.href) ?? this.field).focus();
   },
 
   // What the rows of a table have is not among them: "Cancel" would be there a hundred times.
@@ -77,6 +84,8 @@ addEventListener("keydown", (event) => {
     // An answer to what was typed before is not meant: then the page of /find answers.
     const first = palette.answers[0];
     if (first && palette.found.dataset.of === palette.field.value) { event.preventDefault(); first.click(); }
+  } else if (event.key === "Backspace" || /^\S$/u.test(event.key) && !event.ctrlKey && !event.metaKey && !event.altKey) {
+    palette.field.focus(); // typing goes on where it was begun
   }
 });
 
