@@ -17,7 +17,7 @@ from blobforge.machinery import datadir
 from blobforge.people import session_hash
 from blobforge.store.commons import signing_secret
 from blobforge.store.sqlite.commons import FileCommons
-from tests.fixtures.chromium import CHROMIUM
+from tests.fixtures.chromium import ARGUMENTS, CHROMIUM
 from tests.fixtures.engines import looked_into
 from tests.fixtures.provider import CLIENT_ID, PASSWORD, RealProvider, free_port
 from tests.fixtures.server import ServerProcess
@@ -74,7 +74,8 @@ def chromium() -> Iterator[Browser]:
     # Of the module, not of the session: Playwright keeps an asyncio loop in this thread while it is open.
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(
-            executable_path=CHROMIUM, args=["--no-proxy-server", f"--host-resolver-rules=MAP {LAN} 127.0.0.1"]
+            executable_path=CHROMIUM,
+            args=[*ARGUMENTS, "--no-proxy-server", f"--host-resolver-rules=MAP {LAN} 127.0.0.1"],
         )
         yield browser
         browser.close()

@@ -9,8 +9,7 @@ import pytest
 from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, expect, sync_playwright
 
 from tests.dashboard.scene import Scene, furnish
-from tests.dashboard.screenshots import ARGUMENTS
-from tests.fixtures.chromium import CHROMIUM
+from tests.fixtures.chromium import ARGUMENTS, CHROMIUM
 from tests.fixtures.engines import looked_into
 from tests.fixtures.server import ServerProcess
 

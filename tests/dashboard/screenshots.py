@@ -11,12 +11,10 @@ from pathlib import Path
 from playwright.sync_api import Browser, Page, sync_playwright
 
 from tests.dashboard.scene import Scene, furnish
-from tests.fixtures.chromium import CHROMIUM
+from tests.fixtures.chromium import ARGUMENTS, CHROMIUM
 from tests.fixtures.engines import looked_into
 from tests.fixtures.server import ServerProcess
 
-ARGUMENTS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
-             "--disable-component-update", "--disable-sync"]  # fmt: skip
 SIZES = {"wide": (1360, 860), "phone": (390, 844)}
 
 
