@@ -29,16 +29,20 @@ CAUSES_KEPT_MS = 90 * 86_400_000  # without a job that shows it
 SPARE_PAGES = 256
 SPARE_SHARE = 20  # one page of so many
 SPREAD_AT_ONCE = 500  # fresh splits in one transaction: some 10 ms
+SUMMED_AT_ONCE = 8  # slots of each width: one is over at a time, but after an upgrade; with 200 types some 20 ms
 SPREAD_PAUSE = 0.25  # seconds between two of these transactions
 LOOKED_BACK = 7200  # seconds: slots of causes that have ended since; it is done each hour
 
 
 def sample(tx: Transaction) -> Sampled:
-    """Spread the splits of slots that are over, and with the last of them keep the depths of the queue and forget old
-    undos. The next sample is due when the next minute has begun."""
+    """Spread the splits of slots that are over, sum the other figures of these over all types, and with the last of
+    them keep the depths of the queue and forget old undos. The next sample is due when the next minute has begun."""
+    slots = {width: tx.now // 1000 // width for width in KEPT}
     if tx.store.rollups.spread_splits(tx.now // 1000 // NARROWEST, limit=SPREAD_AT_ONCE):
         return Sampled(SPREAD_PAUSE)
-    tx.store.rollups.sample_depths(LEVELS, {width: tx.now // 1000 // width for width in KEPT})
+    if tx.store.rollups.sum_up(slots, most=SUMMED_AT_ONCE):
+        return Sampled(SPREAD_PAUSE)
+    tx.store.rollups.sample_depths(LEVELS, slots)
     tx.store.purge_undos(before=tx.now - UNDO_MS, limit=UNDOS_AT_ONCE)
     return Sampled((MINUTE_MS - tx.now % MINUTE_MS) / 1000)
 

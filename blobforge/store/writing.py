@@ -69,6 +69,10 @@ class Rollups(Protocol):
         """Keep how many jobs there are now, of each type and of each of these statuses, and how many workers, in a
         slot of each width (seconds); the last sample of a slot stands for it."""
 
+    def sum_up(self, slots: Mapping[int, int], *, most: int) -> bool:
+        """Sum what was kept of each type over all types, in slots of each width before these (so many at most of a
+        width), where it is not summed yet. Whether there may be more."""
+
     # --- splits
 
     def spread_splits(self, under_way: int, *, limit: int) -> bool:

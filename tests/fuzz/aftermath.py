@@ -9,7 +9,7 @@ from tests.fixtures.server import ServerProcess
 
 # What a server writes by itself, or by being asked how it is.
 # The index of texts is filled behind the commits, by itself.
-BUSY = {"pulse", "depths", "sqlite_sequence"} | TEXTS
+BUSY = {"pulse", "depths", "depths_of_all", "happenings_of_all", "sqlite_sequence"} | TEXTS
 FAULTS = (
     "unhandled error",
     "effect failed",

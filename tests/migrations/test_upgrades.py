@@ -71,6 +71,7 @@ COMMITTED = {
     "0044_families.sql": "d76bf8ee3aa8414b",
     "0045_splits.sql": "cf7e8efecc7535a0",
     "0046_group_lines.sql": "365046814a9d5b3a",
+    "0047_sums_of_all_types.sql": "0b5c2f8f81e79180",
 }
 NUMBERS = {
     "<type:type>": "pdf",
@@ -195,9 +196,9 @@ def test_every_table_is_compared_with_the_model_or_known_not_to_be() -> None:
     model = (Path(__file__).parents[1] / "model" / "database.py").read_text()
     compared = set(re.findall(r'probe\.rows\(\s*"(\w+)"', model))
     assert {name for name in tables - compared if not name.startswith(("sqlite", "job_texts_"))} == {
-        "backfill", "claim_keys", "depths", "failure_counts", "failures", "group_lines", "group_runs", "happenings",
-        "installation", "job_hours", "job_paths", "job_texts", "operation_pages", "operations", "pulse",
-        "recovery", "signing_keys", "splits", "tag_counts",
+        "backfill", "claim_keys", "depths", "depths_of_all", "failure_counts", "failures", "group_lines",
+        "group_runs", "happenings", "happenings_of_all", "installation", "job_hours", "job_paths", "job_texts",
+        "operation_pages", "operations", "pulse", "recovery", "signing_keys", "splits", "tag_counts",
         "superseded", "superseding", "texts_changed", "texts_indexed",
         "weighing", "worker_rates", "worker_types",
     }  # fmt: skip

@@ -107,11 +107,10 @@ def test_there_and_back_is_the_same(file: Path, url: str, tmp_path: Path) -> Non
 
 def test_every_table_is_copied(file: Path) -> None:
     """In the order of what tells its rows apart. The index of texts is made anew of the jobs, by the server; what is
-    kept of groups, by the database's triggers."""
+    kept of groups, by the database's triggers; sums over all types, by the samples of each minute."""
     made = {name for name in rows_of(file) if name.startswith(("job_texts", "texts_"))} | {
-        "group_lines",
-        "group_runs",
-    }
+        "depths_of_all", "group_lines", "group_runs", "happenings_of_all",
+    }  # fmt: skip
     with tables_of(str(file)) as ours:
         assert {*rows_of(file)} == {*TABLES} | made
         for table, key in TABLES.items():

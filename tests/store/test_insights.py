@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import random
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
+from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -22,6 +25,7 @@ from actors.messages import (
     ExpireUploads,
     ExpireWorkers,
     Fail,
+    Granted,
     Heartbeat,
     JobBeat,
     Purge,
@@ -40,12 +44,24 @@ from blobforge.jobtype import TypeChanges
 from blobforge.people import AuditEntry
 from blobforge.scaling import Staff
 from blobforge.store import figures
-from blobforge.store.figures import CAUSES_A_SLOT, FRESH, KEPT, NARROWEST, NO_CAUSE, SPLITS_KEPT, WEEK
+from blobforge.store.figures import (
+    CAUSES_A_SLOT,
+    FLOWS,
+    FRESH,
+    KEPT,
+    LEVELS,
+    NARROWEST,
+    NO_CAUSE,
+    ONLINE,
+    SPLITS_KEPT,
+    WEEK,
+)
 from blobforge.store.filters import AuditFilter, JobFilter
 from blobforge.store.lists import Cursor
 from blobforge.store.reading import MOST_AHEAD, Reader
 from blobforge.timerange import WINDOWS, Slots, of_window, slots_of
 from blobforge.waiting import Fleet
+from tests.fixtures.engines import Database, on_disk
 from tests.store.making import ADMIN, T0, Book, fail_one, submission
 
 MINUTE = 60_000
@@ -156,6 +172,118 @@ def test_what_the_server_slept_through_is_a_gap(book: Book, reader: Reader, wind
 
 def slots(window: str, book: Book) -> Slots:
     return slots_of(of_window(window, now=book.now), KEPT, now=book.now)
+
+
+class WritersBook(Book):
+    """Each transaction happens at the time that the engine says, as those of the writer."""
+
+    def _do(self, messages: Sequence[Any], tx: Transaction) -> list[Any]:
+        with self.store.transaction(now=tx.now):
+            tx.now = self.store.now
+            return [perform(tx, message, place) for place, message in enumerate(messages)]
+
+
+@pytest.fixture
+def writers(database: Database) -> Iterator[WritersBook]:
+    opened = WritersBook(database)
+    yield opened
+    opened.close()
+
+
+def of_each_type(book: Book, asked: Slots) -> tuple[dict[str, list[int | None]], dict[str, list[int | None]]]:
+    """What a chart of all types shows of each slot but the one under way, summed row by row."""
+    flows, levels = Counter[tuple[int, str]](), Counter[tuple[int, str]]()
+    for slot, what, n in book.probe.rows("happenings", "slot", "what", "n", step=asked.step):
+        flows[slot, what] += n
+    for slot, status, n in book.probe.rows("depths", "slot", "status", "n", step=asked.step):
+        levels[slot, status] += n
+    sampled = {slot for slot, status in levels if status == ONLINE}
+    known = {slot for slot, _ in [*flows, *levels]}
+    before = list(asked.numbers)[:-1]
+    return (
+        {what: [flows[slot, what] if slot in known else None for slot in before] for what in FLOWS},
+        {status: [levels[slot, status] if slot in sampled else None for slot in before]
+         for status in (*LEVELS, ONLINE)},
+    )  # fmt: skip
+
+
+def of_all_types(reader: Reader, asked: Slots, now: int) -> Any:
+    found = reader.insights.history(asked, now=now)
+    series = {**found.levels, ONLINE: found.workers}
+    return tuple({name: each[:-1] for name, each in kind.items()} for kind in (found.flows, series))
+
+
+@pytest.mark.parametrize("most", [1, 8])
+def test_what_all_types_have_is_the_sum_of_each(
+    writers: WritersBook, monkeypatch: pytest.MonkeyPatch, most: int
+) -> None:
+    """Whenever samples are made, by whichever release, and figures are forgotten; also of types that are many."""
+    monkeypatch.setattr("actors.effects.periodic.SUMMED_AT_ONCE", most)
+    book, dice = writers, random.Random(most)
+    book.register("w")
+    sums = 0
+    with book.reader() as reader:
+        for number in range(150):
+            at(book, book.now + round(dice.choice([1, 3, 20, 400]) * MINUTE * dice.random()))
+            some = [submission((number, n), type_=f"type-{dice.randrange(9)}") for n in range(dice.randrange(5))]
+            job = book.do(*some, Claim(ADMIN, "w", tuple(f"type-{n}" for n in range(9))))
+            for granted in job.jobs if isinstance(job, Granted) else job[-1].jobs:
+                ended = dice.choice([Complete(ADMIN, "w", granted.id), Fail(ADMIN, "w", granted.id, "no such page")])
+                book.do(ended)
+            with monkeypatch.context() as older:
+                if number % 40 > 25:  # a server of the release before keeps house
+                    older.setattr(book.store.rollups, "sum_up", lambda *_, **__: False)
+                for _ in range(dice.randrange(4)):
+                    book.do(Sample())
+            if number % 10 == 0:
+                book.do(Purge())
+            for window in WINDOWS:
+                asked = slots(window, book)
+                assert of_all_types(reader, asked, book.now) == of_each_type(book, asked), (number, window)
+            assert book.database.broken() == []
+            sums = max(sums, book.probe.count("happenings_of_all"))
+    assert sums > 100
+    for _ in range(200):
+        if book.do(Sample()).wait > 1:
+            break
+    for table in ("happenings", "depths"):
+        rows = book.probe.rows(table, "step", "slot")
+        over = {(step, slot) for step, slot in rows if (slot + 1) * step * 1000 <= book.now}
+        assert set(book.probe.rows(f"{table}_of_all", "step", "slot")) == over
+
+
+def test_a_slot_that_was_summed_goes_on_after_the_clock_was_set_back(writers: WritersBook) -> None:
+    book = writers
+    at(book, book.now // HOUR * HOUR)
+    book.register("w")
+    for number in range(20):
+        at(book, book.now + MINUTE)
+        book.do(submission(number), Sample())
+    with book.reader() as reader:
+        for back in (7, 0, 3):
+            at(book, book.now - back * MINUTE)
+            book.do(submission(("again", back)), submission(("other", back), type_="ocr"))
+            for _ in range(2):
+                asked = slots("1h", book)
+                assert of_all_types(reader, asked, book.now) == of_each_type(book, asked)
+                assert book.database.broken() == []
+                at(book, book.now + MINUTE)
+                book.do(Sample())
+
+
+def test_a_clock_that_was_set_back_while_the_server_was_down_is_heeded(tmp_path: Path) -> None:
+    book = WritersBook(on_disk(tmp_path / "blobforge.db"))
+    for number in range(5):
+        at(book, book.now + MINUTE)
+        book.do(submission(number), Sample())
+    summed = book.probe.count("happenings_of_all", step=60)
+    book.store.close()
+    book.store = book.database.engine.open_store()
+    at(book, book.now - 3 * MINUTE)
+    book.do(submission("again"))
+    assert book.probe.count("happenings_of_all", step=60) == summed - 3
+    assert book.database.broken() == []
+    book.close()
 
 
 def test_the_widths_agree(book: Book, reader: Reader) -> None:

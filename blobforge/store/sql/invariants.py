@@ -493,6 +493,21 @@ INVARIANTS: Final = (
                OR (what <> 'cause' AND part > 120)""",
         ("splits",),
     ),
+    # Of the first slot some may be forgotten already; what is later than the last one is not summed yet.
+    *(
+        Invariant(
+            f"{table} of all types that are not the sum of each (step, slot, {kind})",
+            f"""SELECT step || ' ' || slot || ' ' || {kind} FROM (
+                  SELECT step, slot, {kind}, n FROM {table}_of_all
+                  UNION ALL
+                  SELECT step, slot, {kind}, -n FROM {table} AS t
+                   WHERE slot <= (SELECT max(slot) FROM {table}_of_all AS a WHERE a.step = t.step)) AS each
+                WHERE slot > (SELECT min(slot) FROM {table} AS t WHERE t.step = each.step)
+                GROUP BY step, slot, {kind} HAVING sum(n) <> 0 OR count(*) = 1""",
+            (table, f"{table}_of_all"),
+        )
+        for table, kind in (("happenings", "what"), ("depths", "status"))
+    ),
     # Of the first slot some may be forgotten already. Which causes are counted together is decided for each type and
     # for all types, so only their sum is the same.
     Invariant(

@@ -17,6 +17,7 @@ from blobforge.store.workingset import WorkingSet
 
 ROWS_OF_SLOT = 100  # causes of one type: most have a few, and none more than a thousand or so
 ROWS_OF_TYPE = 35  # counters: one for each status and priority
+_SUMMED = ((sql.FIRST_UNSUMMED_HAPPENINGS, sql.SUM_HAPPENINGS), (sql.FIRST_UNSUMMED_DEPTHS, sql.SUM_DEPTHS))
 
 
 class Rollups:
@@ -66,6 +67,18 @@ class Rollups:
             for (type_, status), n in depths.items():
                 self._do.rows(sql.SAVE_DEPTH, (step, slot, type_, status, n))
 
+    def sum_up(self, slots: Mapping[int, int], *, most: int) -> bool:
+        self._working.settle()
+        more = False
+        for step, slot in slots.items():
+            for first_unsummed, sum_up in _SUMMED:
+                ((first,),) = self._do.rows(first_unsummed, (step, slot))
+                if first is not None:
+                    self._do.rows(sum_up, (step, first, min(first + most, slot)))
+                    ((first,),) = self._do.rows(first_unsummed, (step, slot))
+                    more = more or first is not None
+        return more
+
     # --- splits
 
     def spread_splits(self, under_way: int, *, limit: int) -> bool:
@@ -81,6 +94,7 @@ class Rollups:
         pages: list[tuple[str, tuple[int, ...]]] = []
         for step, slot in kept.slots.items():
             pages += [(sql.PURGE_HAPPENINGS, (step, slot)), (sql.PURGE_DEPTHS, (step, slot))]
+            pages += [(sql.PURGE_HAPPENINGS_OF_ALL, (step, slot)), (sql.PURGE_DEPTHS_OF_ALL, (step, slot))]
         pages += [(sql.PURGE_SPLITS, (step, slot)) for step, slot in kept.splits.items()]
         pages += [(sql.PURGE_WORKER_RATES, (kept.hour,))]
         pages += [(sql.FORGET_TAGS, ()), (sql.FORGET_CONVERTERS, ()), (sql.FORGET_DEFERRED, ())]

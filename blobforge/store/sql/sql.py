@@ -351,12 +351,45 @@ AUDIT_OF_JOB: Final = (
 # --- counters. Those of comparisons stand beside the others, under types of their own (blobforge/canary.py), and are
 # none of what lists and statistics show.
 _ORDINARY: Final = "instr(type, '/canary/') = 0"
-PURGE_HAPPENINGS: Final = _delete_page("happenings", "step, slot, type, what", "step = ? AND slot < ?")
+PURGE_HAPPENINGS: Final = _delete_page("happenings", "step, slot, type, what", "step = ? AND slot < ? ORDER BY slot")
 SAVE_DEPTH: Final = """
     INSERT INTO depths (step, slot, type, status, n) VALUES (?, ?, ?, ?, ?)
     ON CONFLICT (step, slot, type, status) DO UPDATE SET n = excluded.n"""
 CLEAR_DEPTHS: Final = "DELETE FROM depths WHERE step = ? AND slot = ?"
-PURGE_DEPTHS: Final = _delete_page("depths", "step, slot, type, status", "step = ? AND slot < ?")
+PURGE_DEPTHS: Final = _delete_page("depths", "step, slot, type, status", "step = ? AND slot < ? ORDER BY slot")
+
+
+# Of all types together there are sums, up to the last slot that has any: what is later is read from the rows by type.
+def _summed_up_to(table: str) -> str:
+    return f"coalesce((SELECT max(slot) FROM {table}_of_all WHERE step = ?1), -1)"
+
+
+def _first_unsummed(table: str) -> str:
+    return f"SELECT min(slot) FROM {table} WHERE step = ?1 AND slot > {_summed_up_to(table)} AND slot < ?2"
+
+
+def _sum_up(table: str, kind: str) -> str:
+    return f"""
+    INSERT INTO {table}_of_all (step, slot, {kind}, n)
+    SELECT step, slot, {kind}, sum(n) FROM {table} WHERE step = ? AND slot >= ? AND slot < ?
+     GROUP BY step, slot, {kind}"""
+
+
+def _purge_sums(table: str, kind: str) -> str:
+    """Those of slots whose rows are forgotten."""
+    gone = (
+        f"NOT EXISTS (SELECT 1 FROM {table} AS t WHERE t.step = {table}_of_all.step AND t.slot = {table}_of_all.slot)"
+    )
+    return _delete_page(f"{table}_of_all", f"step, slot, {kind}", f"step = ? AND slot < ? AND {gone}")
+
+
+# The first slot (step, before which) that has rows and no sums; and, from there on, the sums of so many slots.
+FIRST_UNSUMMED_HAPPENINGS: Final = _first_unsummed("happenings")
+FIRST_UNSUMMED_DEPTHS: Final = _first_unsummed("depths")
+SUM_HAPPENINGS: Final = _sum_up("happenings", "what")
+SUM_DEPTHS: Final = _sum_up("depths", "status")
+PURGE_HAPPENINGS_OF_ALL: Final = _purge_sums("happenings", "what")
+PURGE_DEPTHS_OF_ALL: Final = _purge_sums("depths", "status")
 PURGE_SPLITS: Final = _delete_page("splits", "step, slot, type, what, part", "step = ? AND slot < ? ORDER BY slot")
 # Splits that are fresh no more: of all slots but the one under way. Later ones are of a clock that was set back.
 TAKE_FRESH: Final = (
@@ -436,10 +469,15 @@ FIRST_HELD_UP: Final = f"""
 
 
 # --- what the dashboard shows
-# Of all types: a row for each slot, in the order of the key, so that nothing is sorted to be counted.
+# Of all types: a row for each slot, in the order of the key, so that nothing is sorted to be counted. The plus keeps
+# SQLite from beginning at the first slot that is asked for.
 def _summed(table: str, kind: str, names: Iterable[str]) -> str:
     sums = ", ".join(f"CAST(sum(n) FILTER (WHERE {kind} = '{name}') AS BIGINT)" for name in names)
-    return f"SELECT slot, {sums} FROM {table} WHERE step = ? AND slot >= ? AND slot <= ? GROUP BY slot"
+    return f"""
+    SELECT slot, {sums} FROM {table}_of_all WHERE step = ?1 AND slot >= ?2 AND slot <= ?3 GROUP BY slot
+     UNION ALL
+    SELECT slot, {sums} FROM {table}
+     WHERE step = ?1 AND slot > {_summed_up_to(table)} AND +slot >= ?2 AND slot <= ?3 GROUP BY slot"""
 
 
 HAPPENINGS: Final = _summed("happenings", "what", FLOWS)

@@ -24,6 +24,7 @@ from blobforge.jobtype import SettingsByType
 from blobforge.requirements import NO_SETS, RequirementSets
 from blobforge.store.bulk import Changes
 from blobforge.store.errors import StaleState, StoreUnavailable
+from blobforge.store.figures import MINUTE_MS
 from blobforge.store.following import Entry
 from blobforge.store.needs import Found, Needs
 from blobforge.store.sql import rows
@@ -118,6 +119,7 @@ class Bulk:
         self._sets: RequirementSets | None = None
         self._webhooks: Sequence[Webhook] | None = None
         self._alone = FEW  # sets of so many rows are written row by row
+        self._minute: int | None = None  # of the transaction before; None: the clock may have been set back since
 
     # --- transactions
 
@@ -130,12 +132,22 @@ class Bulk:
         self._next_id = self._next_cause = None
         try:
             self._do.rows("BEGIN IMMEDIATE")
+            if now:
+                self._heed_clock(now)
             self.webhooks()  # by the first one, so that none that ends jobs has to ask
         except Exception as error:
             self.rollback()  # it may have begun, and none begins within it
             if isinstance(error, StoreUnavailable):
                 raise
             raise StoreUnavailable(str(error)) from error
+
+    def _heed_clock(self, now: int) -> None:
+        """Where the clock has been set back, slots that are summed over all types may not be over any more."""
+        minute = now // MINUTE_MS
+        if self._minute is None or minute < self._minute:
+            for statement in (sql.FORGET_SUMS_OF_HAPPENINGS, sql.FORGET_SUMS_OF_DEPTHS):
+                self._do.rows(statement, (now // 1000,))
+        self._minute = minute
 
     def begin_recount(self) -> int:
         """It always is."""
@@ -152,7 +164,7 @@ class Bulk:
     def rollback(self) -> None:
         self.doubt()
         self.type_settings_changed()
-        self._sets = self._webhooks = None
+        self._sets = self._webhooks = self._minute = None
         if self._do.in_transaction:  # SQLite has rolled back by itself after some errors
             self._do.rows("ROLLBACK")
 

@@ -339,6 +339,9 @@ MOVE_WORKER_COUNTS: Final = """
 ADD_HAPPENINGS: Final = f"""
     INSERT INTO happenings (step, slot, type, what, n) {{row}} {_values(0, 5)} {{each}}
     ON CONFLICT (step, slot, type, what) DO UPDATE SET n = n + excluded.n"""
+# Sums over all types of slots that are not over by that time (seconds).
+FORGET_SUMS_OF_HAPPENINGS: Final = "DELETE FROM happenings_of_all WHERE (slot + 1) * step > ?"
+FORGET_SUMS_OF_DEPTHS: Final = "DELETE FROM depths_of_all WHERE (slot + 1) * step > ?"
 ADD_WORKER_RATES: Final = f"""
     INSERT INTO worker_rates (hour, worker_id, outcome, n) {{row}} {_values(0, 4)} {{each}}
     ON CONFLICT (hour, worker_id, outcome) DO UPDATE SET n = n + excluded.n"""

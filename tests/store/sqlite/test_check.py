@@ -104,6 +104,12 @@ DAMAGE: list[tuple[str, str]] = [
     ("UPDATE workers SET enabled = 0", "1 workers that are there, but disabled or not registered"),
     ("UPDATE workers SET drain = 1", "1 workers that drain by one column and not by the other"),
     ("INSERT INTO happenings VALUES (60, 1, 'pdf', 'eaten', 1)", "happenings that count nothing, or that do not"),
+    ("INSERT INTO happenings VALUES (60, 1, 'pdf', 'completed', 1), (60, 2, 'pdf', 'completed', 1);"
+     " INSERT INTO happenings_of_all VALUES (60, 2, 'completed', 2)",
+     "1 happenings of all types that are not the sum of each (step, slot, what): 60 2 completed."),
+    ("INSERT INTO depths VALUES (60, 1, '', 'online', 1), (60, 2, '', 'online', 0), (60, 3, '', 'online', 1);"
+     " INSERT INTO depths_of_all VALUES (60, 3, 'online', 1)",
+     "1 depths of all types that are not the sum of each (step, slot, status): 60 2 online."),
     ("INSERT INTO splits VALUES (300, 1, 'pdf', 'eaten', 1, 1)", "splits that count nothing, or that do not"),
     ("INSERT INTO splits VALUES (300, 1, '', 'ran', 1, 1), (300, 2, '', 'ran', 1, 1)", "not the sum of each"),
     ("UPDATE failure_counts SET n = n + 1", "counters of causes that are not what counting says"),
