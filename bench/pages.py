@@ -27,6 +27,8 @@ from bench.load import Connection, connected
 from bench.plan import Plan, command
 from bench.report import Chart, Report
 from bench.search import make_index
+from blobforge.machinery.clock import wall_ms
+from blobforge.store.figures import KEPT
 from blobforge.store.sqlite.database import open_writer
 from blobforge.store.sqlite.store import Store
 
@@ -141,10 +143,14 @@ async def run(plan: Pages) -> Report:
 
 
 def fill(database: Path, jobs: int, scale: filling.Scale) -> None:
-    """With an index of texts that is whole: how a page is served while it is made, `bench.search` asks."""
+    """With an index of texts that is whole: how a page is served while it is made, `bench.search` asks. And with sums
+    over all types of the slots that are over, as the samples of a month would have left them."""
     filling.history(database, jobs, running=RUNNING, scale=scale)
     store = Store(open_writer(database))
     make_index(store)
+    now = wall_ms()
+    with store.transaction(now=now):
+        store.rollups.sum_up({step: now // 1000 // step for step in KEPT}, most=now)
     store.close()
 
 

@@ -98,6 +98,7 @@ def remember(database: Path) -> None:
     with looked_into(database) as found:
         for table, kind, noted in (("happenings", "what", happened), ("depths", "status", depths)):
             found.probe.remove(table)
+            found.probe.remove(f"{table}_of_all")
             found.probe.add_all(table, ("step", "slot", "type", kind, "n"), noted)
         found.probe.remove("splits")
         found.probe.add_all("splits", ("step", "slot", "type", "what", "part", "n"), splits)

@@ -960,7 +960,7 @@ INSERT INTO public.attempts VALUES (23, 1, 'w1', 'lease 23', 1794971223000, 1794
 ValueError: no page 23
 ', NULL, NULL, NULL, NULL, NULL, NULL);
 INSERT INTO public.attempts VALUES (24, 1, 'w1', 'lease 24', 1794971224000, 1794971284000, 'completed', NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL);
-INSERT INTO public.installation VALUES (1, 'b394f23630852d4ad');
+INSERT INTO public.installation VALUES (1, 'b30385533283988cf');
 INSERT INTO public.job_counts VALUES ('cancelled', 'pdf', 3, 1, 0, 0);
 INSERT INTO public.job_counts VALUES ('cancelled', 'pdf', 5, 1, 0, 0);
 INSERT INTO public.job_counts VALUES ('cancelled', 'scan', 1, 1, 0, 0);
