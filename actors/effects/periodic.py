@@ -29,7 +29,7 @@ CAUSES_KEPT_MS = 90 * 86_400_000  # without a job that shows it
 SPARE_PAGES = 256
 SPARE_SHARE = 20  # one page of so many
 SPREAD_AT_ONCE = 500  # fresh splits in one transaction: some 10 ms
-SUMMED_AT_ONCE = 8  # slots of each width: one is over at a time, but after an upgrade; with 200 types some 20 ms
+SUMMED_AT_ONCE = 4  # slots of each width: one is over at a time, but after an upgrade; of 200 types in some 30 ms
 SPREAD_PAUSE = 0.25  # seconds between two of these transactions
 LOOKED_BACK = 7200  # seconds: slots of causes that have ended since; it is done each hour
 
