@@ -416,6 +416,7 @@ def test_what_is_fresh_is_shown_as_it_is_when_it_is_spread(book: Book, reader: R
 
 def test_a_sample_spreads_what_is_over_some_at_a_time(book: Book, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("actors.effects.periodic.SPREAD_AT_ONCE", 2)
+    monkeypatch.setattr("actors.effects.periodic.SUMMED_AT_ONCE", 100)
     at(book, book.now // HOUR * HOUR)
     book.register("w1")
     book.do(*map(submission, range(3)))
