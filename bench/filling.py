@@ -36,7 +36,7 @@ from actors.messages import (
 )
 from blobforge.access import Caller, Scope
 from blobforge.machinery.clock import wall_ms
-from blobforge.store.figures import CAUSE, KEPT, ONLINE, QUEUED, RAN, SPLITS_KEPT
+from blobforge.store.figures import CAUSE, HOUR_MS, KEPT, ONLINE, QUEUED, RAN, RATE_HOURS, SPLITS_KEPT
 from blobforge.store.sqlite.database import open_writer
 from blobforge.store.sqlite.store import Store
 
@@ -62,7 +62,8 @@ class Scale(msgspec.Struct, frozen=True):
     """What there is beside jobs. A third of them, and of the workers, are of the first type. Of batches the first has
     half of the jobs, the others share the rest.
 
-    `charts`: each slot of each type has something to show, in all widths and as far back as they are kept."""
+    `charts`: each slot of each type has something to show, in all widths and as far back as they are kept, and each
+    worker's rates have something of each hour."""
 
     types: int = len(TYPES)
     workers: int = 50
@@ -115,6 +116,7 @@ def history(database: Path, jobs: int, *, running: int = 0, scale: Scale = USUAL
     if scale.charts:
         with writer:
             _fill_charts(writer, scale)
+            _fill_rates(writer, scale)
     store = Store(writer)
     with store.transaction():
         tx = Transaction(store, Rules(), wall_ms(), random.Random(1))
@@ -220,6 +222,20 @@ def _fill_charts(connection: apsw.Connection, scale: Scale) -> None:
                     SELECT ?3, slot, {of}, what, part, {n} FROM {source} ORDER BY slot, {of}, what, part""",
                 (last - kept // step, last, step),
             )
+
+
+def _fill_rates(connection: apsw.Connection, scale: Scale) -> None:
+    """Each worker has ended attempts in each hour of the day, and failed some: few jobs would leave most of a fleet
+    without, and a page of those that have would list fewer."""
+    this = wall_ms() // HOUR_MS
+    rates = [
+        (hour, f"bench-{worker}", outcome, n)
+        for hour in range(this - RATE_HOURS, this + 1)
+        for worker in range(scale.workers)
+        for outcome, n in (("completed", 20 + worker % 9), ("failed", 1 + (hour + worker) % 3))
+    ]
+    connection.execute("DELETE FROM worker_rates")
+    connection.executemany("INSERT INTO worker_rates (hour, worker_id, outcome, n) VALUES (?, ?, ?, ?)", rates)
 
 
 # ------------------------------------------------------------------ many out of few
