@@ -312,6 +312,12 @@ class CanaryLookups(Protocol):
     def workers(self, made_by: str, types: Iterable[str]) -> int:
         """How many workers with this converter are online for any of these types."""
 
+    def types(self) -> list[str]:
+        """Those with completed jobs, by name."""
+
+    def converters(self, *, limit: int) -> list[str]:
+        """Those that workers say who are online, by name; so many at most."""
+
     def jobs(self, canary_id: int, *, after: int = 0, limit: int) -> list[int]:
         """The ids of its jobs above one, the lowest first."""
 

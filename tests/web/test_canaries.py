@@ -7,7 +7,7 @@ from urllib.parse import urlencode
 
 import trio
 
-from actors.messages import BeginCanary, Claim, Complete, Register
+from actors.messages import BeginCanary, Claim, Complete, Register, Unregister
 from blobforge.canary import CanaryPlan
 from tests.actors.test_scheduler import ids, polls, settle
 from tests.fixtures.local import LocalServer
@@ -150,7 +150,11 @@ async def test_begun_and_stopped_on_its_page(autojump_clock: Any, local: LocalSe
         "Authorization": f"Bearer {local.parts.admin_token}", "Content-Type": "application/x-www-form-urlencoded",
     }  # fmt: skip
     await converted(local, 1)
+    await local.submit(b"none of it is completed", type="ocr")
+    await local.ask(Register(ADMIN, "gone", "pdf", converter="marker 1.2"))
+    await local.ask(Unregister(ADMIN, "gone"))
     page = bytes((await local.call("GET", "/canaries?type=pdf"))[1]).decode()
+    assert page.count("<option ") == 2
     assert 'name="types" value="pdf"' in page
     assert '<option value="pdf"></option>' in page
     assert '<option value="marker 1.3"></option>' in page

@@ -5,20 +5,17 @@ from __future__ import annotations
 from quart import Response
 
 from blobforge.canary import MOST_JOBS, WORST, Canary
-from blobforge.job import JobStatus
 from blobforge.refusals import Refusal
 from blobforge.store.lists import NEWEST
 from blobforge.store.reading import Reader
-from blobforge.worker import WorkerFilter
 from web.api import arrays
 from web.api.canaries import canary_wire, job_wire, made_report
 from web.api.wire_canaries import CanaryWire
 from web.dashboard.page import framed, page
-from web.dashboard.typerows import known_types
 from web.routing import Access, Call, Route
 
 PAGE = 50
-LOOKED_AT = 200  # workers that are online, whose converters are offered
+OFFERED = 200  # converters
 
 
 async def listed(call: Call) -> Response | Refusal:
@@ -30,10 +27,10 @@ async def listed(call: Call) -> Response | Refusal:
 
     def look(reader: Reader) -> tuple[list[tuple[Canary, CanaryWire]], list[str], list[str]]:
         found = reader.canaries.page(before=before, limit=PAGE + 1)
-        types = [each.type for each in known_types(reader) if each.jobs.get(JobStatus.COMPLETED)]
-        there = reader.roster.by_rank(WorkerFilter("online"), after=(0, ""), limit=LOOKED_AT).workers
-        converters = sorted({worker.converter for worker, _ in there if worker.converter is not None})
-        return [(each, canary_wire(reader, each)) for each in found], types, converters
+        shown = [(each, canary_wire(reader, each)) for each in found]
+        if not call.caller.is_admin:  # there is no form
+            return shown, [], []
+        return shown, reader.canaries.types(), reader.canaries.converters(limit=OFFERED)
 
     totals, (found, types, converters) = await framed(call, look)
     shown = [wire for _, wire in found[:PAGE]]

@@ -107,6 +107,12 @@ class CanaryLookups:
     def workers(self, made_by: str, types: Iterable[str]) -> int:
         return _workers(self._ask, made_by, types)
 
+    def types(self) -> list[str]:
+        return [type_ for (type_,) in self._ask.rows(sql.COMPLETED_TYPES)]
+
+    def converters(self, *, limit: int) -> list[str]:
+        return [converter for (converter,) in self._ask.rows(sql.CONVERTERS_THERE, (limit,))]
+
     def jobs(self, canary_id: int, *, after: int = 0, limit: int) -> list[int]:
         return [row[0] for row in self._ask.rows(sql.CANARY_JOBS, (canary_id, after, limit))]
 

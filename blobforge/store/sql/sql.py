@@ -913,7 +913,12 @@ ADD_CANARY_JOBS: Final = """
 FORGET_CANARY_JOB: Final = "DELETE FROM canary_jobs WHERE canary_id = ? AND job_id = ?"
 CANARY_JOBS: Final = "SELECT job_id FROM canary_jobs WHERE canary_id = ? AND job_id > ? ORDER BY job_id LIMIT ?"
 COUNTS_OF_TYPE: Final = "SELECT status, n FROM job_counts WHERE type = ? AND n > 0"
+COMPLETED_TYPES: Final = f"""
+    SELECT DISTINCT type FROM job_counts WHERE status = 'completed' AND n > 0 AND {_ORDINARY} ORDER BY type"""
 # A fleet is some thousand rows.
+CONVERTERS_THERE: Final = """
+    SELECT DISTINCT converter FROM workers WHERE status = 'online' AND converter IS NOT NULL
+     ORDER BY converter LIMIT ?"""
 WORKERS_WITH: Final = """
     SELECT id FROM workers
      WHERE converter = ?1 AND status = 'online' AND enabled = 1 AND quarantine IS NULL
