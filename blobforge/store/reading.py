@@ -184,6 +184,9 @@ class Insights(Protocol):
     def fleet_rates(self, *, now: int) -> WorkerRates:
         """Of all workers together."""
 
+    def rates_among(self, workers: Collection[str], *, now: int) -> dict[str, WorkerRates]:
+        """The same of these workers alone."""
+
     def rates_of(self, worker_id: str, *, now: int) -> WorkerRates: ...
 
     # --- one job

@@ -616,6 +616,8 @@ def test_rates_of_workers(book: Book, reader: Reader) -> None:
     assert rates["w1"].outcomes == {"completed": 3, "failed": 1}
     assert rates["w2"].outcomes == {"completed": 1, "lost": 1}
     assert reader.insights.rates_of("w2", now=book.now) == rates["w2"]
+    assert reader.insights.rates_among(["w2", "w1", "nobody"], now=book.now) == rates
+    assert reader.insights.rates_among([], now=book.now) == {}
     assert reader.insights.rates_of("w2", now=book.now + 24 * HOUR).n(Outcome.LOST) == 0
     assert reader.insights.rates_of("nobody", now=book.now).outcomes == {}
 

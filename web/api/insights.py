@@ -160,10 +160,10 @@ def _store(janitor: Janitor) -> list[str]:
 
 def _lost(reader: Reader, *, now: int) -> list[wire_insights.LostWorker]:
     """Workers that fell silent with work in hand; one that was idle is merely away."""
-    rates = reader.insights.worker_rates(now=now)
-    none = WorkerRates()
-    found = []
-    for worker in reader.insights.lost_workers(now=now)[:MOST_SHOWN]:
+    found, none = [], WorkerRates()
+    workers = reader.insights.lost_workers(now=now)[:MOST_SHOWN]
+    rates = reader.insights.rates_among([worker.id for worker in workers], now=now)
+    for worker in workers:
         lost = rates.get(worker.id, none).n(Outcome.LOST)
         running = reader.jobs_running_on(worker.id, limit=MOST_IDS)
         seen = encode.time_or_none(worker.last_heartbeat)

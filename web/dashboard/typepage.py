@@ -84,10 +84,9 @@ def read_facts(reader: Reader, type_: str, durations: Durations | None, *, now: 
     ]
     causes = {each.id: each for each in insights.failures()}
     counted = Counter(job.failure for job in failed if job.failure is not None and job.failure in causes)
-    rates = insights.worker_rates(now=now)
-    workers = [
-        (each, rates.get(each.id, WorkerRates())) for each in insights.workers_of_type(type_, limit=MOST_WORKERS)
-    ]
+    theirs = insights.workers_of_type(type_, limit=MOST_WORKERS)
+    rates = insights.rates_among([each.id for each in theirs], now=now)
+    workers = [(each, rates.get(each.id, WorkerRates())) for each in theirs]
     found, _ = insights.audit(AuditFilter(subject=type_, action="type.*"), before=NEWEST, limit=MOST_CHANGES)
     return TypeFacts(
         sizes_of(done),

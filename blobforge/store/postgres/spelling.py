@@ -63,6 +63,11 @@ OTHERWISE: Final = {
     sql.SLOTS_WITH_HAPPENINGS: """
         SELECT asked::bigint FROM json_array_elements_text($2::json) AS asked
          WHERE EXISTS (SELECT 1 FROM happenings WHERE step = $1 AND slot = asked::bigint)""",
+    sql.RATES_AMONG: """
+        SELECT worker_id, outcome, sum(n) FROM worker_rates
+         WHERE hour = ANY(ARRAY(SELECT json_array_elements_text($1::json)::bigint))
+           AND worker_id = ANY(ARRAY(SELECT json_array_elements_text($2::json)))
+         GROUP BY worker_id, outcome""",
     sql.HELD_SOURCES: """
         SELECT asked FROM json_array_elements_text($1::json) AS asked
          WHERE EXISTS (SELECT 1 FROM jobs WHERE source_hash = asked AND status <> 'uploading')""",

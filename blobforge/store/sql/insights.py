@@ -322,22 +322,20 @@ class Insights:
     # --- workers
 
     def worker_rates(self, *, now: int) -> dict[str, WorkerRates]:
-        outcomes: dict[str, dict[str, int]] = {}
-        for worker_id, outcome, n in self._ask.rows(sql.WORKER_RATES, (now // HOUR_MS - RATE_HOURS,)):
-            outcomes.setdefault(worker_id, {})[outcome] = n
-        return {worker_id: WorkerRates(of_worker) for worker_id, of_worker in outcomes.items()}
+        return _rates(self._ask.rows(sql.WORKER_RATES, (now // HOUR_MS - RATE_HOURS,)))
+
+    def rates_among(self, workers: Collection[str], *, now: int) -> dict[str, WorkerRates]:
+        if not workers:
+            return {}
+        this = now // HOUR_MS
+        hours = msgspec.json.encode(list(range(this - RATE_HOURS + 1, this + 1))).decode()
+        return _rates(self._ask.rows(sql.RATES_AMONG, (hours, msgspec.json.encode(sorted(workers)).decode())))
 
     def fleet_rates(self, *, now: int) -> WorkerRates:
         return WorkerRates(dict(self._ask.rows(sql.FLEET_RATES, (now // HOUR_MS - RATE_HOURS,))))
 
-    @of_one_moment
     def rates_of(self, worker_id: str, *, now: int) -> WorkerRates:
-        outcomes: dict[str, int] = {}
-        this = now // HOUR_MS
-        for hour in range(this - RATE_HOURS + 1, this + 1):
-            for outcome, n in self._ask.rows(sql.WORKER_RATE, (hour, worker_id)):
-                outcomes[outcome] = outcomes.get(outcome, 0) + n
-        return WorkerRates(outcomes)
+        return self.rates_among([worker_id], now=now).get(worker_id, WorkerRates())
 
     # --- one job
 
@@ -421,6 +419,14 @@ class Insights:
                 if filter_.matches(entry):
                     found.append(entry)
         return found, None
+
+
+def _rates(counted: Iterable[Row]) -> dict[str, WorkerRates]:
+    """Of (worker, outcome, how many)."""
+    outcomes: dict[str, dict[str, int]] = {}
+    for worker_id, outcome, n in counted:
+        outcomes.setdefault(worker_id, {})[outcome] = int(n)
+    return {worker_id: WorkerRates(of_worker) for worker_id, of_worker in outcomes.items()}
 
 
 def _fleet(counted: Iterable[Row], *, accepted: bool, requires: str | None) -> Fleet:

@@ -517,7 +517,11 @@ DURATIONS: Final = f"""
      GROUP BY type, part"""
 WORKER_RATES: Final = "SELECT worker_id, outcome, sum(n) FROM worker_rates WHERE hour > ? GROUP BY worker_id, outcome"
 FLEET_RATES: Final = "SELECT outcome, sum(n) FROM worker_rates WHERE hour > ? GROUP BY outcome"
-WORKER_RATE: Final = "SELECT outcome, n FROM worker_rates WHERE hour = ? AND worker_id = ?"
+# In these hours (?1), of these workers (?2): each is looked up, for an hour has the whole fleet.
+RATES_AMONG: Final = """
+    SELECT worker_id, outcome, sum(n) FROM worker_rates
+     WHERE hour IN (SELECT value FROM json_each(?1)) AND worker_id IN (SELECT value FROM json_each(?2))
+     GROUP BY worker_id, outcome"""
 RUNNING_JOBS: Final = f"SELECT {SHORT_COLUMNS} FROM jobs WHERE status = 'running' LIMIT ?"
 LOST_WORKERS: Final = f"""
     SELECT {WORKER_COLUMNS} FROM workers AS w WHERE status = 'offline' AND registered = 1 AND enabled = 1

@@ -23,7 +23,6 @@ PLANS: list[tuple[str, tuple[Any, ...], str]] = [
     (shared.AUDIT_OF, ("7", 99), "audit_by_subject"),
     (shared.LOWEST_AUDIT_SINCE, (1,), "audit_by_time"),
     (shared.UNDOS, ("t", 1, 10), "PRIMARY KEY"),
-    (shared.WORKER_RATE, (1, "w"), "PRIMARY KEY"),
     (shared.FAILURE_BY_FINGERPRINT, ("x",), "sqlite_autoindex_failures_1"),
     (shared.RUNNING_ON, ("w", 9), "jobs_running"),
     (shared.AUDIT_OF_JOB, ("7", 99, 10), "audit_by_subject"),
@@ -91,6 +90,7 @@ FIGURES: list[tuple[str, tuple[Any, ...], str]] = [
     (shared.DEPTHS, (60, 1, 9), "depths USING PRIMARY KEY (step=? AND slot>? AND slot<?)"),
     (shared.HAPPENINGS_OF_TYPE, (60, "[1,2]", "a"), "happenings USING PRIMARY KEY (step=? AND slot=? AND type=?)"),
     (shared.DEPTHS_OF_TYPE, (60, "[1,2]", "a"), "depths USING PRIMARY KEY (step=? AND slot=? AND type=?)"),
+    (shared.RATES_AMONG, ("[1,2]", '["w"]'), "worker_rates USING PRIMARY KEY (hour=? AND worker_id=?)"),
     (shared.SLOTS_WITH_HAPPENINGS, (60, "[1,2]"), "PRIMARY KEY (step=? AND slot=?)"),
     (
         shared.SPLITS,
