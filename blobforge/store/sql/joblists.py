@@ -236,9 +236,13 @@ class JobLists(Lookups):
     def _strata(self, filter_: JobFilter) -> list[tuple[str, str, int, int]]:
         """The kept counters that the filter is about: (status, type, priority, n)."""
         kinds = self._kinds_in(filter_.batch) if filter_.batch is not None else None
+        of_type = filter_.type is not None
+        counts = (
+            self._ask.rows(sql.JOB_COUNTS_OF_TYPE, (filter_.type,)) if of_type else self._ask.rows(sql.JOB_COUNTS)
+        )
         return [
             (status, type_, priority, n)
-            for status, type_, priority, n in self._ask.rows(sql.JOB_COUNTS)
+            for status, type_, priority, n in counts
             if _is_of(filter_, status, type_, priority) and (kinds is None or (status, type_) in kinds)
         ]
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Final
 
+from blobforge.job import JobStatus
 from blobforge.store.figures import FLOWS, FRESH, LEVELS, NARROWEST, ONLINE, WEEK
 from blobforge.store.sorting import LARGE
 from blobforge.store.tallies import MOST_COUNTED
@@ -419,6 +420,10 @@ SOURCE_BYTES: Final = f"""(CASE WHEN status = 'uploading' OR source_size IS NULL
               WHEN sourceless = 1 AND status IN ('dead', 'cancelled') THEN 0
               WHEN source_size > {MOST_COUNTED} THEN {MOST_COUNTED} ELSE source_size END)"""
 JOB_COUNTS: Final = f"SELECT status, type, priority, n FROM job_counts WHERE n > 0 AND {_ORDINARY}"
+# Of one type: each status is looked up, for it has all types.
+JOB_COUNTS_OF_TYPE: Final = f"""
+    SELECT status, type, priority, n FROM job_counts
+     WHERE status IN ({", ".join(f"'{status}'" for status in JobStatus)}) AND type = ? AND n > 0 AND {_ORDINARY}"""
 JOB_TOTALS: Final = f"""
     SELECT status, priority, CAST(sum(n) AS BIGINT) FROM job_counts
      WHERE n > 0 AND {_ORDINARY} GROUP BY status, priority"""

@@ -21,6 +21,7 @@ PLANS: list[tuple[str, tuple[Any, ...], str]] = [
     (shared.OF_FAILURE, (1, 3, 99, 0), "jobs_by_failure"),
     (shared.OF_WORKER, ("w", 3, 99, 0), "jobs_by_worker"),
     (shared.AUDIT_OF, ("7", 99), "audit_by_subject"),
+    (shared.JOB_COUNTS_OF_TYPE, ("pdf",), "job_counts USING PRIMARY KEY (status=? AND type=?)"),
     (shared.LOWEST_AUDIT_SINCE, (1,), "audit_by_time"),
     (shared.UNDOS, ("t", 1, 10), "PRIMARY KEY"),
     (shared.FAILURE_BY_FINGERPRINT, ("x",), "sqlite_autoindex_failures_1"),
