@@ -319,7 +319,7 @@ class CanaryLookups(Protocol):
         """Those with completed jobs, by name."""
 
     def converters(self, *, limit: int) -> list[str]:
-        """Those that workers say who are online, by name; so many at most."""
+        """Those of workers that are online, by name; so many at most."""
 
     def jobs(self, canary_id: int, *, after: int = 0, limit: int) -> list[int]:
         """The ids of its jobs above one, the lowest first."""
