@@ -24,7 +24,7 @@ import structlog
 import trio
 
 from actors.mailbox import Mailbox
-from blobforge.events import EVENT_NAMES, CredentialsRevoked, Event, Fact
+from blobforge.events import EVENT_NAMES, Audited, CredentialsRevoked, Event, Fact
 from blobforge.store.errors import DatabaseError
 from blobforge.store.following import Entry
 
@@ -182,7 +182,7 @@ class Subscription:
 class Broadcaster:
     """`replay` and `queue` are numbers of events; `stats` gives the data of `stats_updated`."""
 
-    heeds: ClassVar[frozenset[type[Fact]]] = frozenset({CredentialsRevoked})
+    heeds: ClassVar[frozenset[type[Fact]]] = frozenset({CredentialsRevoked, Audited})
 
     def __init__(self, *, replay: int, queue: int, stats: Callable[[], Awaitable[object]]) -> None:
         self.mailbox: Mailbox[tuple[Sequence[Event], int | None]] = Mailbox(MAILBOX)
@@ -263,11 +263,14 @@ class Broadcaster:
         subscription.close()
 
     def post(self, facts: Sequence[Fact]) -> None:
-        """End the streams that are open by a revoked credential: told by the commit, before its askers are."""
+        """End the streams that are open by a revoked credential: told by the commit, before its askers are. What was
+        changed by hand, and who has access, is news, although no event tells of it."""
         hashes = {hash_ for fact in facts if isinstance(fact, CredentialsRevoked) for hash_ in fact.hashes}
         for subscription in [each for each in self._subscribers if each.secret_hash in hashes]:
             self._subscribers.discard(subscription)
             subscription.cut_off()
+        self._owe_stats()
+        self.mailbox.nudge()
 
     def close(self) -> None:
         """End every stream, now and later: the first thing that happens at shutdown."""
@@ -284,8 +287,7 @@ class Broadcaster:
                 taken = await self.mailbox.take(until=until)
                 if taken is not None:
                     self._send_all(*taken)
-                    if self._stats_due is None:
-                        self._stats_due = max(trio.current_time(), self._stats_sent + STATS_SECONDS)
+                    self._owe_stats()
                 elif self._stats_due is not None and trio.current_time() >= self._stats_due:
                     self._stats_due = None
                     self._stats_sent = trio.current_time()
@@ -294,6 +296,10 @@ class Broadcaster:
                     if self._subscribers and not self._reading_stats:
                         self._reading_stats = True
                         reading.start_soon(self._send_stats)
+
+    def _owe_stats(self) -> None:
+        if self._stats_due is None:
+            self._stats_due = max(trio.current_time(), self._stats_sent + STATS_SECONDS)
 
     async def _send_stats(self) -> None:
         try:

@@ -321,7 +321,7 @@ class Writer:
             return earlier
         answer = perform(tx, message)
         if audit is not None and not isinstance(answer, Refusal):
-            self._store.insert_audit(_entry(audit, tx.now))
+            tx.audit(_entry(audit, tx.now))
         if repeat is not None and not _comes_again(message, answer):
             self._store.remember(
                 repeat.subject, repeat.key, repeat.fingerprint, msgspec.msgpack.encode(answer), now=tx.now

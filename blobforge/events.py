@@ -368,5 +368,10 @@ class CredentialsRevoked(Fact, frozen=True):
     workers: tuple[str, ...] = ()
 
 
+class Audited(Fact, frozen=True):
+    """A record was added to the audit log: something was changed by hand, which may have made no event. Pages that
+    show it are to be fetched anew."""
+
+
 class AccessChanged(Fact, frozen=True):
     """A token or a worker credential was made, changed or revoked: forget what was cached."""

@@ -90,7 +90,7 @@ def _set(tx: Transaction, type_: str, *, paused: bool, reason: str | None) -> No
 
 
 def _record(tx: Transaction, type_: str, action: str, detail: str) -> None:
-    tx.store.insert_audit(AuditEntry(0, tx.now, SERVER, SERVER, "", action, type_, detail))
+    tx.audit(AuditEntry(0, tx.now, SERVER, SERVER, "", action, type_, detail))
 
 
 # --- what is let through

@@ -120,7 +120,7 @@ def _judge(tx: Transaction, worker: Worker, type_: str) -> None:
     held = quarantine.quarantined(finding, now=tx.now, type_=type_)
     _put(tx, worker, held, SERVER)
     detail = held.evidence
-    tx.store.insert_audit(AuditEntry(0, tx.now, SERVER, SERVER, "", "worker.quarantined", worker.id, detail))
+    tx.audit(AuditEntry(0, tx.now, SERVER, SERVER, "", "worker.quarantined", worker.id, detail))
     refunds.give_back(tx, failed)
 
 
@@ -185,7 +185,7 @@ def _readmit(tx: Transaction, worker: Worker, by: str, *, why: str = "its trials
     tx.events.append(WorkerReadmitted(by, worker.id, worker.type))
     tx.facts.append(WorkerRetried(worker.id))
     if by == SERVER:
-        tx.store.insert_audit(AuditEntry(0, tx.now, SERVER, SERVER, "", "worker.readmitted", worker.id, why))
+        tx.audit(AuditEntry(0, tx.now, SERVER, SERVER, "", "worker.readmitted", worker.id, why))
     return free
 
 

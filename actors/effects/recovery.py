@@ -67,5 +67,5 @@ def _settle(tx: Transaction, action: str, reason: str) -> int:
     searches.fail(tx, reason)
     tx.store.settle_losses()
     detail = f"{went_back} running jobs went back"
-    tx.store.insert_audit(AuditEntry(0, tx.now, SERVER, SERVER, "", action, reason, detail))
+    tx.audit(AuditEntry(0, tx.now, SERVER, SERVER, "", action, reason, detail))
     return went_back

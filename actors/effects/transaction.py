@@ -17,10 +17,20 @@ from actors.repeats import WINDOW_SECONDS
 from blobforge.batch import JobBatch
 from blobforge.canary import MARK, is_comparison, ordinary
 from blobforge.converters import MOST_CONVERTERS
-from blobforge.events import AttemptEnded, CredentialsRevoked, DeliveriesWait, Event, Fact, JobWaits, TypeFreed
+from blobforge.events import (
+    AttemptEnded,
+    Audited,
+    CredentialsRevoked,
+    DeliveriesWait,
+    Event,
+    Fact,
+    JobWaits,
+    TypeFreed,
+)
 from blobforge.job import Job, JobStatus, Outcome, RetryPolicy
 from blobforge.jobtype import HEEDS_INTERVAL, Patience, patience, retry_policy
 from blobforge.machinery.redaction import redact
+from blobforge.people import AuditEntry
 from blobforge.quarantine import EndedAttempt
 from blobforge.refusals import Refusal
 from blobforge.requirements import MOST_SETS
@@ -242,6 +252,11 @@ class Transaction(msgspec.Struct):
                 # Before what is too long is cut off: half a secret is not known for one.
                 clean = replace(job, source_path=_clean(job.source_path), last_error=_clean(job.last_error))
                 self.tell_webhooks(job_ended(clean))
+
+    def audit(self, entry: AuditEntry) -> None:
+        """Append to the audit log, and tell it."""
+        self.store.insert_audit(entry)
+        self.facts.append(Audited())
 
     def revoke(self, *hashes: str, workers: tuple[str, ...] = ()) -> None:
         """Note that these credentials are good no longer (`CredentialsRevoked`)."""

@@ -233,7 +233,7 @@ def _heard(tx: Transaction, webhook: Webhook, tried: Tried) -> Webhook:
         if (why := is_to_be_disabled(after, tried)) is not None:
             after = replace(after, disabled_at=tx.now, disabled_why=why)
             entry = AuditEntry(0, tx.now, SERVER, SERVER, "", "webhook.disabled", str(webhook.id), why)
-            tx.store.insert_audit(entry)
+            tx.audit(entry)
     if after != webhook:
         tx.store.webhooks.save(after)
     return after

@@ -15,7 +15,7 @@ import trio.lowlevel
 import trio.testing
 
 from actors.broadcaster import PIECE_BYTES, REPLAY_BYTES, TURN_SECONDS, TURNS, Broadcaster, Subscription
-from blobforge.events import JobCreated, JobProgress, JobUpdated, WorkerOnline
+from blobforge.events import Audited, JobCreated, JobProgress, JobUpdated, WorkerOnline
 from tests.fixtures.local import LocalServer
 
 ALL_BUT_STATS = frozenset({"job_created", "job_updated", "worker_online"})
@@ -229,6 +229,21 @@ async def test_statistics_are_sent_once_a_second_at_most_and_only_after_changes(
             nursery.cancel_scope.cancel()
         assert 5 <= busy <= 6
         assert all(later - earlier >= 1 - 1e-6 for earlier, later in pairwise(times))
+
+
+async def test_what_was_done_by_hand_is_a_change_although_no_event_tells_of_it(autojump_clock: Any) -> None:
+    async with broadcasting() as broadcaster:
+        stats = broadcaster.subscribe(types=frozenset({"stats_updated"}))
+        for _ in range(2):
+            began = trio.current_time()
+            for _ in range(20):
+                broadcaster.post([Audited()])
+            with trio.fail_after(2):
+                assert b"stats_updated" in (await stats.next() or b"")
+            assert trio.current_time() - began <= 1
+        with trio.move_on_after(1000) as quiet:
+            await stats.next()
+        assert quiet.cancelled_caught
 
 
 async def test_closing_ends_every_stream_now_and_later(autojump_clock: Any) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -34,13 +36,17 @@ class Stage:
 
         The form itself has its own test (tests/auth/test_login_browser.py): here what it sends is enough.
         """
-        context = self.context(**options)
-        form = {"token": self.server.token, "next": "/"}
-        sent = context.request.post("/login", form=form, headers={"Origin": self.server.url}, max_redirects=0)
-        assert sent.status == 303
-        page = context.new_page()
+        page = self.signed_in(self.server.token, **options)
         page.goto("/")
         return page
+
+    def signed_in(self, token: str, **options: Any) -> Page:
+        """By a token; at no page yet."""
+        context = self.context(**options)
+        form = {"token": token, "next": "/"}
+        sent = context.request.post("/login", form=form, headers={"Origin": self.server.url}, max_redirects=0)
+        assert sent.status == 303
+        return context.new_page()
 
     def context(self, **options: Any) -> BrowserContext:
         context = self.browser.new_context(base_url=self.server.url, **options)
@@ -71,12 +77,11 @@ class Stage:
             return database.probe.count(table, **where)
 
 
-@pytest.fixture(scope="module")
-def stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
-    server = ServerProcess(
-        tmp_path_factory.mktemp("dashboard") / "data", worker_timeout=3600, retry_backoff=3600,
-        webhook_allow="loopback",
-    )  # fmt: skip
+@contextmanager
+def staged(folder: Path, **settings: object) -> Iterator[Stage]:
+    """A server with these settings, its scene, and a browser."""
+    given = {"worker_timeout": 3600, "retry_backoff": 3600, "webhook_allow": "loopback"}
+    server = ServerProcess(folder, **(given | settings))
     server.folder.mkdir()
     # Of the module, not of the session: Playwright keeps an asyncio loop in this thread while it is open.
     with sync_playwright() as playwright:
@@ -89,6 +94,12 @@ def stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
         finally:
             server.close()
             browser.close()
+
+
+@pytest.fixture(scope="module")
+def stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
+    with staged(tmp_path_factory.mktemp("dashboard") / "data") as made:
+        yield made
 
 
 @pytest.fixture

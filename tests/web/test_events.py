@@ -82,6 +82,20 @@ async def test_statistics_come_at_most_once_a_second(local: LocalServer, autojum
         assert stats[-1].data["total_jobs"] == 20
 
 
+async def test_statistics_come_after_what_was_done_by_hand(local: LocalServer, autojump_clock: Any) -> None:
+    """A token that is made is no event. A record in the audit log tells of it."""
+    async with stream(local, "?types=stats_updated") as events:
+        assert (await local.call("POST", "/api/admin/tokens", {"name": "ci", "scopes": ["read"]}))[0] == 201
+        with trio.fail_after(5):
+            while (frame := await events.block()) is None or not is_stats(frame):
+                pass
+    assert isinstance(frame, Frame)
+
+
+def is_stats(frame: object) -> bool:
+    return isinstance(frame, Frame) and frame.event == "stats_updated"
+
+
 async def test_filters(local: LocalServer, autojump_clock: Any) -> None:
     await local.submit(b"1")
     await local.submit(b"2")

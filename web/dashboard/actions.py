@@ -72,7 +72,6 @@ SAID = {
     "POST /api/jobs/<id:job_id>/cancel": "Job {job_id} is cancelled.",
     "POST /api/jobs/<id:job_id>/priority": "The priority of job {job_id} is changed.",
     "POST /api/jobs/<id:job_id>/requires": "What job {job_id} requires of its worker is changed.",
-    "POST /api/jobs/<id:job_id>/retype": "The type of job {job_id} is changed.",
     "DELETE /api/jobs/<id:job_id>": "Job {job_id} is deleted.",
     "POST /api/workers/<worker:worker_id>/drain": "{worker_id} drains: it ends what it runs and gets nothing new.",
     "POST /api/workers/<worker:worker_id>/quarantine": "{worker_id} gets no jobs until it is readmitted.",
