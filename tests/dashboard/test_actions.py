@@ -1,13 +1,75 @@
-"""What there is to actions beside their effect (test_every_action.py): questions, refusals, secrets that are shown
-once, and what becomes of the page."""
+"""Every action of every page, from the click to the database and to a browser that looks on, with a script; and to
+the database without one: what there is of them, and how each is tried, stands in `trials`. And what there is to them
+beside: questions, refusals, secrets that are shown once, and what becomes of the page."""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
+from typing import Any
 
+import pytest
 from playwright.sync_api import Page, Route, expect
 
-from tests.dashboard.conftest import Stage
+from tests.dashboard.conftest import Stage, staged
+from tests.dashboard.receiver import answering
+from tests.dashboard.trials import KNOWN, TRIALS
+from tests.dashboard.trials.browsers import Browsers, asks_first, begin, end, has_seen, look_on
+from tests.dashboard.trials.case import Props, Trial
+from tests.dashboard.walk import Led, actions_on, addresses
+from tests.fixtures.seaweed import Seaweed
+from web.app import routes
+
+
+@pytest.fixture(scope="module")
+def stage(tmp_path_factory: pytest.TempPathFactory, seaweed: Seaweed) -> Iterator[Stage]:
+    """Which is backed up, too."""
+    place = {f"backup_{name}": value for name, value in seaweed.settings("actions").items() if name != "s3_prefix"}
+    with staged(tmp_path_factory.mktemp("actions") / "data", **place) as made:
+        yield made
+
+
+@pytest.fixture(scope="module")
+def browsers(stage: Stage) -> Iterator[Browsers]:
+    with answering() as answers:
+        yield Browsers(stage, Props(stage, answers))
+
+
+@pytest.mark.parametrize("trial", TRIALS.values(), ids=lambda trial: f"{trial.path[1:]}-{trial.label}")
+def test_it_is_done_and_seen_and_needs_no_script(browsers: Browsers, trial: Trial) -> None:
+    stage = browsers.stage
+    stage.complaints.clear()
+    case = trial.make(browsers.props, True)
+    with browsers.actor(case, script=True) as actor:
+        begin(browsers, case, actor)
+        if not trial.unseen:
+            look_on(browsers, case)
+        if trial.asks:
+            asks_first(case, trial, actor)
+        end(browsers, case, trial, actor, script=True)
+    again = trial.make(browsers.props, False)  # while the other browser hears of it
+    with browsers.actor(again, script=False) as actor:
+        begin(browsers, again, actor)
+        end(browsers, again, trial, actor, script=False)
+    if not trial.unseen:
+        has_seen(browsers, case)
+    assert stage.complaints == []
+
+
+def test_each_form_route_has_a_trial() -> None:
+    """Also one to which no page leads."""
+    forms = {each.path for each in routes() if each.method == "POST" and not each.path.startswith("/api/")}
+    assert forms == {path for path, _ in TRIALS}
+
+
+def test_a_form_without_a_trial_is_met() -> None:
+    known: Any = addresses()
+    led = Led('<form method="post" action="/do/jobs/7/retry"><button>Retry</button>'
+              '<button formaction="/do/jobs/7/tags">Do 7 jobs</button></form>'
+              '<form action="/find"><button>Find</button></form>')  # fmt: skip
+    met = {("/do/jobs/<id:job_id>/retry", "Retry"), ("/do/jobs/<id:job_id>/tags", "Do N jobs")}
+    assert actions_on(known, led) == met
+    assert met - KNOWN == {("/do/jobs/<id:job_id>/tags", "Do N jobs")}
 
 
 def said(page: Page, text: str) -> None:
@@ -111,6 +173,7 @@ def test_back_leads_to_where_one_was(stage: Stage, page: Page) -> None:
 
 
 def test_tags_of_many_jobs_without_a_script(stage: Stage) -> None:
+    """No tag is named, one by a key and not by the button, and one that they all have."""
     scene = stage.scene()
     jobs = [scene.submit(f"tags/{n}.pdf", type="tagging", tags=["old"] if n else []) for n in range(3)]
     page = stage.visitor(java_script_enabled=False)
@@ -122,20 +185,12 @@ def test_tags_of_many_jobs_without_a_script(stage: Stage) -> None:
     page.get_by_label("that match, not only").check()
     page.locator("#tags summary").click()
     page.get_by_label("Add", exact=True).fill("new")
-    page.get_by_label("Remove", exact=True).fill("old")
-    page.get_by_label("Remove", exact=True).press("Enter")
+    page.get_by_label("Add", exact=True).press("Enter")
     expect(page.get_by_text("This will change the tags of 2 jobs.")).to_be_visible()
-    facts = page.locator("dl.facts")
-    expect(facts).to_contain_text("Tag to add")
-    expect(facts).to_contain_text("type tagging, tag old")
+    expect(page.locator("dl.facts")).to_contain_text("type tagging, tag old")
     page.get_by_role("button", name="Change the tags of 2 jobs").click()
     said(page, "2 of 2 jobs have their tags changed.")
-    tags = {job: stage.tags(job) for job in jobs}
-    assert tags == {jobs[0]: set(), jobs[1]: {"new"}, jobs[2]: {"new"}}
-    page.get_by_role("button", name="Undo").click()
-    said(page, "Undone: 2 of 2 jobs are as before.")
-    assert stage.tags(jobs[1]) == {"old"}
-    page.goto("/jobs?type=tagging&tag=old")
+    assert [stage.tags(job) for job in jobs] == [set(), {"old", "new"}, {"old", "new"}]
     page.get_by_label("that match, not only").check()
     page.locator("#tags summary").click()
     page.get_by_label("Add", exact=True).fill("old")

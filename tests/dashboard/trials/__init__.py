@@ -2,13 +2,14 @@
 where another browser sees it.
 
 An action is a button that sends a form: the route of the form, and what stands on the button. One that a page gets
-anew has its trial here, by which tests/dashboard/test_every_action.py does it with and without a script.
+anew has its trial here, by which tests/dashboard/test_actions.py does it with and without a script.
 """
 
 from __future__ import annotations
 
 from tests.dashboard.trials import of_batches, of_callers, of_jobs, of_many, of_types, of_webhooks, of_workers
-from tests.dashboard.trials.case import TRIALS, add_backgrounds
+from tests.dashboard.trials.case import BACKGROUND, TRIALS
+from web.dashboard.page import THEMES
 
 __all__ = ["KNOWN", "LOOSE", "TRIALS"]
 
@@ -21,7 +22,11 @@ LOOSE = {
     "cancel": "stops the sending of files: test_submit.py",
     "again": "goes on with the sending of files: test_submit.py",
 }
-
 _MODULES = (of_batches, of_callers, of_jobs, of_many, of_types, of_webhooks, of_workers)  # which add theirs
-add_backgrounds()
-KNOWN = frozenset(TRIALS) | {(each.path, each.then) for each in TRIALS.values() if each.then}
+_QUESTIONS = [each for each in TRIALS.values() if each.then]
+# All buttons: those of the trials, the answers to questions, and those that stand beside one that is tried.
+KNOWN = (
+    frozenset(TRIALS)
+    | {(each.path, label) for each in _QUESTIONS for label in (each.then, BACKGROUND)}
+    | {("/do/theme", each) for each in THEMES}
+)

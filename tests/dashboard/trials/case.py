@@ -17,6 +17,7 @@ from tests.fixtures.engines import looked_into
 
 # Why no other browser has to see it.
 VIEW = "it is how the caller's own browser shows pages: a cookie, of which nothing is stored"
+BACKGROUND = "In the background"
 SECONDS_OF_OTHERS = 20  # until something that the server does by itself is done, on a busy machine
 _numbers = count(1)
 
@@ -213,27 +214,3 @@ def every(then: Callable[[Page], None] = none) -> Callable[[Page], None]:
         then(page)
 
     return act
-
-
-def in_the_background(asked: Trial) -> Make:
-    """The other answer to its question."""
-
-    def make(props: Props, script: bool) -> Case:
-        case = asked.make(props, script)
-
-        def before(page: Page) -> None:
-            case.before(page)
-            page.locator(case.within).get_by_role("button", name=asked.label, exact=True).click()
-
-        return Case(
-            **(vars(case) | {"before": before, "within": "main", "later": True, "said": "goes on by itself."})
-        )
-
-    return make
-
-
-def add_backgrounds() -> None:
-    """Each question about many has that answer, but that about a drain, which is done at once."""
-    for asked in [each for each in TRIALS.values() if each.then]:
-        if (asked.path, "In the background") not in TRIALS and asked.path != "/do/workers/drain":
-            trial(asked.path, "In the background")(in_the_background(asked))

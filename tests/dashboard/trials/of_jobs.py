@@ -120,5 +120,11 @@ def requires(props: Props, script: bool) -> Case:
 @trial("/do/jobs/undo", "Undo")
 def undo(props: Props, script: bool) -> Case:
     job = props.job()
-    return of_job(props, job, "Undone: 1 of 1 jobs are as before.", "pending", before=press("Cancel", "is cancelled."),
-                  within="body")  # fmt: skip
+    return of_job(
+        props,
+        job,
+        "Undone: 1 of 1 jobs are as before.",
+        "pending",
+        before=press("Cancel", "is cancelled."),
+        within="body",
+    )

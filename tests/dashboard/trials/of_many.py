@@ -6,7 +6,7 @@ from typing import Any
 
 from playwright.sync_api import Page
 
-from tests.dashboard.trials.case import Case, Props, chosen, every, filled, none, opened, trial
+from tests.dashboard.trials.case import BACKGROUND, Case, Props, chosen, every, filled, none, opened, press, trial
 
 
 def of_jobs(props: Props, tag: str, **fields: Any) -> Case:
@@ -58,6 +58,15 @@ def cancel_many(props: Props, script: bool) -> Case:
         )
     return of_jobs(props, tag, stored=props.statuses(jobs), to={"cancelled"}, sign="tbody .pill-cancelled",
                    said="2 of 2 jobs are cancelled.")  # fmt: skip
+
+
+@trial("/do/jobs/cancel", BACKGROUND)
+def in_the_background(props: Props, script: bool) -> Case:
+    """The other answer to a question about many: the same button of one page, whatever is asked."""
+    tag = props.name("tag")
+    return of_jobs(props, tag, stored=props.statuses(props.jobs(tag)), to={"cancelled"}, later=True,
+                   before=every(press("Cancel…", "This will cancel")), sign="tbody .pill-cancelled",
+                   said="goes on by itself.")  # fmt: skip
 
 
 @trial("/do/jobs/delete", "Delete…", then="Delete N jobs for good")

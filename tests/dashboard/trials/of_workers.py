@@ -12,6 +12,9 @@ from tests.dashboard.trials.case import Case, Props, filled, none, opened, press
 WORKER, KNOWN_WORKER = "/do/workers/<worker:worker_id>", "/do/admin/workers/<worker:worker_id>"
 
 
+ALL = "/workers?type=working"  # one page for all trials: it need not be loaded for each
+
+
 def worker(props: Props) -> str:
     name = props.name("worker")
     props.scene.worker(name, "working")
@@ -21,7 +24,7 @@ def worker(props: Props) -> str:
 def of_worker(name: str, script: bool, **fields: Any) -> Case:
     """The buttons are behind "Actions"."""
     at = f"/workers/{name}" if script else f"/workers?q={name}"
-    given = {"at": at, "before": opened("Actions"), "shown": f"/workers?q={name}", "sign": "tbody .pill"}
+    given = {"at": at, "before": opened("Actions"), "shown": ALL, "sign": f"#worker-{name} .pill"}
     return Case(**(given | fields))
 
 
@@ -79,7 +82,7 @@ def new_secret(props: Props, script: bool) -> Case:
 @trial(f"{WORKER}/delete", "Remove", asks=True)
 def remove(props: Props, script: bool) -> Case:
     name = worker(props)
-    return of_worker(name, script, stored=props.count("workers", id=name), to=0, sign="[data-row]", gone=True,
+    return of_worker(name, script, stored=props.count("workers", id=name), to=0, sign=f"#worker-{name}", gone=True,
                      said=f"{name} is removed")  # fmt: skip
 
 
@@ -103,9 +106,17 @@ def quarantine_again(props: Props, script: bool) -> Case:
     """For what spoke against it before."""
     name, reason = worker(props), "its 'disk' is <full>"
     props.call("POST", f"/api/workers/{name}/quarantine", {"reason": reason})
-    return of_worker(name, script, before=press("Readmit", f"{name} gets jobs again."), within="body", sign="td .small", text=reason,
-                     stored=lambda: reason in str(props.stage.value("workers", "quarantine", id=name)), to=True,
-                     said=f"{name} gets no jobs until it is readmitted.")  # fmt: skip
+    return of_worker(
+        name,
+        script,
+        before=press("Readmit", f"{name} gets jobs again."),
+        within="body",
+        sign=f"#worker-{name} td .small",
+        text=reason,
+        stored=lambda: reason in str(props.stage.value("workers", "quarantine", id=name)),
+        to=True,
+        said=f"{name} gets no jobs until it is readmitted.",
+    )
 
 
 def ticked(props: Props, **fields: Any) -> tuple[Case, list[str]]:
@@ -119,8 +130,8 @@ def ticked(props: Props, **fields: Any) -> tuple[Case, list[str]]:
         for name in names[:2]:
             page.get_by_label(f"Select worker {name}").check()
 
-    at = f"/workers?q={start}"
-    return Case(**({"at": at, "shown": at, "before": tick, "within": "#bulk"} | fields)), names
+    given = {"at": f"/workers?q={start}", "shown": ALL, "before": tick, "within": "#bulk"}
+    return Case(**(given | {"sign": f"#worker-{names[0]} .pill"} | fields)), names
 
 
 def drains(props: Props, names: list[str]) -> Callable[[], object]:
@@ -129,15 +140,13 @@ def drains(props: Props, names: list[str]) -> Callable[[], object]:
 
 @trial("/do/workers/drain", "Drain…", then="Drain N workers")
 def drain_many(props: Props, script: bool) -> Case:
-    case, names = ticked(
-        props, to=[1, 1, 0], sign="tbody .pill", text="draining", said="2 of 2 workers end what they run"
-    )
+    case, names = ticked(props, to=[1, 1, 0], text="draining", said="2 of 2 workers end what they run")
     return Case(**(vars(case) | {"stored": drains(props, names)}))
 
 
 @trial("/do/workers/drain", "End their drain…", then="Let N workers work again")
 def end_drain_of_many(props: Props, script: bool) -> Case:
-    case, names = ticked(props, to=[0, 0, 0], sign="tbody .pill", text="draining", gone=True,
+    case, names = ticked(props, to=[0, 0, 0], text="draining", gone=True,
                          said="2 of 2 workers get jobs again.")  # fmt: skip
     for name in names[:2]:
         props.call("POST", f"/api/workers/{name}/drain")
@@ -149,7 +158,7 @@ def remove_many(props: Props, script: bool) -> Case:
     case, names = ticked(props, to=[0, 0, 1], said="2 of 2 workers are removed.")
     return Case(**(vars(case) | {
         "stored": lambda: [props.stage.count("workers", id=each) for each in names],
-        "sign": f"[id='worker-{names[0]}']", "gone": True,
+        "sign": f"#worker-{names[0]}", "gone": True,
     }))  # fmt: skip
 
 
@@ -158,21 +167,13 @@ def remove_offline(props: Props, script: bool) -> Case:
     name = props.name("worker")
     props.call("POST", "/api/admin/workers", {"id": name, "type": "working"})
     at = f"/workers?q={name}&status=offline"
-    return Case(at=at, stored=props.count("workers", id=name), to=0, said="1 of 1 workers are removed.", shown=at,
-                sign="[data-row]", gone=True)  # fmt: skip
+    return Case(at=at, stored=props.count("workers", id=name), to=0, said="1 of 1 workers are removed.", shown=ALL,
+                sign=f"#worker-{name}", gone=True)  # fmt: skip
 
 
 @trial("/do/admin/workers", "Create")
 def create_worker(props: Props, script: bool) -> Case:
     name = props.name("worker")
-    return Case(
-        at="/workers",
-        before=filled(**{"new-id": name}),
-        within="#create",
-        stored=props.count("workers", id=name),
-        to=1,
-        said="Shown this once",
-        shown=f"/workers?q={name}",
-        sign="[data-row]",
-        text=name,
-    )
+    fields = {"new-id": name, "new-type": "working"}
+    return Case(at="/workers", before=filled(**fields), within="#create", stored=props.count("workers", id=name), to=1,
+                said="Shown this once", shown=ALL, sign=f"#worker-{name}")  # fmt: skip

@@ -1,31 +1,17 @@
-"""Every action of every page, from the click to the database and to a browser that looks on, with a script; and to
-the database without one. What there is of them, and how each is tried, stands in `trials`."""
+"""How a trial is made: the browsers, and what each of them does."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
 
-import pytest
 from playwright.sync_api import Dialog, Locator, Page, Request, expect
 
-from tests.dashboard.conftest import Stage, staged
-from tests.dashboard.receiver import answering
-from tests.dashboard.trials import KNOWN, TRIALS
+from tests.dashboard.conftest import Stage
+from tests.dashboard.trials import KNOWN
 from tests.dashboard.trials.case import Case, Props, Trial
 from tests.dashboard.walk import Led, actions_on, addresses, name_of
-from tests.fixtures.seaweed import Seaweed
-from web.app import routes
-
-
-@pytest.fixture(scope="module")
-def stage(tmp_path_factory: pytest.TempPathFactory, seaweed: Seaweed) -> Iterator[Stage]:
-    """Which is backed up, too."""
-    place = {f"backup_{name}": value for name, value in seaweed.settings("actions").items() if name != "s3_prefix"}
-    with staged(tmp_path_factory.mktemp("actions") / "data", **place) as made:
-        yield made
 
 
 class Actor:
@@ -69,33 +55,6 @@ class Browsers:
         page = self.stage.signed_in(case.who, **options) if case.who else self.stage.context(**options).new_page()
         yield Actor(page)
         page.context.close()
-
-
-@pytest.fixture(scope="module")
-def browsers(stage: Stage) -> Iterator[Browsers]:
-    with answering() as answers:
-        yield Browsers(stage, Props(stage, answers))
-
-
-@pytest.mark.parametrize("trial", TRIALS.values(), ids=lambda trial: f"{trial.path[1:]}-{trial.label}")
-def test_it_is_done_and_seen_and_needs_no_script(browsers: Browsers, trial: Trial) -> None:
-    stage = browsers.stage
-    stage.complaints.clear()
-    case = trial.make(browsers.props, True)
-    with browsers.actor(case, script=True) as actor:
-        begin(browsers, case, actor)
-        if not trial.unseen:
-            look_on(browsers, case)
-        if trial.asks:
-            asks_first(case, trial, actor)
-        end(browsers, case, trial, actor, script=True)
-    again = trial.make(browsers.props, False)  # while the other browser hears of it
-    with browsers.actor(again, script=False) as actor:
-        begin(browsers, again, actor)
-        end(browsers, again, trial, actor, script=False)
-    if not trial.unseen:
-        has_seen(browsers, case)
-    assert stage.complaints == []
 
 
 def begin(browsers: Browsers, case: Case, actor: Actor) -> None:
@@ -170,19 +129,3 @@ def end(browsers: Browsers, case: Case, trial: Trial, actor: Actor, *, script: b
     wanted = case.sends or f"POST {trial.path}"
     assert wanted in {name_of(browsers.known, "POST", each.url) for each in actor.sent}
     assert len(actor.asked) == (2 if trial.asks and script else 0)
-
-
-def test_each_form_route_has_a_trial() -> None:
-    """Also one to which no page leads."""
-    forms = {each.path for each in routes() if each.method == "POST" and not each.path.startswith("/api/")}
-    assert forms == {path for path, _ in TRIALS}
-
-
-def test_a_form_without_a_trial_is_met() -> None:
-    known: Any = addresses()
-    led = Led('<form method="post" action="/do/jobs/7/retry"><button>Retry</button>'
-              '<button formaction="/do/jobs/7/tags">Do 7 jobs</button></form>'
-              '<form action="/find"><button>Find</button></form>')  # fmt: skip
-    met = {("/do/jobs/<id:job_id>/retry", "Retry"), ("/do/jobs/<id:job_id>/tags", "Do N jobs")}
-    assert actions_on(known, led) == met
-    assert met - KNOWN == {("/do/jobs/<id:job_id>/tags", "Do N jobs")}
