@@ -175,5 +175,5 @@ def remove_offline(props: Props, script: bool) -> Case:
 def create_worker(props: Props, script: bool) -> Case:
     name = props.name("worker")
     fields = {"new-id": name, "new-type": "working"}
-    return Case(at="/workers", before=filled(**fields), within="#create", stored=props.count("workers", id=name), to=1,
-                said="Shown this once", shown=ALL, sign=f"#worker-{name}")  # fmt: skip
+    return Case(at="/workers", before=filled(**fields), within="#create", said="Shown this once", shown=ALL,
+                stored=props.count("workers", id=name), to=1, sign=f"#worker-{name}")  # fmt: skip
