@@ -9,7 +9,6 @@ from blobforge.store.figures import (
     CAUSES_A_SLOT,
     HOUR_MS,
     KEPT,
-    LEVELS,
     NARROWEST,
     SPLITS_KEPT,
     WEEK,
@@ -42,7 +41,7 @@ def sample(tx: Transaction) -> Sampled:
         return Sampled(SPREAD_PAUSE)
     if tx.store.rollups.sum_up(slots, most=SUMMED_AT_ONCE):
         return Sampled(SPREAD_PAUSE)
-    tx.store.rollups.sample_depths(LEVELS, slots)
+    tx.store.rollups.sample_depths(slots)
     tx.store.purge_undos(before=tx.now - UNDO_MS, limit=UNDOS_AT_ONCE)
     return Sampled((MINUTE_MS - tx.now % MINUTE_MS) / 1000)
 

@@ -65,9 +65,9 @@ class Rollups(Protocol):
 
     # --- depths
 
-    def sample_depths(self, statuses: Collection[str], slots: Mapping[int, int]) -> None:
-        """Keep how many jobs there are now, of each type and of each of these statuses, and how many workers, in a
-        slot of each width (seconds); the last sample of a slot stands for it."""
+    def sample_depths(self, slots: Mapping[int, int]) -> None:
+        """Keep how many jobs there are now, of each type and of each status that is a level, and how many workers, in
+        a slot of each width (seconds); the last sample of a slot stands for it."""
 
     def sum_up(self, slots: Mapping[int, int], *, most: int) -> bool:
         """Sum what was kept of each type over all types, in slots of each width before these (so many at most of a

@@ -7,8 +7,9 @@ from typing import Any
 
 import pytest
 
-from actors.messages import Claim, Complete
+from actors.messages import Claim, Complete, Sample
 from blobforge.job import JobStatus
+from blobforge.store.figures import KEPT
 from blobforge.store.filters import JobFilter
 from blobforge.store.lists import Cursor
 from blobforge.store.reading import Reader
@@ -76,3 +77,24 @@ def test_statistics_are_a_few_statements(reader: Reader, asked: list[str], book:
     assert (totals.jobs, totals.by_priority, totals.workers) == (stats.jobs, stats.by_priority, stats.workers)
     assert reader.types.names() == sorted(stats.by_type)
     assert reader.insights.queues()[0].oldest_at == stats.oldest_pending_at
+
+
+@pytest.mark.usefixtures("reader")
+def test_a_sample_is_a_few_statements_for_each_width(book: Book, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str] = []
+    do: Any = vars(book.store.rollups)["_do"]
+    rows = do.rows
+
+    def note(statement: str, *values: Any) -> Any:
+        asked.append(statement)
+        return rows(statement, *values)
+
+    monkeypatch.setattr(do, "rows", note)
+    assert book.do(Sample()).wait > 1
+    monkeypatch.undo()
+    assert len(asked) <= len(KEPT) * FEW
+    newest = max(book.probe.column("depths", "slot", step=60))
+    waiting = book.probe.rows("depths", "type", "n", step=60, slot=newest, status="pending")
+    again = {f"type-{number:02}": 1 for number in range(TYPES)}
+    assert dict(waiting) == again
+    assert book.probe.rows("depths", "type", "n", step=60, slot=newest, status="online") == [("", 1)]

@@ -7,9 +7,9 @@ effects (`actors/effects/periodic.py`).
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 
-from blobforge.store.figures import ONLINE, Backfilling, Horizon
+from blobforge.store.figures import Backfilling, Horizon
 from blobforge.store.sql import sql
 from blobforge.store.sql.running import Statements
 from blobforge.store.tallies import Tallies
@@ -54,18 +54,13 @@ class Rollups:
 
     # --- depths
 
-    def sample_depths(self, statuses: Collection[str], slots: Mapping[int, int]) -> None:
+    def sample_depths(self, slots: Mapping[int, int]) -> None:
         self._working.settle()
-        depths: dict[tuple[str, str], int] = {}
-        for status, type_, _, n in self._do.rows(sql.JOB_COUNTS):
-            if status in statuses:
-                depths[type_, status] = depths.get((type_, status), 0) + n
         online = sum(n for status, n in self._do.rows(sql.WORKER_COUNTS) if status != "offline")
-        for step, slot in slots.items():
-            self._do.rows(sql.CLEAR_DEPTHS, (step, slot))
-            self._do.rows(sql.SAVE_DEPTH, (step, slot, "", ONLINE, online))
-            for (type_, status), n in depths.items():
-                self._do.rows(sql.SAVE_DEPTH, (step, slot, type_, status, n))
+        for at in slots.items():
+            self._do.rows(sql.CLEAR_DEPTHS, at)
+            self._do.rows(sql.SAVE_DEPTHS, at)
+            self._do.rows(sql.SAVE_ONLINE, (*at, online))
 
     def sum_up(self, slots: Mapping[int, int], *, most: int) -> bool:
         self._working.settle()

@@ -353,9 +353,12 @@ AUDIT_OF_JOB: Final = (
 # none of what lists and statistics show.
 _ORDINARY: Final = "instr(type, '/canary/') = 0"
 PURGE_HAPPENINGS: Final = _delete_page("happenings", "step, slot, type, what", "step = ? AND slot < ? ORDER BY slot")
-SAVE_DEPTH: Final = """
-    INSERT INTO depths (step, slot, type, status, n) VALUES (?, ?, ?, ?, ?)
-    ON CONFLICT (step, slot, type, status) DO UPDATE SET n = excluded.n"""
+SAVE_DEPTHS: Final = f"""
+    INSERT INTO depths (step, slot, type, status, n)
+    SELECT CAST(?1 AS BIGINT), CAST(?2 AS BIGINT), type, status, sum(n) FROM job_counts
+     WHERE status IN ({", ".join(f"'{level}'" for level in LEVELS)}) AND n > 0 AND {_ORDINARY}
+     GROUP BY type, status"""
+SAVE_ONLINE: Final = f"INSERT INTO depths (step, slot, type, status, n) VALUES (?, ?, '', '{ONLINE}', ?)"
 CLEAR_DEPTHS: Final = "DELETE FROM depths WHERE step = ? AND slot = ?"
 PURGE_DEPTHS: Final = _delete_page("depths", "step, slot, type, status", "step = ? AND slot < ? ORDER BY slot")
 

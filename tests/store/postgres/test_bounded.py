@@ -33,8 +33,9 @@ REASONS = {
     "FORGET_INSTANCES": "a restore or a fork; a row for each worker",
     # --- as many rows as there are types, causes or drills
     "CLEAR_DEPTHS": "one slot: a row for each type and status",
+    "SAVE_DEPTHS": "the same",
     "SUM_HAPPENINGS": "SUMMED_AT_ONCE slots: a row for each kind of happening",
-    "SUM_DEPTHS": "the same: a row for each status",
+    "SUM_DEPTHS": "SUMMED_AT_ONCE slots: a row for each status",
     "FORGET_SUMS_OF_HAPPENINGS": "slots that are not over: none, but where the clock has been set back",
     "FORGET_SUMS_OF_DEPTHS": "the same",
     "PURGE_FAILURES": "MOST_GROUPS causes at most",
