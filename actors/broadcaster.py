@@ -264,7 +264,7 @@ class Broadcaster:
 
     def post(self, facts: Sequence[Fact]) -> None:
         """End the streams that are open by a revoked credential: told by the commit, before its askers are. What was
-        changed by hand, and who has access, is news, although no event tells of it."""
+        changed by hand, rights among it, is news, although no event tells of it."""
         hashes = {hash_ for fact in facts if isinstance(fact, CredentialsRevoked) for hash_ in fact.hashes}
         for subscription in [each for each in self._subscribers if each.secret_hash in hashes]:
             self._subscribers.discard(subscription)
