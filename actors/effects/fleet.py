@@ -155,7 +155,8 @@ def _orphaned(tx: Transaction, worker: Worker, caller: Caller) -> bool:
 
 
 def heartbeat(tx: Transaction, message: Heartbeat) -> HeartbeatSeen | Refusal:
-    """A sign of life. Renews the leases of the jobs named, and says which of them are this worker's no longer."""
+    """A sign of life. Renews the leases of the jobs named, and says which are this worker's no longer. A job that it
+    was given anew, while it still works on it by a lease that has ended, is its own."""
     worker = acting(tx, message)
     if isinstance(worker, Refusal):
         return worker
@@ -163,10 +164,11 @@ def heartbeat(tx: Transaction, message: Heartbeat) -> HeartbeatSeen | Refusal:
         return not_registered(worker.id)
     worker = show_life(tx, worker)
     named = [(beat.job_id, _renew(tx, worker, beat)) for beat in message.jobs]
-    abandon = tuple(job_id for job_id, job in named if job is None)
+    kept = {job.id for _, job in named if job is not None}
+    abandon = tuple(job_id for job_id, job in named if job is None and job_id not in kept)
     lost = set(abandon)
     late = tuple(beat.job_id for beat in message.jobs if beat.job_id in lost and _may_come_late(tx, worker, beat))
-    renewed_at = tx.now if len(abandon) < len(message.jobs) else None
+    renewed_at = tx.now if kept else None
     patience = _shortest(tx, {job.type for _, job in named if job is not None}, worker)
     return HeartbeatSeen(drain=worker.drain, abandon=abandon, late=late, renewed=renewed_at, patience=patience)
 

@@ -97,6 +97,10 @@ class Holdings:
         return len(self._held)
 
     def take(self, claim: ClaimedJob) -> Held:
+        """What was claimed is in hand. Of a job that is in hand already, the former lease has ended."""
+        for each in self.snapshot():
+            if each.job_id == claim.job.id:
+                each.abandon()
         held = Held(claim, claim.heartbeat_interval)
         self._held.add(held)
         if held.interval is not None:

@@ -87,6 +87,22 @@ async def test_a_worker_that_has_beaten_before_it_fell_silent_is_lost(
     assert "TIMEOUT" not in (attempt.error or "")
 
 
+async def test_a_worker_that_was_given_its_lost_job_anew_keeps_it(autojump_clock: Any, local: LocalServer) -> None:
+    """It may still work on it by the lease that has ended: what is to be abandoned are jobs, and this one is its."""
+    before = await running_job(local)
+    await trio.sleep(TIMEOUT + 1)
+    again = (await local.ask(Claim(ADMIN, "w1", ("pdf",)))).jobs[0]
+    assert (again.id, again.attempt) == (before.id, 2)
+    beats = (JobBeat(before.id, before.lease), JobBeat(again.id, again.lease))
+    for named in (beats, beats[::-1]):
+        await trio.sleep(TIMEOUT - 1)
+        seen = await local.ask(Heartbeat(ADMIN, "w1", named))
+        assert (seen.abandon, seen.late) == ((), ())
+    assert (await job_of(local)).lease == again.lease
+    seen = await local.ask(Heartbeat(ADMIN, "w1", beats[:1]))
+    assert (seen.abandon, seen.late) == ((before.id,), ())
+
+
 @pytest.mark.usefixtures("seldom")
 async def test_a_worker_that_beats_keeps_its_job_for_a_day(autojump_clock: Any, local: LocalServer) -> None:
     job = await running_job(local)

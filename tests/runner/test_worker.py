@@ -342,6 +342,37 @@ async def test_abandon_kills_the_command_and_nothing_is_said_of_the_job(
     assert [path.name for path in tmp_path.iterdir()] == ["pid"]
 
 
+async def test_a_job_that_is_given_anew_is_no_longer_worked_on_by_its_former_lease(
+    coordinator: Coordinator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After a standstill: the lease has ended, and the worker itself is the next that claims the job."""
+    leases: list[str] = []
+    claimed = coordinator.claimed
+
+    def one() -> dict[str, Any]:
+        coordinator.handed_out = 0
+        leases.append(f"lease of claim {len(leases)}")
+        return claimed() | {"lease": leases[-1]}
+
+    monkeypatch.setattr(coordinator, "claimed", one)
+
+    async def handler(job: Job) -> None:
+        if len(leases) == 1:
+            coordinator.waiting = 1
+            await trio.sleep_forever()
+        copy(job)
+
+    async def until(_: Worker) -> None:
+        await coordinator.seen("/api/jobs/1/complete")
+
+    coordinator.waiting = 1
+    tally = await run(coordinator, handler, until, concurrency=2)
+    assert tally == {RunEnd.DROPPED: 1, RunEnd.COMPLETED: 1}
+    assert [sent["lease"] for sent in coordinator.posted("/api/jobs/1/complete")] == [leases[1]]
+    for action in ("fail", "release"):
+        assert coordinator.posted(f"/api/jobs/1/{action}") == []
+
+
 async def test_stop_kills_the_command_and_gives_the_job_back(coordinator: Coordinator, tmp_path: Path) -> None:
     async def until(_: Worker) -> None:
         await pid_of(tmp_path)

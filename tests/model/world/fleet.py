@@ -62,18 +62,19 @@ class Fleet(Attempts):
         if not worker.registered:
             return No("no-such-worker")
         self.alive(worker, now)
-        abandon, late = [], []
-        types = set()
+        lost = []
+        kept, types = set(), set()
         for job_id, lease, progress in beats:
             job = self.jobs.get(job_id)
             if job is not None and self.holds(job, worker_id, lease):
                 job.beat, job.progress = now, progress or job.progress
                 types.add(job.type)
-                continue
-            abandon.append(job_id)
-            if job is not None and self.comes_late(job, worker_id, lease):
-                late.append(job_id)
-        renewed = now if len(abandon) < len(beats) else None
+                kept.add(job_id)
+            else:
+                lost.append((job_id, job is not None and self.comes_late(job, worker_id, lease)))
+        abandon = [job_id for job_id, _ in lost if job_id not in kept]
+        late = [job_id for job_id, late in lost if late and job_id not in kept]
+        renewed = now if kept else None
         patience = [self.patience(type_, worker.accepts) for type_ in types]
         own = [each for each in patience if each is not None]
         first = min(own + [(self.rules.timeout_ms, self.rules.beat_ms)] * (len(own) < len(patience)), default=None)
