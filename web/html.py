@@ -8,7 +8,7 @@ from urllib.parse import quote, urlsplit
 
 from quart import Response, render_template
 
-from blobforge.access import Scope
+from blobforge.access import Caller, Scope
 from blobforge.refusals import Refusal
 from web.problems import STATUS
 from web.request import Request
@@ -29,6 +29,11 @@ PLACES = (
 # Where a person may go on that has come to nothing.
 WAYS_ON = tuple((name, url) for name, url, scope in PLACES if scope is Scope.READ and url != "/")
 WORTH_PACKING = 1400  # bytes: below this, one packet holds it anyway
+
+
+def places_of(caller: Caller) -> list[tuple[str, str]]:
+    """Name and address of those that the caller may look at."""
+    return [(name, url) for name, url, scope in PLACES if caller.may(scope)]
 
 
 def safe_next(path: str | None) -> str:

@@ -17,7 +17,7 @@ from blobforge.people import new_session_id, session_hash
 from blobforge.refusals import Refusal, RefusalCode
 from web.auth.oidc import Leaving, ProviderDown, SignInRefused, Tokens
 from web.auth.sessions import CROSS_SITE
-from web.html import PLACES, html, message, quoted, redirect, safe_next
+from web.html import html, message, places_of, quoted, redirect, safe_next
 from web.routing import Access, Call, Route
 
 log = structlog.get_logger("blobforge.login")
@@ -240,8 +240,8 @@ async def logout(call: Call) -> Response | Refusal:
 async def logout_page(call: Call) -> Response:
     """Asks by POST: a link that signs people out could stand on any site's page."""
     caller = await call.services.sessions.caller(call.request)
-    ways = [url for _, url, scope in PLACES if isinstance(caller, Caller) and caller.may(scope)]
-    return Response(await render_template("logout.html", ways=ways), content_type="text/html; charset=utf-8")
+    places = places_of(caller) if isinstance(caller, Caller) else []
+    return Response(await render_template("logout.html", places=places), content_type="text/html; charset=utf-8")
 
 
 async def info(call: Call) -> dict[str, Any]:

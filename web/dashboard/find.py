@@ -15,7 +15,7 @@ from blobforge.texts import job_id
 from blobforge.worker import WorkerFilter
 from web.dashboard.admin import TABS
 from web.dashboard.page import framed, page
-from web.html import PLACES
+from web.html import places_of
 from web.routing import Access, Call, Route
 
 MOST = 5  # of each kind
@@ -50,7 +50,7 @@ async def find(call: Call) -> Response | Refusal:
 
 def _places(call: Call) -> list[tuple[str, str]]:
     """The pages that the caller may look at."""
-    places = [(name, url) for name, url, scope in PLACES if call.caller.may(scope)]
+    places = places_of(call.caller)
     places.insert(3, ("Dead jobs", "/jobs?status=dead"))
     places.append(("Canaries", "/canaries"))
     if call.caller.may(Scope.ADMIN):

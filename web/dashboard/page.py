@@ -15,7 +15,7 @@ from blobforge.refusals import Refusal
 from blobforge.store.figures import StatusTotals
 from blobforge.store.reading import Reader
 from web import policy
-from web.html import PLACES, html, packed, redirect
+from web.html import html, packed, places_of, redirect
 from web.routing import Call
 
 T = TypeVar("T")
@@ -74,7 +74,7 @@ async def page(
         template,
         title=title,
         place=place,
-        places=[(name, url) for name, url, scope in PLACES if caller.may(scope)],
+        places=places_of(caller),
         caller=caller,
         may_read=caller.may(Scope.READ),
         may_act=caller.may(Scope.SUBMIT),

@@ -55,6 +55,11 @@ def _update_page(table: str, key: str, change: str, where: str) -> str:
     return f"UPDATE {table} SET {change} WHERE ({key}) IN (SELECT {key} FROM {table} WHERE {where} LIMIT ?)"
 
 
+def _one_of(names: Iterable[str]) -> str:
+    quoted = (f"'{name}'" for name in names)
+    return f"IN ({', '.join(quoted)})"
+
+
 # --- jobs
 JOB: Final = f"SELECT {JOB_COLUMNS} FROM jobs WHERE id = ?"
 # So many at once; of fewer, the last stands there again. Of the texts that may be long, only the result is read.
@@ -356,7 +361,7 @@ PURGE_HAPPENINGS: Final = _delete_page("happenings", "step, slot, type, what", "
 SAVE_DEPTHS: Final = f"""
     INSERT INTO depths (step, slot, type, status, n)
     SELECT CAST(?1 AS BIGINT), CAST(?2 AS BIGINT), type, status, sum(n) FROM job_counts
-     WHERE status IN ({", ".join(f"'{level}'" for level in LEVELS)}) AND n > 0 AND {_ORDINARY}
+     WHERE status {_one_of(LEVELS)} AND n > 0 AND {_ORDINARY}
      GROUP BY type, status"""
 SAVE_ONLINE: Final = f"INSERT INTO depths (step, slot, type, status, n) VALUES (?, ?, '', '{ONLINE}', ?)"
 CLEAR_DEPTHS: Final = "DELETE FROM depths WHERE step = ? AND slot = ?"
@@ -426,7 +431,7 @@ JOB_COUNTS: Final = f"SELECT status, type, priority, n FROM job_counts WHERE n >
 # Of one type: each status is looked up, for it has all types.
 JOB_COUNTS_OF_TYPE: Final = f"""
     SELECT status, type, priority, n FROM job_counts
-     WHERE status IN ({", ".join(f"'{status}'" for status in JobStatus)}) AND type = ? AND n > 0 AND {_ORDINARY}"""
+     WHERE status {_one_of(JobStatus)} AND type = ? AND n > 0 AND {_ORDINARY}"""
 JOB_TOTALS: Final = f"""
     SELECT status, priority, CAST(sum(n) AS BIGINT) FROM job_counts
      WHERE n > 0 AND {_ORDINARY} GROUP BY status, priority"""
