@@ -203,7 +203,7 @@ class Broadcaster:
         self._line_formed = trio.Event()
         self._stats_due: float | None = None
         self._stats_sent = float("-inf")
-        self._reading_stats = False
+        self._reading_stats = self._changed_meanwhile = False
         self._closed = False
 
     @property
@@ -294,8 +294,10 @@ class Broadcaster:
                     # Beside this loop: a task that waits for the broadcaster waits for the writer behind it, and a
                     # slow read must not hold up writes.
                     if self._subscribers and not self._reading_stats:
-                        self._reading_stats = True
+                        self._reading_stats, self._changed_meanwhile = True, False
                         reading.start_soon(self._send_stats)
+                    else:
+                        self._changed_meanwhile = self._reading_stats
 
     def _owe_stats(self) -> None:
         if self._stats_due is None:
@@ -312,6 +314,9 @@ class Broadcaster:
             self._send("stats_updated", None, data)
         finally:
             self._reading_stats = False
+            if self._changed_meanwhile:  # what was read may be from before that, and nothing else may change
+                self._owe_stats()
+                self.mailbox.nudge()
 
     def _send_all(self, events: Sequence[Event], turn: int | None) -> None:
         for index, event in enumerate(events, start=1):

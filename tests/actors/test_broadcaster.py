@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from itertools import pairwise
 from typing import Any
@@ -22,11 +22,13 @@ ALL_BUT_STATS = frozenset({"job_created", "job_updated", "worker_online"})
 
 
 @asynccontextmanager
-async def broadcasting(*, replay: int = 100, queue: int = 100) -> AsyncIterator[Broadcaster]:
-    async def stats() -> dict[str, int]:
+async def broadcasting(
+    *, replay: int = 100, queue: int = 100, stats: Callable[[], Awaitable[object]] | None = None
+) -> AsyncIterator[Broadcaster]:
+    async def at_once() -> dict[str, int]:
         return {"total_jobs": 5}
 
-    broadcaster = Broadcaster(replay=replay, queue=queue, stats=stats)
+    broadcaster = Broadcaster(replay=replay, queue=queue, stats=stats or at_once)
     async with trio.open_nursery() as nursery:
         nursery.start_soon(broadcaster.run)
         yield broadcaster
@@ -244,6 +246,23 @@ async def test_what_was_done_by_hand_is_a_change_although_no_event_tells_of_it(a
         with trio.move_on_after(1000) as quiet:
             await stats.next()
         assert quiet.cancelled_caught
+
+
+async def test_what_changes_while_statistics_are_read_is_told_by_the_next(autojump_clock: Any) -> None:
+    changes = 0
+
+    async def slow() -> dict[str, int]:
+        seen = changes
+        await trio.sleep(5)
+        return {"changes": seen}
+
+    async with broadcasting(stats=slow) as broadcaster:
+        stats = broadcaster.subscribe(types=frozenset({"stats_updated"}))
+        for _ in range(3):
+            changes += 1
+            broadcaster.post([Audited()])
+            await trio.sleep(1.5)
+        assert [data["changes"] for _, _, data in await read(stats, within=1000)] == [1, 3]
 
 
 async def test_closing_ends_every_stream_now_and_later(autojump_clock: Any) -> None:
