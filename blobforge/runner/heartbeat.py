@@ -87,7 +87,9 @@ class HeartbeatLoop:
             )
 
     async def _beat(self) -> None:
-        asked_about = self._holdings.snapshot()
+        # Nothing is asked of what is gone already, and takes its time to end: the answer names jobs, and this one may
+        # have been given anew.
+        asked_about = [held for held in self._holdings.snapshot() if not (held.abandoned or held.lost)]
         load = self._load() if self._load is not None else None
         answer = await self._client.heartbeat(self._worker_id, [held.beat() for held in asked_about], load=load)
         if answer.drain != self.draining:

@@ -342,10 +342,8 @@ async def test_abandon_kills_the_command_and_nothing_is_said_of_the_job(
     assert [path.name for path in tmp_path.iterdir()] == ["pid"]
 
 
-async def test_a_job_that_is_given_anew_is_no_longer_worked_on_by_its_former_lease(
-    coordinator: Coordinator, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """After a standstill: the lease has ended, and the worker itself is the next that claims the job."""
+def given_anew(coordinator: Coordinator, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """It has one job, which it gives with each claim; the leases so far."""
     leases: list[str] = []
     claimed = coordinator.claimed
 
@@ -355,6 +353,15 @@ async def test_a_job_that_is_given_anew_is_no_longer_worked_on_by_its_former_lea
         return claimed() | {"lease": leases[-1]}
 
     monkeypatch.setattr(coordinator, "claimed", one)
+    coordinator.waiting = 1
+    return leases
+
+
+async def test_a_job_that_is_given_anew_is_no_longer_worked_on_by_its_former_lease(
+    coordinator: Coordinator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After a standstill: the lease has ended, and the worker itself is the next that claims the job."""
+    leases = given_anew(coordinator, monkeypatch)
 
     async def handler(job: Job) -> None:
         if len(leases) == 1:
@@ -365,12 +372,44 @@ async def test_a_job_that_is_given_anew_is_no_longer_worked_on_by_its_former_lea
     async def until(_: Worker) -> None:
         await coordinator.seen("/api/jobs/1/complete")
 
-    coordinator.waiting = 1
     tally = await run(coordinator, handler, until, concurrency=2)
     assert tally == {RunEnd.DROPPED: 1, RunEnd.COMPLETED: 1}
     assert [sent["lease"] for sent in coordinator.posted("/api/jobs/1/complete")] == [leases[1]]
     for action in ("fail", "release"):
         assert coordinator.posted(f"/api/jobs/1/{action}") == []
+
+
+async def test_a_former_lease_is_not_named_while_its_attempt_takes_its_time_to_end(
+    coordinator: Coordinator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A server of the release before would have the job abandoned, which is in hand by its new lease."""
+    leases, over = given_anew(coordinator, monkeypatch), trio.Event()
+
+    def beat(request: Request) -> Answer:
+        gone = [each["job_id"] for each in request.json.get("jobs", []) if each["lease"] != leases[-1]]
+        return Answer({"status": "ok", "abandon": gone})
+
+    async def handler(job: Job) -> None:
+        if len(leases) == 1:
+            coordinator.waiting = 1
+            try:
+                await trio.sleep_forever()
+            finally:
+                with trio.move_on_after(10, shield=True):
+                    await over.wait()
+        beats = len(coordinator.posted("/api/workers/w/heartbeat"))
+        try:
+            await eventually(lambda: len(coordinator.posted("/api/workers/w/heartbeat")) > beats + 2)
+        finally:
+            over.set()
+        copy(job)
+
+    async def until(worker: Worker) -> None:
+        await eventually(lambda: worker.tally.total() == 2)
+
+    coordinator.scripted.scripts["POST", "/api/workers/w/heartbeat"] = beat
+    assert await run(coordinator, handler, until, concurrency=2) == {RunEnd.DROPPED: 1, RunEnd.COMPLETED: 1}
+    assert [sent["lease"] for sent in coordinator.posted("/api/jobs/1/complete")] == [leases[1]]
 
 
 async def test_stop_kills_the_command_and_gives_the_job_back(coordinator: Coordinator, tmp_path: Path) -> None:
