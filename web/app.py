@@ -30,7 +30,7 @@ from web.dashboard.assets import Assets
 from web.dashboard.page import theme
 from web.dashboard.pages import page_routes
 from web.dispatch import TOO_MUCH_UNREAD, Endpoint, http_problem, refusal_of, view
-from web.html import refused_page
+from web.html import Templates, refused_page
 from web.limits import asking, downloads
 from web.metrics.requests import UNMATCHED, Requests
 from web.objects import OBJECTS, object_routes
@@ -102,6 +102,7 @@ class App(Application):
     """The whole of it; `hot` are the routes that need nothing of Quart."""
 
     url_rule_class = MatchedRule  # type: ignore[assignment]
+    jinja_environment = Templates  # type: ignore[assignment]
     hot: HotRoutes
 
 

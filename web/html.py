@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import gzip
 from collections.abc import Iterable
+from typing import Any
 from urllib.parse import quote, urlsplit
 
-from quart import Response, render_template
+from jinja2 import Environment
+from quart import Quart, Response, current_app
 
 from blobforge.access import Caller, Scope
 from blobforge.refusals import Refusal
@@ -29,6 +31,20 @@ PLACES = (
 # Where a person may go on that has come to nothing.
 WAYS_ON = tuple((name, url) for name, url, scope in PLACES if scope is Scope.READ and url != "/")
 WORTH_PACKING = 1400  # bytes: below this, one packet holds it anyway
+
+
+class Templates(Environment):
+    """Those of the pages. They wait for nothing, so each is a plain function: as Quart has it, every value that a
+    template prints is awaited."""
+
+    def __init__(self, app: Quart, **options: Any) -> None:
+        super().__init__(loader=app.create_global_jinja_loader(), **options)
+
+
+async def rendered(template: str, **context: Any) -> str:
+    """What a template of the app says."""
+    await current_app.update_template_context(context)
+    return current_app.jinja_env.get_template(template).render(context)
 
 
 def places_of(caller: Caller) -> list[tuple[str, str]]:
@@ -86,7 +102,7 @@ async def message(
     places: Iterable[tuple[str, str]] = (),
 ) -> Response:
     """A page that says one thing, with one way to go on, or several."""
-    page = await render_template(
+    page = await rendered(
         "message.html", title=title, text=text, link=link, label=label, problem=status >= 400, places=places
     )
     return html(page, status, wait=wait)

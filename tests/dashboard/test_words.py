@@ -26,7 +26,7 @@ from web.dashboard import words
 from web.dashboard.actions import LONGEST_FORM, MOST_FIELDS, back, body_of, bulk_fields, read_form
 from web.dashboard.assets import Assets
 from web.dashboard.bars import Bar, Bars, bars_of
-from web.html import safe_next
+from web.html import Templates, safe_next
 from web.routing import Call
 
 NOW = 1_800_000_000_000
@@ -136,7 +136,9 @@ CHOSEN = re.compile(r'<input type="(?:hidden|checkbox)"[^>]*? value="{{ (.+?) }}
 def test_every_table_is_a_list_on_the_phone() -> None:
     """Also those of which the pages of the scene have none."""
     templates = [
-        each for each in Path(words.__file__).with_name("templates").glob("*.html") if each.name != "docs.html"
+        each
+        for each in Path(words.__file__).with_name("templates").glob("*.html")
+        if each.name != "docs_contents.html"
     ]
     tables = [table for each in templates for table in re.findall("<table[^>]*>", each.read_text())]
     assert {table for table in tables if not re.search('class="(cards|histogram)', table)} == set()
@@ -388,3 +390,25 @@ def test_a_machine_in_a_line() -> None:
 @pytest.mark.parametrize("told", [None, "", "null", "[]", "7", "{", '{"cpus": "8", "gpus": [1], "memory": null}'])
 def test_a_machine_that_tells_nothing_of_use(told: str | None) -> None:
     assert words.machine(told) == ""
+
+
+async def test_no_template_is_made_to_wait(local: LocalServer, autojump_clock: Any) -> None:
+    """A template that can wait awaits each value that it prints: more than half of what a page costs."""
+    templates = local.app.jinja_env
+    assert isinstance(templates, Templates)
+    assert not templates.is_async
+
+
+async def test_the_documentation_is_made_once(local: LocalServer, autojump_clock: Any) -> None:
+    app, made = local.app, []
+    get_template = app.jinja_env.get_template
+
+    def counted(name: str, *more: Any) -> Any:
+        made.append(name)
+        return get_template(name, *more)
+
+    app.jinja_env.get_template = counted  # type: ignore[method-assign,assignment]
+    client = app.test_client()
+    first, second = await client.get("/api/docs"), await client.get("/api/docs")
+    assert await first.get_data() == await second.get_data()
+    assert Counter(made) == {"docs.html": 2, "docs_contents.html": 1, "macros.html": 1}

@@ -8,7 +8,7 @@ from typing import Any
 from urllib.parse import parse_qs
 
 import structlog
-from quart import Response, render_template
+from quart import Response
 
 from actors.mailbox import ask
 from actors.messages import Audit, EndSession, NewSession, Note, Person, SignIn
@@ -17,7 +17,7 @@ from blobforge.people import new_session_id, session_hash
 from blobforge.refusals import Refusal, RefusalCode
 from web.auth.oidc import Leaving, ProviderDown, SignInRefused, Tokens
 from web.auth.sessions import CROSS_SITE
-from web.html import html, message, places_of, quoted, redirect, safe_next
+from web.html import html, message, places_of, quoted, redirect, rendered, safe_next
 from web.routing import Access, Call, Route
 
 log = structlog.get_logger("blobforge.login")
@@ -241,7 +241,7 @@ async def logout_page(call: Call) -> Response:
     """Asks by POST: a link that signs people out could stand on any site's page."""
     caller = await call.services.sessions.caller(call.request)
     places = places_of(caller) if isinstance(caller, Caller) else []
-    return Response(await render_template("logout.html", places=places), content_type="text/html; charset=utf-8")
+    return Response(await rendered("logout.html", places=places), content_type="text/html; charset=utf-8")
 
 
 async def info(call: Call) -> dict[str, Any]:
@@ -262,7 +262,7 @@ async def info(call: Call) -> dict[str, Any]:
 async def _login_page(
     call: Call, next_path: str, status: int, problem: str = "", *, wait: Refusal | None = None
 ) -> Response:
-    text = await render_template(
+    text = await rendered(
         "login.html",
         next=next_path,
         problem=problem,

@@ -6,7 +6,7 @@ from functools import partial
 from typing import Final
 
 import msgspec
-from quart import Response, render_template
+from quart import Response
 
 from blobforge.comparison import differing, lines_of, text_diff
 from blobforge.job import Job
@@ -18,6 +18,7 @@ from blobforge.store.reading import Reader
 from web.api import comparison, former, outputs, wire_files
 from web.dashboard.page import frame
 from web.decode import query
+from web.html import rendered
 from web.routing import Access, Call, Route
 from web.served import served
 
@@ -64,7 +65,7 @@ async def diff(call: Call) -> Response | Refusal:
         texts.append(text)
     if found is None:
         found = await call.services.previews.in_turn(partial(_compared, *texts))
-    return frame(await render_template("diff.html", found=found))
+    return frame(await rendered("diff.html", found=found))
 
 
 async def _content(call: Call, job: Job, name: str | None) -> bytes | Diff:

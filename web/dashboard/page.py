@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 
 import msgspec
-from quart import Response, has_request_context, render_template, request
+from quart import Response, has_request_context, request
 
 from blobforge.access import Scope
 from blobforge.job import JobStatus
@@ -15,7 +15,7 @@ from blobforge.refusals import Refusal
 from blobforge.store.figures import StatusTotals
 from blobforge.store.reading import Reader
 from web import policy
-from web.html import html, packed, places_of, redirect
+from web.html import html, packed, places_of, redirect, rendered
 from web.routing import Call
 
 T = TypeVar("T")
@@ -70,7 +70,7 @@ async def page(
     if totals is None:
         totals, _ = await framed(call, lambda reader: None)
     notice, operations = _notice(call), await _watched(call)
-    text = await render_template(
+    text = await rendered(
         template,
         title=title,
         place=place,

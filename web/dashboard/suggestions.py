@@ -10,12 +10,12 @@ from functools import partial
 from typing import Final
 
 import msgspec
-from quart import Response, render_template
+from quart import Response
 
 from blobforge.refusals import Refusal, RefusalCode
 from blobforge.store.reading import Reader
 from blobforge.worker import WorkerFilter
-from web.html import html
+from web.html import html, rendered
 from web.routing import Access, Call, Route
 
 MOST: Final = 12
@@ -73,7 +73,7 @@ async def suggest(call: Call) -> Response | Refusal:
     if field not in FIELDS or "\0" in text:
         return Refusal(RefusalCode.INVALID, f"There is no such list. There are {', '.join(FIELDS)}.", field="field")
     found = await call.services.reads.moment(partial(_find, field, text))
-    return html(await render_template("suggestions.html", field=field, found=found))
+    return html(await rendered("suggestions.html", field=field, found=found))
 
 
 def _find(field: str, text: str, reader: Reader) -> list[Suggestion]:

@@ -9,7 +9,7 @@ import msgspec
 from markupsafe import Markup
 from msgspec import Meta
 from msgspec.structs import replace
-from quart import Response, render_template
+from quart import Response
 
 from blobforge.job import Job
 from blobforge.outputs import LONGEST_NAME, Output
@@ -24,6 +24,7 @@ from web.api.wire_insights import PreviewQuery
 from web.dashboard.page import frame, framed, page
 from web.dashboard.submit import store_url
 from web.decode import query
+from web.html import rendered
 from web.preview import MOST_PDF, Preview, kind_of
 from web.routing import Access, Call, Route
 
@@ -159,18 +160,18 @@ async def preview(call: Call) -> Response | Refusal:
     wanted, given = found
     if given.kind == "image" and given.reason is None:
         url = _download(call.params["job_id"], wanted)
-        text = await render_template("picture.html", url=url, of=wanted.of, name=wanted.name)
+        text = await rendered("picture.html", url=url, of=wanted.of, name=wanted.name)
         return frame(text, policy.with_picture(store_url(call)))
     if given.kind == "pdf" and given.reason is None:
         given = replace(given, reason="A PDF is shown on the page with source and result side by side.")
     # What the preview made is safe (web/preview.py), and the one thing on any page that is not escaped.
     shown = Markup(given.html) if given.html else None  # noqa: S704
-    return frame(await render_template("preview.html", found=given, shown=shown))
+    return frame(await rendered("preview.html", found=given, shown=shown))
 
 
 async def pdf(call: Call) -> Response:
     """The document that draws a PDF: the page around it hands it the bytes, and it has no origin."""
-    return frame(await render_template("pdf.html"), policy.PDF)
+    return frame(await rendered("pdf.html"), policy.PDF)
 
 
 ROUTES = [

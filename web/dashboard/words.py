@@ -31,6 +31,7 @@ IN_BYTES = ("memory", "disk", "swap", "vram")  # what workers tell of their mach
 _CONTROLS = (*range(9), 0xB, 0xC, *range(0xE, 0x20), 0x7F)
 _DIRECTIONS = (0x200E, 0x200F, *range(0x202A, 0x202F), *range(0x2066, 0x206A), 0xFEFF)
 _UNSEEN = dict.fromkeys((*_CONTROLS, *_DIRECTIONS), "\ufffd")
+_REFERENCES = {code: f"&#{code};" for code in _UNSEEN}
 
 
 def visible(value: Any) -> Any:
@@ -40,7 +41,7 @@ def visible(value: Any) -> Any:
 
 def exact(value: object) -> Markup:
     """A value of a field that is not seen, or of a choice: what is hidden in it is sent back as it was."""
-    return Markup(str(escape(value)).translate({code: f"&#{code};" for code in _UNSEEN}))  # noqa: S704 - it is escaped
+    return Markup(str(escape(value)).translate(_REFERENCES))  # noqa: S704 - it is escaped
 
 
 def install(environment: Environment) -> None:
