@@ -192,7 +192,7 @@ class WorkerRates(msgspec.Struct, frozen=True):
     def is_above(self, fleet: WorkerRates) -> bool:
         """Whether a person should look at it: several failures, and a share three times that of the other workers.
         No more than a colour: the judgement that has consequences is in blobforge/quarantine.py."""
-        others = WorkerRates({outcome: n - self.outcomes.get(outcome, 0) for outcome, n in fleet.outcomes.items()})
+        others = WorkerRates({of: max(0, n - self.outcomes.get(of, 0)) for of, n in fleet.outcomes.items()})
         share, common = self.failure_rate or 0.0, others.failure_rate
         return self.ended - self.n(Outcome.COMPLETED) >= FEW_FAILURES and common is not None and share >= 3 * common
 

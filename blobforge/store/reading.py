@@ -182,7 +182,7 @@ class Insights(Protocol):
         """By worker."""
 
     def fleet_rates(self, *, now: int) -> WorkerRates:
-        """Of all workers together."""
+        """Of all workers together; without the attempts that were counted late, which stand in no chart."""
 
     def rates_among(self, workers: Collection[str], *, now: int) -> dict[str, WorkerRates]:
         """The same of these workers alone."""

@@ -620,6 +620,8 @@ def test_rates_of_workers(book: Book, reader: Reader) -> None:
     assert reader.insights.rates_among([], now=book.now) == {}
     assert reader.insights.rates_of("w2", now=book.now + 24 * HOUR).n(Outcome.LOST) == 0
     assert reader.insights.rates_of("nobody", now=book.now).outcomes == {}
+    assert reader.insights.fleet_rates(now=book.now).outcomes == {"completed": 4, "failed": 1, "lost": 1}
+    assert reader.insights.fleet_rates(now=book.now + 24 * HOUR).outcomes == {}
 
 
 def test_who_takes_jobs_of_a_type(book: Book, reader: Reader) -> None:

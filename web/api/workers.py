@@ -28,6 +28,8 @@ from blobforge.access import WORKER_SECRET_PREFIX, hash_secret
 from blobforge.job import Outcome
 from blobforge.refusals import Refusal, RefusalCode
 from blobforge.store.figures import HOUR_MS, RATE_HOURS, WorkerRates
+from blobforge.store.lists import ListedWorker
+from blobforge.store.reading import Reader
 from blobforge.worker import Worker, WorkerFilter
 from web.api import arrays, encode, secrets, wire_common, wire_workers
 from web.decode import query
@@ -132,12 +134,12 @@ async def listed(call: Call) -> Response | Refusal:
         return wanted
     now = call.services.now()
     filter_ = WorkerFilter(wanted.status, wanted.enabled, wanted.type, wanted.q)
-    (found, more), rates = await call.services.reads.moment(
-        lambda reader: (
-            reader.roster.by_id(filter_, after=wanted.cursor or "", limit=wanted.limit),
-            reader.insights.worker_rates(now=now),
-        )
-    )
+
+    def read(reader: Reader) -> tuple[list[ListedWorker], bool, dict[str, WorkerRates]]:
+        found, more = reader.roster.by_id(filter_, after=wanted.cursor or "", limit=wanted.limit)
+        return found, more, reader.insights.rates_among([worker.id for worker, _ in found], now=now)
+
+    found, more, rates = await call.services.reads.moment(read)
     none = WorkerRates()
     loads = call.services.live_loads
     shown = [_wire(worker, jobs, rates.get(worker.id, none), loads, now=now) for worker, jobs in found]

@@ -54,13 +54,15 @@ async def listed(call: Call) -> Response | Refusal:
     def read(
         reader: Reader,
     ) -> tuple[list[tuple[Worker, list[Job]]], RosterPage, dict[str, WorkerRates], WorkerRates]:
-        all_rates = reader.insights.worker_rates(now=now)
         found = reader.roster.by_rank(_filter(wanted), after=after, limit=PAGE)
+        rates = reader.insights.worker_rates(now=now) if sort in ORDERS else {}
         if sort:
-            first = _first(reader, _filter(wanted), _ranked(sort, all_rates, latest))
+            first = _first(reader, _filter(wanted), _ranked(sort, rates, latest))
             found = replace(found, workers=first, next=None)
+        if not rates:
+            rates = reader.insights.rates_among([worker.id for worker, _ in found.workers], now=now)
         workers = [(worker, _jobs(reader, jobs[:MOST_JOBS])) for worker, jobs in found.workers]
-        return workers, found, all_rates, reader.insights.fleet_rates(now=now)
+        return workers, found, rates, reader.insights.fleet_rates(now=now)
 
     totals, (workers, found, all_rates, fleet) = await framed(call, read)
     rates = {worker.id: rates_wire(worker, all_rates.get(worker.id, WorkerRates()), now=now) for worker, _ in workers}

@@ -63,6 +63,16 @@ OTHERWISE: Final = {
     sql.SLOTS_WITH_HAPPENINGS: """
         SELECT asked::bigint FROM json_array_elements_text($2::json) AS asked
          WHERE EXISTS (SELECT 1 FROM happenings WHERE step = $1 AND slot = asked::bigint)""",
+    sql.ENDED_OF_TYPES: """
+        SELECT type, slot, what, n FROM happenings
+         WHERE step = $1 AND slot = ANY(ARRAY(SELECT json_array_elements_text($2::json)::bigint))
+           AND type = ANY(ARRAY(SELECT json_array_elements_text($3::json)))
+           AND what IN ('completed', 'failed', 'lost')""",
+    sql.TYPES_READY_IN_LANE: """
+        SELECT asked FROM json_array_elements_text($1::json) AS asked, LATERAL (
+               SELECT 1 FROM jobs
+                WHERE status = 'pending' AND not_before IS NULL AND avoid IS NULL AND type = asked AND lane = $2
+                LIMIT 1) AS ready""",
     sql.RATES_AMONG: """
         SELECT worker_id, outcome, sum(n) FROM worker_rates
          WHERE hour = ANY(ARRAY(SELECT json_array_elements_text($1::json)::bigint))
@@ -153,7 +163,7 @@ OTHERWISE: Final = {
                  WHERE j.status = c.status AND j.type = c.type AND {only("j.priority", "c.priority")}
                    AND j.id < $2 AND j.id > $3
                  ORDER BY j.priority DESC, j.id DESC LIMIT 1)
-          FROM job_counts AS c WHERE c.priority = $1 AND c.n > 0""",
+          FROM job_counts AS c WHERE c.priority = $1 AND c.n > 0 AND ($4 = '' OR c.status = $4)""",
     sql.SAMPLED: f"{_range('status, type, priority, id', columns=sql.SAMPLED_COLUMNS)} LIMIT $6",
     sql.SAMPLED_OF_CONVERTER: (
         _range("made_by, status, type, priority, id", "AND made_by IS NOT NULL", sql.SAMPLED_COLUMNS) + " LIMIT $7"

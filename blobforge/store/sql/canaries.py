@@ -155,8 +155,8 @@ class CanaryLookups:
         if against is None or (wanted := converters.wanted(against)).unknown:
             return [
                 (sql.SAMPLED, sql.LOWEST, (done, type_, priority), n)
-                for status, of, priority, n in self._ask.rows(sql.JOB_COUNTS)
-                if (status, of) == (done, type_)
+                for status, _, priority, n in self._ask.rows(sql.JOB_COUNTS_OF_TYPE, (type_,))
+                if status == done
             ]
         return [
             (sql.SAMPLED_OF_CONVERTER, sql.LOWEST_OF_CONVERTER, (made_by, done, type_, priority), n)

@@ -126,8 +126,9 @@ class Insights:
         """The slot under way shows what is, not what was at its beginning."""
         for status in LEVELS:
             levels[status][slot] = 0
-        for status, of, _, n in self._ask.rows(sql.JOB_COUNTS):
-            if status in LEVELS and type_ in (None, of):
+        of_type = sql.JOB_COUNTS_OF_TYPE, (type_,)
+        for status, _, _, n in self._ask.rows(*of_type) if type_ is not None else self._ask.rows(sql.JOB_COUNTS):
+            if status in LEVELS:
                 levels[status][slot] += n
         levels[ONLINE][slot] = sum(n for status, n in self._ask.rows(sql.WORKER_COUNTS) if status != "offline")
 
@@ -174,20 +175,25 @@ class Insights:
     @of_one_moment
     def lately(self, types: Collection[str], *, now: int) -> dict[str, TypeLately]:
         slot, hour = now // 1000 // RATE_STEP, now // HOUR_MS
-        completed = {of: int(n) for of, n in self._ask.rows(sql.COMPLETED_BY_TYPE, (RATE_STEP, slot - RATE_SLOTS))}
+        completed, failed = dict.fromkeys(types, 0), dict.fromkeys(types, 0)
         hours: dict[str, list[int]] = {type_: [0] * RATE_HOURS for type_ in types}
-        failed = dict.fromkeys(types, 0)
-        names = msgspec.json.encode(sorted(types)).decode()
-        for type_, at, what, n in self._ask.rows(sql.ENDED_BY_TYPE, (3600, hour - RATE_HOURS, names)):
+        for type_, _, what, n in self._ended(RATE_STEP, slot, RATE_SLOTS, types):
+            if what == Outcome.COMPLETED:
+                completed[type_] += n
+        for type_, at, what, n in self._ended(HOUR_MS // 1000, hour, RATE_HOURS, types):
             if what != Outcome.COMPLETED:
                 failed[type_] += n
-            elif at <= hour:  # a clock that was set back
+            else:
                 hours[type_][at - hour - 1] += n
         ran = (RATE_SLOTS - 1 + now / 1000 % RATE_STEP / RATE_STEP) * RATE_STEP
         return {
-            type_: TypeLately(completed.get(type_, 0) / ran * 3600, tuple(hours[type_]), failed[type_])
-            for type_ in types
+            type_: TypeLately(completed[type_] / ran * 3600, tuple(hours[type_]), failed[type_]) for type_ in types
         }
+
+    def _ended(self, step: int, last: int, slots: int, types: Collection[str]) -> Iterable[Row]:
+        """(type, slot, outcome, n), of so many slots up to the last."""
+        numbers = msgspec.json.encode(list(range(last - slots + 1, last + 1))).decode()
+        return self._ask.rows(sql.ENDED_OF_TYPES, (step, numbers, msgspec.json.encode(sorted(types)).decode()))
 
     def completed_since(self, type_: str, hour: int) -> int:
         row = self._ask.row(sql.COMPLETED_SINCE, (hour, type_))
@@ -245,7 +251,7 @@ class Insights:
     # --- what needs attention
 
     def count(self, status: JobStatus) -> int:
-        return sum(n for of, _, _, n in self._ask.rows(sql.JOB_COUNTS) if of == status)
+        return sum(n for _, _, _, n in self._ask.rows(sql.JOB_COUNTS_OF_STATUS, (status,)))
 
     def types_with_workers(self) -> set[str]:
         return {row[0] for row in self._ask.rows(sql.TYPES_WITH_WORKERS)}
@@ -264,22 +270,20 @@ class Insights:
         pending: dict[str, int] = {}
         strata: list[tuple[str, int]] = []
         later = deferred(self._ask)
-        for status, type_, priority, n in self._ask.rows(sql.JOB_COUNTS):
+        for _, type_, priority, n in self._ask.rows(sql.JOB_COUNTS_OF_STATUS, (JobStatus.PENDING,)):
             ready = n - later.get((type_, priority), 0)
-            if status == JobStatus.PENDING and ready > 0:
+            if ready > 0:
                 pending[type_] = pending.get(type_, 0) + ready
                 strata.append((type_, priority))
         oldest = oldest_pending(self._ask, strata, later)
         served = self.types_with_workers() if pending else set()
         heeded = {row[0] for row in self._ask.rows(sql.TYPES_ACCEPTED)} if pending else set()
+        names = msgspec.json.encode(sorted(pending.keys() - heeded)).decode()
+        unheeded = {row[0] for row in self._ask.rows(sql.TYPES_READY_IN_LANE, (names, WITH_OPTIONS))}
         found = [
-            TypeQueue(type_, n, oldest.get(type_), type_ in served, type_ not in heeded and self._with_options(type_))
-            for type_, n in pending.items()
+            TypeQueue(type_, n, oldest.get(type_), type_ in served, type_ in unheeded) for type_, n in pending.items()
         ]
         return sorted(found, key=lambda each: (each.oldest_at or 0, each.type))
-
-    def _with_options(self, type_: str) -> bool:
-        return self._ask.row(sql.ANY_READY, (type_, WITH_OPTIONS)) is not None
 
     @of_one_moment
     def unmatched(self) -> list[UnmatchedSet]:
@@ -332,7 +336,13 @@ class Insights:
         return _rates(self._ask.rows(sql.RATES_AMONG, (hours, msgspec.json.encode(sorted(workers)).decode())))
 
     def fleet_rates(self, *, now: int) -> WorkerRates:
-        return WorkerRates(dict(self._ask.rows(sql.FLEET_RATES, (now // HOUR_MS - RATE_HOURS,))))
+        this = now // HOUR_MS
+        ended: dict[str, int] = dict.fromkeys(Outcome, 0)
+        for _, *flows in self._ask.rows(sql.HAPPENINGS, (HOUR_MS // 1000, this - RATE_HOURS + 1, this)):
+            for what, n in zip(FLOWS, flows, strict=True):
+                if what in ended and n is not None:
+                    ended[what] += n
+        return WorkerRates({what: n for what, n in ended.items() if n})
 
     def rates_of(self, worker_id: str, *, now: int) -> WorkerRates:
         return self.rates_among([worker_id], now=now).get(worker_id, WorkerRates())
@@ -345,10 +355,10 @@ class Insights:
         fleet = _fleet(asked, accepted=job.options is None, requires=job.requires)
         kind, urgent, run = ordinary(job.type), 0, 0
         later = deferred(self._ask)
-        for status, type_, priority, n in self._ask.rows(sql.JOB_COUNTS):
+        for status, type_, priority, n in self._ask.rows(sql.JOB_COUNTS_OF_TYPE, (kind,)):
             if type_ == job.type and status == JobStatus.PENDING and priority < job.priority:
                 urgent += max(0, n - later.get((type_, priority), 0))
-            if type_ == kind and status == JobStatus.RUNNING:
+            if status == JobStatus.RUNNING:
                 run += n
         older, own, own_running = self._before(job)
         in_groups = job.of_group is None and self._ask.row(sql.ANY_IN_TURN, (job.type,)) is not None

@@ -163,7 +163,7 @@ class JobLists(Lookups):
             if priority < cursor.priority:
                 continue
             before = min(end, cursor.id if priority == cursor.priority else NEWEST)
-            first = self._first_ids(found, (priority, before, after))
+            first = self._first_ids(found, (priority, before, after, filter_.status or ""))
             ranges = [
                 (self._range(statement, (*key, priority, before, after)), first.get(key) if first else None)
                 for statement, key in found
@@ -236,10 +236,12 @@ class JobLists(Lookups):
     def _strata(self, filter_: JobFilter) -> list[tuple[str, str, int, int]]:
         """The kept counters that the filter is about: (status, type, priority, n)."""
         kinds = self._kinds_in(filter_.batch) if filter_.batch is not None else None
-        of_type = filter_.type is not None
-        counts = (
-            self._ask.rows(sql.JOB_COUNTS_OF_TYPE, (filter_.type,)) if of_type else self._ask.rows(sql.JOB_COUNTS)
-        )
+        if filter_.type is not None:
+            counts = self._ask.rows(sql.JOB_COUNTS_OF_TYPE, (filter_.type,))
+        elif filter_.status is not None:
+            counts = self._ask.rows(sql.JOB_COUNTS_OF_STATUS, (filter_.status,))
+        else:
+            counts = self._ask.rows(sql.JOB_COUNTS)
         return [
             (status, type_, priority, n)
             for status, type_, priority, n in counts

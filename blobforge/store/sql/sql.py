@@ -428,6 +428,8 @@ SOURCE_BYTES: Final = f"""(CASE WHEN status = 'uploading' OR source_size IS NULL
               WHEN sourceless = 1 AND status IN ('dead', 'cancelled') THEN 0
               WHEN source_size > {MOST_COUNTED} THEN {MOST_COUNTED} ELSE source_size END)"""
 JOB_COUNTS: Final = f"SELECT status, type, priority, n FROM job_counts WHERE n > 0 AND {_ORDINARY}"
+JOB_COUNTS_OF_STATUS: Final = f"""
+    SELECT status, type, priority, n FROM job_counts WHERE status = ? AND n > 0 AND {_ORDINARY}"""
 # Of one type: each status is looked up, for it has all types.
 JOB_COUNTS_OF_TYPE: Final = f"""
     SELECT status, type, priority, n FROM job_counts
@@ -514,22 +516,19 @@ FRESH_SPLITS: Final = f"""
      WHERE step = {FRESH} AND slot >= ?1 AND slot < ?2 AND (type = ?3 OR ?3 = '') AND what IN (?4, ?5)
      GROUP BY slot, what, part"""
 FIRST_SPLIT: Final = "SELECT min(slot) FROM splits WHERE step = ?"
-COMPLETED_BY_TYPE: Final = """
-    SELECT type, sum(n) FROM happenings WHERE step = ? AND slot > ? AND what = 'completed' GROUP BY type"""
 COMPLETED_SINCE: Final = """
     SELECT coalesce(sum(n), 0) FROM happenings WHERE step = 3600 AND slot >= ? AND type = ? AND what = 'completed'"""
-# Of these types (?3).
-ENDED_BY_TYPE: Final = """
+# In these slots (?2), of these types (?3): each is looked up, for a slot has all types.
+ENDED_OF_TYPES: Final = """
     SELECT type, slot, what, n FROM happenings
-     WHERE step = ?1 AND slot > ?2 AND what IN ('completed', 'failed', 'lost')
-       AND type IN (SELECT value FROM json_each(?3))"""
+     WHERE step = ?1 AND slot IN (SELECT value FROM json_each(?2)) AND type IN (SELECT value FROM json_each(?3))
+       AND what IN ('completed', 'failed', 'lost')"""
 # From a week on, and of it and later what is fresh.
 DURATIONS: Final = f"""
     SELECT type, part, CAST(sum(n) AS BIGINT) FROM splits
      WHERE ((step = {WEEK} AND slot >= ?1) OR (step = {FRESH} AND slot >= ?1 * {WEEK // NARROWEST})) AND what = 'ran'
      GROUP BY type, part"""
 WORKER_RATES: Final = "SELECT worker_id, outcome, sum(n) FROM worker_rates WHERE hour > ? GROUP BY worker_id, outcome"
-FLEET_RATES: Final = "SELECT outcome, sum(n) FROM worker_rates WHERE hour > ? GROUP BY outcome"
 # In these hours (?1), of these workers (?2): each is looked up, for an hour has the whole fleet.
 RATES_AMONG: Final = """
     SELECT worker_id, outcome, sum(n) FROM worker_rates
@@ -597,7 +596,12 @@ TYPES_ACCEPTED: Final = """
     UNION
     SELECT t.type FROM worker_types AS t JOIN workers AS w ON w.id = t.worker_id
      WHERE w.status = 'online' AND w.enabled = 1 AND w.quarantine IS NULL AND w.accepts LIKE '%"options"%'"""
-ANY_READY: Final = f"SELECT 1 FROM jobs INDEXED BY jobs_ready WHERE {READY} LIMIT 1"
+# Of these types (?1) those that have a ready job in the lane (?2).
+TYPES_READY_IN_LANE: Final = """
+    SELECT value FROM json_each(?1)
+     WHERE EXISTS (SELECT 1 FROM jobs INDEXED BY jobs_ready
+                    WHERE status = 'pending' AND not_before IS NULL AND avoid IS NULL
+                      AND type = value AND lane = ?2)"""
 AHEAD: Final = f"""
     SELECT count(*)
       FROM (SELECT 1 FROM jobs INDEXED BY jobs_ready WHERE {READY} AND priority = ? AND id < ? LIMIT ?) AS ahead"""
@@ -773,13 +777,14 @@ LAST_ID: Final = "SELECT max(last_id) FROM job_hours WHERE hour <= ?"
 STRATUM: Final = f"""
     SELECT {JOB_COLUMNS} FROM jobs INDEXED BY jobs_listed
      WHERE status = ? AND type = ? AND priority = ? AND id < ? AND id > ? ORDER BY id DESC"""
-# The first id of each of these ranges that have one priority; NULL where there is none between the bounds.
+# The first id of each of these ranges that have one priority, and this status (?4; '': any); NULL where there is none
+# between the bounds.
 FIRST_OF_STRATA: Final = """
     SELECT c.status, c.type,
            (SELECT j.id FROM jobs AS j INDEXED BY jobs_listed
              WHERE j.status = c.status AND j.type = c.type AND j.priority = c.priority AND j.id < ?2 AND j.id > ?3
              ORDER BY j.id DESC LIMIT 1)
-      FROM job_counts AS c WHERE c.priority = ?1 AND c.n > 0"""
+      FROM job_counts AS c WHERE c.priority = ?1 AND c.n > 0 AND (?4 = '' OR c.status = ?4)"""
 OF_FAILURE: Final = f"""
     SELECT {JOB_COLUMNS} FROM jobs INDEXED BY jobs_by_failure
      WHERE failure = ? AND priority = ? AND id < ? AND id > ? ORDER BY id DESC"""

@@ -21,6 +21,7 @@ PLANS: list[tuple[str, tuple[Any, ...], str]] = [
     (shared.OF_FAILURE, (1, 3, 99, 0), "jobs_by_failure"),
     (shared.OF_WORKER, ("w", 3, 99, 0), "jobs_by_worker"),
     (shared.AUDIT_OF, ("7", 99), "audit_by_subject"),
+    (shared.JOB_COUNTS_OF_STATUS, ("dead",), "job_counts USING PRIMARY KEY (status=?)"),
     (shared.JOB_COUNTS_OF_TYPE, ("pdf",), "job_counts USING PRIMARY KEY (status=? AND type=?)"),
     (shared.LOWEST_AUDIT_SINCE, (1,), "audit_by_time"),
     (shared.UNDOS, ("t", 1, 10), "PRIMARY KEY"),
@@ -91,6 +92,8 @@ FIGURES: list[tuple[str, tuple[Any, ...], str]] = [
     (shared.DEPTHS, (60, 1, 9), "depths USING PRIMARY KEY (step=? AND slot>? AND slot<?)"),
     (shared.HAPPENINGS_OF_TYPE, (60, "[1,2]", "a"), "happenings USING PRIMARY KEY (step=? AND slot=? AND type=?)"),
     (shared.DEPTHS_OF_TYPE, (60, "[1,2]", "a"), "depths USING PRIMARY KEY (step=? AND slot=? AND type=?)"),
+    (shared.ENDED_OF_TYPES, (60, "[1,2]", '["a"]'), "happenings USING PRIMARY KEY (step=? AND slot=? AND type=? AND"),
+    (shared.TYPES_READY_IN_LANE, ('["a"]', 1), "jobs_ready (type=? AND lane=?)"),
     (shared.RATES_AMONG, ("[1,2]", '["w"]'), "worker_rates USING PRIMARY KEY (hour=? AND worker_id=?)"),
     (shared.SLOTS_WITH_HAPPENINGS, (60, "[1,2]"), "PRIMARY KEY (step=? AND slot=?)"),
     (
@@ -121,7 +124,9 @@ def test_slots_are_summed_in_the_order_of_their_key(book: Book, statement: str) 
     assert not any("TEMP B-TREE" in each for each in plan), plan
 
 
-@pytest.mark.parametrize(("statement", "values"), [(shared.FIRST_OF_STRATA, (3, 99, 0)), (shared.FIRST_PENDING, ())])
+@pytest.mark.parametrize(
+    ("statement", "values"), [(shared.FIRST_OF_STRATA, (3, 99, 0, "")), (shared.FIRST_PENDING, ())]
+)
 def test_the_first_of_each_range_is_looked_up(book: Book, statement: str, values: tuple[Any, ...]) -> None:
     plan = [row[3] for row in book.rows(f"EXPLAIN QUERY PLAN {statement}", values)]
     assert any("jobs_listed (status=? AND type=? AND priority=?" in each for each in plan), plan
