@@ -23,6 +23,7 @@ from blobforge.cli.fetch.run import Into, fetch_matching
 from tests.fixtures.forked import Done, Forked, run
 from tests.fixtures.seaweed import Seaweed
 
+LONGEST = 900 if "SOAK" in os.environ else 90  # seconds that a command may take
 COMMAND = [str(Path(sys.executable).with_name("blobforge"))]  # as it was installed
 
 
@@ -77,10 +78,11 @@ class Running:
                 stdin=subprocess.DEVNULL,
                 capture_output=True,
                 text=True,
-                timeout=90,
+                timeout=LONGEST,
                 check=False,
             )
-        return run([*map(str, arguments)], environment=self.environment(**environment), folder=self.folder)
+        environment = self.environment(**environment)
+        return run([*map(str, arguments)], environment=environment, folder=self.folder, timeout=LONGEST)
 
     def ok(self, *arguments: str | Path, **environment: str) -> str:
         """The stdout of a command that succeeds."""

@@ -158,6 +158,10 @@ class Machine:
         self.process.ready = False
         self.process.die()
 
+    def leave(self) -> None:
+        """The play is over, and nothing runs any more."""
+        self._database.close()
+
     def stop(self) -> None:
         """SIGTERM."""
         self._stop.set()

@@ -10,7 +10,7 @@ import shutil
 import sys
 import tempfile
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -110,6 +110,7 @@ class Play:
         self._settings = SETTINGS | {"breaker": 2 if dice(seed, "breaker").random() < 0.7 else 0}
         self._settings |= {f"retention_{status}": seconds for status, seconds in kept.items()}
         self._settings["retention_objects"] = bool(kept) and dice(seed, "kept objects").random() < 0.5
+        self._left = ExitStack()
         self._build(folder, engine)
         self._cast = dice(seed, "cast")
         self._submitting = 0
@@ -141,6 +142,7 @@ class Play:
             nursery=self._nursery,
             database_at=ENGINES[engine],
         )
+        self._left.callback(machine.leave)
         self._servers: Sequence[OnStage] = [machine]
         answers = Answers(self.history, self._oracle)
         self._network = Network(self._servers, self._weather, self.history, answers)
@@ -369,17 +371,21 @@ class Play:
     def close(self) -> None:
         """It is over, whatever has happened; who is on stage is cancelled behind it."""
 
+    def leave(self) -> None:
+        """Nobody is on stage any more: what the play has taken is given back."""
+        self._left.close()
+
 
 def play(seed: int, folder: Path, engine: str, kind: type[Play] = Play) -> list[str]:
     """Run one seed in an empty folder, from a template beside it; returns the trace. Raises Violation."""
     start = _template(folder.parent / "template")
     shutil.copytree(start, folder / "0")
-    histories: list[History] = []
+    plays: list[Play] = []
 
     async def main() -> None:
         async with trio.open_nursery() as nursery:
             one = kind(seed, folder, nursery, engine)
-            histories.append(one.history)
+            plays.append(one)
             try:
                 with one.history.over:
                     await one.run()
@@ -388,7 +394,7 @@ def play(seed: int, folder: Path, engine: str, kind: type[Play] = Play) -> list[
             nursery.cancel_scope.cancel()
 
     def broken(what: str) -> Violation:
-        lines = [line for history in histories for line in history.trace][-SHOWN:]
+        lines = [line for one in plays for line in one.history.trace][-SHOWN:]
         again = f"{kind.command} {seed}" + ("" if engine == kind.engine else f" {engine}")
         return Violation("\n".join(lines) + f"\n\nseed {seed}: {what}\nTo see it again: .venv/bin/python -m {again}")
 
@@ -406,9 +412,12 @@ def play(seed: int, folder: Path, engine: str, kind: type[Play] = Play) -> list[
             trio.run(main, clock=trio.testing.MockClock(autojump_threshold=0))
         except* Exception as bugs:
             met = bugs
+        finally:
+            for one in plays:
+                one.leave()
     if met is not None:
         raise broken("the server met a bug") from met
-    history = histories[0]
+    history = plays[0].history
     for entry in logged:
         if entry["log_level"] in ("error", "critical") and entry["event"] not in kind.expected_errors:
             history.found.append(f"the server logs no error: {entry}")

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
-from contextlib import ExitStack
 from pathlib import Path
 from unittest import mock
 
@@ -53,7 +52,6 @@ class SeveralPlay(Play):
 
     def _build(self, folder: Path, engine: str) -> None:
         prepare()
-        self._left = ExitStack()
         # Time stands still while it is tried again: once more, and then it is not known.
         self._left.enter_context(mock.patch.object(connection, "FINDING_OUT", 0.0))
         self._database = SharedDatabase(shared_cluster())
@@ -154,14 +152,6 @@ class SeveralPlay(Play):
         self._database.come_back()
         for server in self._sharing:
             server.end()
-        # Behind those who use it; what they still had to say nobody hears.
-        self._nursery.start_soon(self._last)
-
-    async def _last(self) -> None:
-        try:
-            await trio.sleep_forever()
-        finally:
-            self._left.close()
 
 
 if __name__ == "__main__":

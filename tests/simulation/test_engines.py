@@ -10,7 +10,10 @@ import os
 import pytest
 
 from tests.fixtures.engines import ENGINES
+from tests.fixtures.postgres import shared_cluster
+from tests.simulation.play import Play, run, stage
 from tests.simulation.seeds import CHUNK, name, play_all
+from tests.simulation.several import SeveralPlay
 
 SEEDS = 1000 if "SOAK" in os.environ else 20
 # In 76 a connection is lost, and to try it again was a matter of the machine's clock: of how fast it plays.
@@ -25,3 +28,17 @@ CHUNKS = [
 @pytest.mark.parametrize("engine", sorted(ENGINES.keys() - {"disk"}))
 def test_promises_hold_on_each_other_engine(engine: str, seeds: range) -> None:
     play_all(seeds, engine)
+
+
+CONNECTIONS = """
+    SELECT datname FROM pg_stat_activity WHERE backend_type = 'client backend' AND pid <> pg_backend_pid()"""
+
+
+@pytest.mark.parametrize("kind", [Play, SeveralPlay])
+def test_a_play_leaves_no_connection(kind: type[Play]) -> None:
+    """Of plays that follow one another, a database lets in so many only."""
+    cluster = shared_cluster()
+    before = cluster.execute(CONNECTIONS)
+    with stage() as folder:
+        run(1, folder, "postgres", kind)
+    assert sorted(cluster.execute(CONNECTIONS)) == sorted(before)
