@@ -53,7 +53,7 @@ def close_for(tx: Transaction, batch_id: int, plan: OperationPlan) -> Refusal | 
     if batch is None:
         return no_such_batch(batch_id)
     if isinstance(plan.work, DeleteBatch) and (batch.unfinished or wide.starting_more(tx, [batch_id])):
-        open_ = f"{batch.unfinished:,} jobs have not ended" if batch.unfinished else "jobs are still to be started"
+        open_ = f"jobs have not ended ({batch.unfinished:,})" if batch.unfinished else "jobs are still to be started"
         detail = f"Of batch {batch.id} ({batch.name}) {open_}. Cancel it first."
         return Refusal(RefusalCode.BATCH_RUNNING, detail)
     _close(tx, batch)

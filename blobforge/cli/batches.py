@@ -134,7 +134,7 @@ def cancel_batch(session: CliSession, /, *, batch: str, reason: str | None, wait
     async def cancel(client: AsyncClient, number: int) -> int:
         return await client.cancel_batch(number, reason=reason)
 
-    _as_a_whole(session, batch, "Cancel the {unfinished:,} jobs of batch {id} ({name}) that have not ended?", cancel,
+    _as_a_whole(session, batch, "Cancel what has not ended of batch {id} ({name}): {unfinished}?", cancel,
                 wait=wait, yes=yes)  # fmt: skip
 
 
@@ -155,7 +155,7 @@ def retry_batch(
         return await client.retry_batch(number, cancelled=cancelled or None, reset_attempts=reset_attempts or None)
 
     too = " and {cancelled:,} cancelled" if cancelled else ""
-    question = f"Bring the {{dead:,}} dead{too} jobs of batch {{id}} ({{name}}) back?"
+    question = f"Bring jobs of batch {{id}} ({{name}}) back: {{dead:,}} dead{too}?"
     _as_a_whole(session, batch, question, retry, wait=wait, yes=yes)
 
 
@@ -172,7 +172,7 @@ def delete_batch(session: CliSession, /, *, batch: str, results: bool, wait: boo
     async def delete(client: AsyncClient, number: int) -> int:
         return await client.delete_batch(number, results=results or None)
 
-    what = ", with the results of its {total:,} jobs, for good?" if results else "? Its {total:,} jobs stay."
+    what = ", with all that its jobs have, for good ({total})?" if results else "? Its jobs stay ({total})."
     _as_a_whole(session, batch, f"Delete batch {{id}} ({{name}}){what}", delete, wait=wait, yes=yes)
 
 
@@ -213,8 +213,9 @@ def _as_a_whole(
 ) -> None:
     """Ask, and have it done by an operation. Raises CliError."""
     found = session.run(lambda client: _found(client, batch))
-    about: dict[str, Any] = {"id": found.id, "name": output.one_line(found.name), "total": found.total}
-    asked = question.format(**about, unfinished=found.unfinished, **_counts(found))
+    about: dict[str, Any] = {"id": found.id, "name": output.one_line(found.name)}
+    jobs = {name: output.count(n, "job") for name, n in (("total", found.total), ("unfinished", found.unfinished))}
+    asked = question.format(**about, **jobs, **_counts(found))
     common.confirm(asked, yes=yes, hint="Give --yes to do it; `blobforge batches show` says what is in it.")
     operation = session.run(lambda client: begin(client, found.id))
     if wait:

@@ -49,9 +49,9 @@ def test_as_a_whole(running: Running) -> None:
     (running.folder / "a.pdf").write_text("a")
     running.ok("submit", "a.pdf", "--batch", "scans")
     refused = running.blobforge("batches", "delete", "scans", "--yes")
-    assert (refused.returncode, "1 jobs have not ended" in refused.stderr) == (5, True)
+    assert (refused.returncode, "jobs have not ended (1)" in refused.stderr) == (5, True)
     asked = running.blobforge("batches", "cancel", "scans")
-    assert "Cancel the 1 jobs of batch 1 (scans) that have not ended?" in asked.stderr
+    assert "Cancel what has not ended of batch 1 (scans): 1 job?" in asked.stderr
     running.ok("batches", "cancel", "scans", "--reason", "wrong", "--yes", "--wait")
     assert running.json("batches", "show", "1")["counts"]["cancelled"] == 1
     assert running.blobforge("batches", "watch", "1").returncode == 1

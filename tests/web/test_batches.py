@@ -84,7 +84,7 @@ async def test_cancelled_retried_and_deleted_as_a_whole(local: LocalServer, auto
         await local.submit(b"%d" % number, batch=first)
     await local.submit(b"2", batch=second)
     refused = await local.call("DELETE", f"/api/batches/{first}?results=true")
-    assert "3 jobs have not ended" in assert_problem(refused, 409, "batch-running")["detail"]
+    assert "jobs have not ended (3)" in assert_problem(refused, 409, "batch-running")["detail"]
     operation = await done(local, "POST", f"/api/batches/{first}/cancel", {"reason": "a wrong scanner"})
     assert (operation["verb"], operation["changed"]) == ("cancel", 3)
     found = await shown(local, first)

@@ -112,7 +112,7 @@ def begin_canary(props: Props, script: bool) -> Case:
         page.get_by_label("only if a worker of that converter is online").uncheck()
 
     return Case(at="/canaries", before=fill, within="#begin", stored=props.count("canaries", made_by=converter), to=1,
-                said="has begun: 1 documents are converted once more.", shown="/canaries", sign="tbody a",
+                said="Documents that are converted once more: 1.", shown="/canaries", sign="tbody a",
                 text=converter)  # fmt: skip
 
 

@@ -81,7 +81,7 @@ def end_sessions(props: Props, script: bool) -> Case:
     props.add("sessions", hash=name, user_id=number, created_at=now, seen_at=now, checked_at=now,
               expires_at=now + 3_600_000)  # fmt: skip
     return Case(at="/admin/users", within=f"#user-{number}", stored=props.count("sessions", user_id=number), to=0,
-                said="sessions of this person are ended", shown="/admin/users", sign=f"#user-{number} td details",
+                said="sessions of this person are ended: 1.", shown="/admin/users", sign=f"#user-{number} td details",
                 gone=True)  # fmt: skip
 
 
