@@ -169,7 +169,7 @@ def test_back_leads_to_where_one_was(stage: Stage, page: Page) -> None:
     page.go_back()
     expect(page.get_by_text("1 selected")).to_be_visible()
     expect(box).to_be_checked()
-    assert page.evaluate("scrollY") == before
+    page.wait_for_function("before => scrollY === before", arg=before)
 
 
 def test_tags_of_many_jobs_without_a_script(stage: Stage) -> None:
