@@ -105,5 +105,14 @@ async def _stream(
 
 
 ROUTES = [
-    Route("GET", "/events", Access.READ, events, "Live events (SSE)", gives=str, query=EventsQuery),
+    Route(
+        "GET",
+        "/events",
+        Access.READ,
+        events,
+        "Live events (SSE)",
+        gives=str,
+        kinds=("text/event-stream",),
+        query=EventsQuery,
+    ),
 ]

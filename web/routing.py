@@ -140,6 +140,7 @@ class Route:
     summary: str
     body: Any = None
     gives: Any = None
+    kinds: tuple[str, ...] = ()  # the media types of an answer that is no JSON: one of them
     status: int = 200
     writes: bool = True
     query: Any = None

@@ -60,6 +60,21 @@ async def test_every_body_and_answer_has_a_schema(local: LocalServer, autojump_c
     ]  # fmt: skip
 
 
+async def test_a_text_is_of_the_kind_that_is_described(local: LocalServer, autojump_clock: Any) -> None:
+    digest = await local.source(b"a document")
+    await local.call("POST", "/api/batches", {"name": "scans"})
+    await local.call("POST", "/api/jobs", {"type": "pdf", "source_hash": digest, "batch": 1})
+    described = await document(local)
+    sent = {"Authorization": f"Bearer {local.parts.admin_token}"}
+    texts = [route for route in API if route.gives is str]
+    assert len(texts) > 5
+    for route in texts:
+        answer = await local.http.open(PARAMETER.sub("1", route.path), method="HEAD", headers=sent)
+        assert answer.status_code == 200
+        content = described["paths"][PARAMETER.sub(r"{\1}", route.path)]["get"]["responses"]["200"]["content"]
+        assert (answer.content_type or "").partition(";")[0] in content, route.path
+
+
 async def test_operation_ids_are_unique(local: LocalServer, autojump_clock: Any) -> None:
     described = await document(local)
     found = [operation["operationId"] for row in described["paths"].values() for operation in row.values()]

@@ -19,6 +19,7 @@ from actors.messages import (
 from blobforge.batch import GONE, JobBatch, no_such_batch
 from blobforge.forecast import Outlook, batch_outlook
 from blobforge.job import JobStatus
+from blobforge.manifest import MANIFEST_TYPE
 from blobforge.outward import addresses
 from blobforge.refusals import Refusal, RefusalCode
 from blobforge.store.filters import JobFilter
@@ -222,7 +223,8 @@ ROUTES = [
           "A batch: how many of its jobs have come to what, and when it will have ended",
           gives=wire_batches.BatchWire),
     Route("GET", "/api/batches/<id:batch_id>/manifest", Access.READ, of_batch,
-          "What the jobs of a batch have made: JSON lines, the last of which signs all of them", gives=str),
+          "What the jobs of a batch have made: JSON lines, the last of which signs all of them", gives=str,
+          kinds=(MANIFEST_TYPE,)),
     Route("POST", "/api/batches/<id:batch_id>/close", Access.SUBMIT, close,
           "Close a batch: it takes no further jobs, and ends when all that it has do", gives=wire_batches.BatchWire,
           audit="batch.close"),

@@ -200,8 +200,8 @@ def _names(job: Job, path: str | None, name: str | None, filename: str) -> tuple
 ROUTES = [
     Route("GET", "/api/batches/<id:batch_id>/results", Access.READ, listed,
           "The results of a batch, each with its name and a signed URL: JSON lines", gives=str,
-          query=wire_batches.BatchResultsQuery),
+          kinds=(MANIFEST_TYPE,), query=wire_batches.BatchResultsQuery),
     Route("GET", "/api/batches/<id:batch_id>/results.sh", Access.READ, script,
           "A shell script that fetches the results of a batch by signed URLs", gives=str,
-          query=wire_batches.BatchScriptQuery),
+          kinds=(SCRIPT_TYPE,), query=wire_batches.BatchScriptQuery),
 ]  # fmt: skip

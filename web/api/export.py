@@ -175,5 +175,5 @@ def _cell(value: Any) -> Any:
 ROUTES = [
     Route("GET", "/api/jobs/export", Access.READ, export,
           "The jobs that match as a table, by id: CSV, or a JSON object a line", gives=str,
-          query=wire_jobs.ExportQuery),
+          kinds=tuple(TYPES.values()), query=wire_jobs.ExportQuery),
 ]  # fmt: skip

@@ -169,5 +169,5 @@ ROUTES = [
           "The log of a job's latest attempt: live while it runs, else the end that was kept",
           gives=wire_logs.LogWire, query=wire_logs.LogQuery),
     Route("GET", "/events/jobs/<id:job_id>/log", Access.READ, follow, "The same as it grows (SSE)",
-          gives=str, query=wire_logs.LogQuery),
+          gives=str, kinds=("text/event-stream",), query=wire_logs.LogQuery),
 ]  # fmt: skip

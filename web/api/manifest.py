@@ -184,5 +184,5 @@ ROUTES = [
           gives=wire_status.InstallationWire),
     Route("GET", "/api/results/manifest", Access.READ, manifest,
           "What the jobs that match have made: JSON lines, the last of which signs all of them",
-          gives=str, query=wire_jobs.ManifestQuery),
+          gives=str, kinds=(MANIFEST_TYPE,), query=wire_jobs.ManifestQuery),
 ]  # fmt: skip

@@ -12,11 +12,8 @@ from markupsafe import Markup
 from quart import Response, current_app
 
 from blobforge.machinery.release import version
-from blobforge.manifest import MANIFEST_TYPE
 from web import events
 from web.api import ROUTES as API_ROUTES
-from web.api import batches, batchfiles, export, manifest
-from web.api.batchfiles import SCRIPT_TYPE
 from web.api.links import LINKS, Link
 from web.api.wire_bulk import OperationBegun
 from web.api.wire_common import JobType
@@ -28,6 +25,7 @@ from web.routing import Access, Call, Route
 _PARAMETER = re.compile(r"<(?:(\w+)(?:\([^)]*\))?:)?(\w+)>")
 # One or more printable characters, as a header may have them: Latin-1, and no space at either end.
 _PRINTABLE = "^[!-~¡-¬®-ÿ]([ -~¡-¬®-ÿ]*[!-~¡-¬®-ÿ])?$"
+_JSON = "application/json"
 _REF = "#/components/schemas/{name}"
 _PARAMETERS: dict[str | None, dict[str, Any]] = {
     "id": {"type": "integer", "minimum": 1},
@@ -220,23 +218,17 @@ def _plain(shape: dict[str, Any], components: dict[str, Any]) -> dict[str, Any]:
 
 
 def _responses(route: Route, known: dict[str, Any]) -> dict[str, Any]:
-    kind = "application/json"
-    if route in (*manifest.ROUTES, *batches.ROUTES, *batchfiles.ROUTES) and route.gives is str:
-        kind = SCRIPT_TYPE if route.path.endswith(".sh") else MANIFEST_TYPE
-    elif route in export.ROUTES:
-        kind = export.TYPES["csv"]
-    elif route.gives is str:
-        kind = "text/event-stream" if route in events.ROUTES else "text/html" if route is _DOCS else "text/plain"
     good: dict[str, Any] = {"description": "Done"}
     shapes = [known[str(type_)] for type_ in _alternatives(route) if type_ is not OperationBegun]
     if shapes:
-        good["content"] = {kind: {"schema": shapes[0] if len(shapes) == 1 else {"anyOf": shapes}}}
+        content = {"schema": shapes[0] if len(shapes) == 1 else {"anyOf": shapes}}
+        good["content"] = dict.fromkeys(route.kinds or (_JSON,), content)
     if route.name in LINKS:
         good["links"] = {_operation_id(link.to): _link(link) for link in LINKS[route.name]}
     problem = {"application/problem+json": {"schema": known[str(Problem)]}}
     answers = {str(route.status): good}
     if OperationBegun in _alternatives(route):
-        begun = {kind: {"schema": known[str(OperationBegun)]}}
+        begun = {_JSON: {"schema": known[str(OperationBegun)]}}
         answers["202"] = {"description": "It goes on in the background", "content": begun}
     if route.status == 201:
         answers["200"] = good  # what a repetition finds
@@ -268,8 +260,7 @@ def _contents(templates: Environment) -> Markup:
     return Markup(templates.get_template("docs_contents.html").render(api=document()))  # noqa: S704 - a template's
 
 
-_DOCS = Route("GET", "/api/docs", Access.PUBLIC, docs, "This description, to read", gives=str)
 ROUTES = [
     Route("GET", "/api/openapi.json", Access.PUBLIC, openapi, "This description", gives=dict[str, Any]),
-    _DOCS,
+    Route("GET", "/api/docs", Access.PUBLIC, docs, "This description, to read", gives=str, kinds=("text/html",)),
 ]

@@ -173,5 +173,6 @@ ROUTES = [
     Route("GET", "/livez", Access.PUBLIC, live, "Whether the process answers", gives=wire_common.Status,
           hot=True),
     Route("GET", "/readyz", Access.PUBLIC, ready, "Whether the server can commit", gives=wire_status.Part),
-    Route("GET", "/metrics", Access.READ, metrics, "Metrics for Prometheus", gives=str),
+    Route("GET", "/metrics", Access.READ, metrics, "Metrics for Prometheus", gives=str,
+          kinds=("text/plain",)),
 ]  # fmt: skip
