@@ -409,12 +409,13 @@ def play(seed: int, folder: Path, engine: str, kind: type[Play] = Play) -> list[
     sampled = mock.patch.object(canaries, "random", SimpleNamespace(Random=partial(random.Random, seed)))
     with structlog.testing.capture_logs() as logged, determined(seed), late, walks, sampled:
         try:
-            trio.run(main, clock=trio.testing.MockClock(autojump_threshold=0))
+            try:
+                trio.run(main, clock=trio.testing.MockClock(autojump_threshold=0))
+            finally:
+                for one in plays:
+                    one.leave()
         except* Exception as bugs:
             met = bugs
-        finally:
-            for one in plays:
-                one.leave()
     if met is not None:
         raise broken("the server met a bug") from met
     history = plays[0].history

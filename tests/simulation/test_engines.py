@@ -6,11 +6,13 @@ The others are played on a disk (`test_seeds_*.py`), where a kill leaves what th
 from __future__ import annotations
 
 import os
+import traceback
 
 import pytest
 
 from tests.fixtures.engines import ENGINES
 from tests.fixtures.postgres import shared_cluster
+from tests.simulation.history import Violation
 from tests.simulation.play import Play, run, stage
 from tests.simulation.seeds import CHUNK, name, play_all
 from tests.simulation.several import SeveralPlay
@@ -42,3 +44,22 @@ def test_a_play_leaves_no_connection(kind: type[Play]) -> None:
     with stage() as folder:
         run(1, folder, "postgres", kind)
     assert sorted(cluster.execute(CONNECTIONS)) == sorted(before)
+
+
+class Clinging(Play):
+    """Ends by a bug, and does not let go of what it has taken."""
+
+    async def run(self) -> None:
+        raise RuntimeError("the bug")
+
+    def leave(self) -> None:
+        super().leave()
+        raise RuntimeError("it does not let go")
+
+
+def test_what_is_not_given_back_hides_no_bug() -> None:
+    with stage() as folder, pytest.raises(Violation, match="seed 1: the server met a bug") as found:
+        run(1, folder, "memory", Clinging)
+    told = "".join(traceback.format_exception(found.value))
+    assert "it does not let go" in told
+    assert "the bug" in told.replace("met a bug", "")
