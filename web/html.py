@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import re
 from collections.abc import Iterable
 from typing import Any
 from urllib.parse import quote, urlsplit
@@ -31,6 +32,7 @@ PLACES = (
 # Where a person may go on that has come to nothing.
 WAYS_ON = tuple((name, url) for name, url, scope in PLACES if scope is Scope.READ and url != "/")
 WORTH_PACKING = 1400  # bytes: below this, one packet holds it anyway
+_NOT_AT_ALL = re.compile(r"\s*q=0(\.0*)?\s*")
 
 
 class Templates(Environment):
@@ -82,9 +84,18 @@ def html(text: str, status: int = 200, *, wait: Refusal | None = None) -> Respon
     return Response(text, status, content_type="text/html; charset=utf-8", headers=headers)
 
 
+def takes_gzip(accepted: str | None) -> bool:
+    """Whether a client that accepts these encodings takes gzip: it may name it to say that it does not (`q=0`)."""
+    for each in (accepted or "").lower().split(","):
+        name, _, weight = each.partition(";")
+        if name.strip() == "gzip":
+            return _NOT_AT_ALL.fullmatch(weight) is None
+    return False
+
+
 def packed(response: Response, body: bytes, request: Request) -> Response:
     """The same page, compressed where that is worth it and the browser takes it."""
-    if len(body) >= WORTH_PACKING and "gzip" in request.headers.get("Accept-Encoding", ""):
+    if len(body) >= WORTH_PACKING and takes_gzip(request.headers.get("Accept-Encoding")):
         response.set_data(gzip.compress(body, 5, mtime=0))
         response.headers["Content-Encoding"] = "gzip"
     response.headers["Vary"] = "Accept-Encoding"

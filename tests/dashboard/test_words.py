@@ -341,6 +341,19 @@ async def test_files_over_http(local: LocalServer, autojump_clock: Any) -> None:
         assert (await local.http.get(f"/static/{name}")).status_code == 404
 
 
+@pytest.mark.parametrize(
+    ("said", "packed"),
+    [("gzip, br", True), ("br;q=1.0, GZIP;q=0.5", True), ("gzip;q=0, identity", False), ("br, gzip; q=0.000", False),
+     ("xgzip", False), ("", False)],
+)  # fmt: skip
+async def test_what_a_client_does_not_take_it_does_not_get(
+    local: LocalServer, autojump_clock: Any, said: str, packed: bool
+) -> None:
+    for path in (Assets().url("site.css"), "/api/docs"):
+        answer = await local.http.get(path, headers={"Accept-Encoding": said})
+        assert answer.headers.get("Content-Encoding") == ("gzip" if packed else None), path
+
+
 async def test_a_notice_is_shown_once_and_to_nobody_who_forges_it(local: LocalServer, autojump_clock: Any) -> None:
     local.http = local.app.test_client(use_cookies=False)  # the test sends what it wants to send
     token = {"Authorization": f"Bearer {local.parts.admin_token}"}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import re
 from typing import Any
 
@@ -79,6 +80,14 @@ async def test_operation_ids_are_unique(local: LocalServer, autojump_clock: Any)
     described = await document(local)
     found = [operation["operationId"] for row in described["paths"].values() for operation in row.values()]
     assert len(found) == len(set(found))
+
+
+async def test_a_text_is_shown_by_its_kinds(local: LocalServer, autojump_clock: Any) -> None:
+    shown = html.unescape(await (await local.http.get("/api/docs")).get_data(as_text=True))
+    for route in API:
+        if route.gives is str:
+            kinds = " or ".join(f"<code>{kind}</code>" for kind in route.kinds)
+            assert f"<li><b>200</b> Done {kinds}</li>" in shown, route.path
 
 
 def test_the_documentation_loads_nothing_from_another_host(server: ServerProcess) -> None:

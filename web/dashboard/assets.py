@@ -20,6 +20,7 @@ from werkzeug.exceptions import NotFound
 
 from blobforge.machinery.hop import in_thread
 from web import policy
+from web.html import takes_gzip
 
 KNOWN = "public, max-age=31536000, immutable"
 UNKNOWN = "no-cache"
@@ -70,7 +71,7 @@ class Assets:
         if asset.tag in asked.headers.get("If-None-Match", ""):
             return Response("", 304, headers=headers, content_type=asset.type)
         body = asset.plain
-        if "gzip" in asked.headers.get("Accept-Encoding", ""):
+        if takes_gzip(asked.headers.get("Accept-Encoding")):
             headers["Content-Encoding"] = "gzip"
             body = await in_thread(lambda: asset.packed)
         return Response(body, headers=headers, content_type=asset.type)
