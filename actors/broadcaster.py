@@ -203,7 +203,7 @@ class Broadcaster:
         self._line_formed = trio.Event()
         self._stats_due: float | None = None
         self._stats_sent = float("-inf")
-        self._reading_stats = self._changed_meanwhile = False
+        self._reading_stats = self._stats_stale = False
         self._closed = False
 
     @property
@@ -294,10 +294,10 @@ class Broadcaster:
                     # Beside this loop: a task that waits for the broadcaster waits for the writer behind it, and a
                     # slow read must not hold up writes.
                     if self._subscribers and not self._reading_stats:
-                        self._reading_stats, self._changed_meanwhile = True, False
+                        self._reading_stats, self._stats_stale = True, False
                         reading.start_soon(self._send_stats)
                     else:
-                        self._changed_meanwhile = self._reading_stats
+                        self._stats_stale = self._reading_stats
 
     def _owe_stats(self) -> None:
         if self._stats_due is None:
@@ -307,14 +307,14 @@ class Broadcaster:
         try:
             data = await self._stats()
         except DatabaseError:
-            pass  # it is away: what reads has said so
+            self._stats_stale = True  # it is away: what reads has said so
         except Exception:
             log.exception("cannot read statistics")
         else:
             self._send("stats_updated", None, data)
         finally:
             self._reading_stats = False
-            if self._changed_meanwhile:  # what was read may be from before that, and nothing else may change
+            if self._stats_stale:  # what was read, if it was, may be from before a change that was the last
                 self._owe_stats()
                 self.mailbox.nudge()
 

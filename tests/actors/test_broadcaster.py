@@ -16,6 +16,7 @@ import trio.testing
 
 from actors.broadcaster import PIECE_BYTES, REPLAY_BYTES, TURN_SECONDS, TURNS, Broadcaster, Subscription
 from blobforge.events import Audited, JobCreated, JobProgress, JobUpdated, WorkerOnline
+from blobforge.store.errors import DatabaseError
 from tests.fixtures.local import LocalServer
 
 ALL_BUT_STATS = frozenset({"job_created", "job_updated", "worker_online"})
@@ -263,6 +264,22 @@ async def test_what_changes_while_statistics_are_read_is_told_by_the_next(autoju
             broadcaster.post([Audited()])
             await trio.sleep(1.5)
         assert [data["changes"] for _, _, data in await read(stats, within=1000)] == [1, 3]
+
+
+async def test_what_cannot_be_read_while_the_database_is_away_is_told_when_it_is_back(autojump_clock: Any) -> None:
+    reads: list[float] = []
+
+    async def away() -> dict[str, int]:
+        reads.append(trio.current_time())
+        if len(reads) < 4:
+            raise DatabaseError("away")
+        return {"reads": len(reads)}
+
+    async with broadcasting(stats=away) as broadcaster:
+        stats = broadcaster.subscribe(types=frozenset({"stats_updated"}))
+        broadcaster.post([Audited()])
+        assert [data for _, _, data in await read(stats, within=1000)] == [{"reads": 4}]
+    assert [later - earlier for earlier, later in pairwise(reads)] == pytest.approx([1, 1, 1])
 
 
 async def test_closing_ends_every_stream_now_and_later(autojump_clock: Any) -> None:
