@@ -18,6 +18,7 @@ from actors import messages
 from actors.messages import Command, Message
 from tests.fixtures.engines import ENGINES
 from tests.model.plans import Coordinator
+from tests.model.world.things import MOST_CANARIES
 
 SOAK = "SOAK" in os.environ
 PLANS, STEPS = (6000, 100) if SOAK else (150, 50)
@@ -48,6 +49,16 @@ def test_so_it_is_on_each_other_engine(tmp_path: Path, name: str) -> None:
         folder = tmp_path
 
     run_state_machine_as_test(There, settings=profile(PLANS // 10))
+
+
+@pytest.mark.parametrize("ending", ["complete", "release"])
+def test_a_canary_that_would_be_one_too_many(ending: str) -> None:
+    """In plans by chance there are seldom so many: of those that have ended it is found out then."""
+    plan = Coordinator()
+    for _ in range(MOST_CANARIES + 2):
+        plan.a_canary_and_its_jobs(1, ("options",), 1, None, None, "any", None, ending)
+        plan.the_database_is_what_the_model_says()
+    plan.teardown()
 
 
 def test_every_message_of_the_writer_is_in_the_plans() -> None:

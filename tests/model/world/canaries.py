@@ -4,17 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from tests.model.world.decisions import Decisions
+from tests.model.world.comparisons import Comparisons
 from tests.model.world.retention import Retention
-from tests.model.world.things import Canary, No
-
-_ENDED = ("completed", "dead", "cancelled")
+from tests.model.world.things import No
 
 
-class Canaries(Decisions, Retention):
-    def left_of(self, canary: Canary) -> int:
-        return sum(self.jobs[id_].status not in _ENDED for id_ in canary.jobs if id_ in self.jobs)
-
+class Canaries(Comparisons, Retention):
     def cancel_canary(self, canary_id: int, now: int) -> Any:
         canary = self.canaries.get(canary_id)
         if canary is None:

@@ -8,13 +8,21 @@ from typing import Any
 from tests.model.world.breakers import Breakers
 from tests.model.world.things import MOST_CANARIES, Canary, Job, No, Worker, is_compared, kind_of
 
+_ENDED = ("completed", "dead", "cancelled")
+
 
 class Comparisons(Breakers):
+    def left_of(self, canary: Canary) -> int:
+        return sum(self.jobs[id_].status not in _ENDED for id_ in canary.jobs if id_ in self.jobs)
+
     def begin_canary(
         self, plan: Any, jobs: Sequence[int], new_id: int | None, made: Mapping[int, int], now: int
     ) -> Any:
         """`made`: by the id of each job that was converted before, that of its comparison."""
-        if sum(each.closed_at is None for each in self.canaries.values()) >= MOST_CANARIES:
+        open_ = [each for each in self.canaries.values() if each.closed_at is None]
+        # They are looked at now and then; here only where it matters.
+        ended = [each for each in open_ if not self.left_of(each)] if len(open_) >= MOST_CANARIES else []
+        if len(open_) - len(ended) >= MOST_CANARIES:
             return No("slow-down")
         there = [each for each in self.workers.values() if self.may_compare(each, plan.made_by, plan.types)]
         if plan.need_worker and not there:
@@ -26,6 +34,8 @@ class Comparisons(Breakers):
         ]
         if not originals:
             return No("nothing-to-compare")
+        for each in ended:
+            each.closed_at = now
         assert new_id is not None, "it should have been begun"
         assert new_id not in self.canaries
         canary = self.canaries[new_id] = Canary(plan.types, plan.made_by, 0)
