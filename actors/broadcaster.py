@@ -203,7 +203,8 @@ class Broadcaster:
         self._line_formed = trio.Event()
         self._stats_due: float | None = None
         self._stats_sent = float("-inf")
-        self._reading_stats = self._stats_stale = False
+        self._reading_stats = False
+        self._stats_stale = False  # they were due, and what was told last may be from before
         self._closed = False
 
     @property
@@ -256,6 +257,9 @@ class Broadcaster:
             subscription.close()
         else:
             self._subscribers.add(subscription)
+            if last_event_id and self._stats_stale and not self._reading_stats:  # they were due while it was away
+                self._owe_stats()
+                self.mailbox.nudge()
         return subscription
 
     def unsubscribe(self, subscription: Subscription) -> None:
@@ -297,7 +301,7 @@ class Broadcaster:
                         self._reading_stats, self._stats_stale = True, False
                         reading.start_soon(self._send_stats)
                     else:
-                        self._stats_stale = self._reading_stats
+                        self._stats_stale = True
 
     def _owe_stats(self) -> None:
         if self._stats_due is None:

@@ -282,6 +282,24 @@ async def test_what_cannot_be_read_while_the_database_is_away_is_told_when_it_is
     assert [later - earlier for earlier, later in pairwise(reads)] == pytest.approx([1, 1, 1])
 
 
+async def test_what_was_done_while_no_stream_was_open_is_told_to_one_that_comes_back(autojump_clock: Any) -> None:
+    """As a browser does that opens another stream, for a further tab: in between it has none."""
+    wanted = frozenset({"stats_updated"})
+    async with broadcasting() as broadcaster:
+        stats = broadcaster.subscribe(types=wanted)
+        broadcaster.post([Audited()])
+        ((seen, _, _),) = await read(stats)
+        for missed in (1, 0):
+            broadcaster.unsubscribe(stats)
+            if missed:
+                broadcaster.post([Audited()])
+            await trio.sleep(5)
+            stats = broadcaster.subscribe(last_event_id=seen, types=wanted)
+            told = await read(stats, within=1000)
+            assert len(told) == missed
+            seen = told[-1][0] if told else seen
+
+
 async def test_closing_ends_every_stream_now_and_later(autojump_clock: Any) -> None:
     async with broadcasting() as broadcaster:
         waiting = broadcaster.subscribe(types=ALL_BUT_STATS)
