@@ -18,7 +18,8 @@ from blobforge.store.errors import DatabaseError, OutcomeUnknown, StoreUnavailab
 from blobforge.store.postgres.check import check
 from tests.fixtures.local import LocalServer
 from tests.several.house import House
-from tests.web.calls import token
+from tests.web.calls import stream, token
+from tests.web.test_events import is_stats
 from web.presence import BEAT_SECONDS
 
 SOON = 5.0  # seconds of virtual time: each server looks once a second
@@ -67,6 +68,22 @@ async def test_a_token_that_is_revoked_at_one_is_good_at_none(house: House, auto
         [(id_,)] = house.execute(f"SELECT id FROM tokens WHERE hash = '{hash_secret(reader)}'")
         assert (await a.call("DELETE", f"/api/tokens/{id_}"))[0] in (200, 204)
         assert (await b.call("GET", "/api/jobs", token=reader))[0] == 401
+
+
+async def test_what_is_done_by_hand_at_one_is_told_by_the_others(house: House, autojump_clock: Any) -> None:
+    """A token that is made is no event: the record of it has the pages of all servers fetched anew."""
+    async with (
+        house.server("a") as a,
+        house.server("b") as b,
+        stream(b, "?types=stats_updated") as events,
+    ):
+        with trio.move_on_after(SOON):  # what their starts have brought
+            while True:
+                await events.block()
+        await token(a, "read")
+        with trio.fail_after(SOON):
+            while not is_stats(await events.block()):
+                pass
 
 
 async def test_events_have_one_order_and_one_id_at_all_servers(house: House, autojump_clock: Any) -> None:
