@@ -18,6 +18,7 @@ from actors import messages
 from actors.messages import Command, Message
 from tests.fixtures.engines import ENGINES
 from tests.model.plans import Coordinator
+from tests.model.plans.choices import SOURCES
 from tests.model.world.things import MOST_CANARIES
 
 SOAK = "SOAK" in os.environ
@@ -49,6 +50,22 @@ def test_so_it_is_on_each_other_engine(tmp_path: Path, name: str) -> None:
         folder = tmp_path
 
     run_state_machine_as_test(There, settings=profile(PLANS // 10))
+
+
+@pytest.mark.parametrize("name", sorted(ENGINES))
+def test_a_database_with_all_kinds_of_things_is_restored(tmp_path: Path, name: str) -> None:
+    class There(Coordinator):
+        database_at = staticmethod(ENGINES[name])
+        folder = tmp_path
+
+    plan = There()
+    plan.two_workers_and_some_jobs(group=None, then=None)
+    plan.make_batch("x", False, None)
+    plan.do(plan.submission(SOURCES[0], "ocr", batch="first"))
+    plan.a_canary_and_its_jobs(1, ("options",), 1, None, None, "any", None, "release")
+    plan.a_turn_of_work("w1", "lost and restored")
+    plan.the_database_is_what_the_model_says()
+    plan.teardown()
 
 
 @pytest.mark.parametrize("ended", [0, 2])
