@@ -192,8 +192,17 @@ class ChildSourceRead(Message[SourceSettledFor], frozen=True):
     output: ObjectSeen
 
 
+class Unsent(msgspec.Struct, frozen=True):
+    """A job whose source has not come since it began to wait for it, at `since` (ms); None: whenever that was."""
+
+    job_id: int
+    since: int | None = None
+
+
 class ExpireUploads(Message[SourceSettledFor], frozen=True):
-    job_ids: tuple[int, ...]
+    """A job that has begun to wait anew, for it was submitted again meanwhile, is not given up."""
+
+    uploads: tuple[Unsent, ...]
     after: float  # seconds that were waited, for the reason that the job shows
 
 

@@ -28,6 +28,7 @@ from actors.messages import (
     Sample,
     Silent,
     SilentWorker,
+    Unsent,
 )
 from blobforge.events import (
     Fact,
@@ -81,7 +82,7 @@ class Reaper:
         self._rank = rank
         self._leases: Deadlines[int, Silent] = Deadlines()
         self._workers: Deadlines[str, SilentWorker] = Deadlines()
-        self._uploads: Deadlines[int, None] = Deadlines()
+        self._uploads: Deadlines[int, Unsent] = Deadlines()
         self._purge_at = 0.0
         self._sample_at = 0.0
         self._planned = 0.0  # when it wakes
@@ -109,7 +110,7 @@ class Reaper:
             left = self._upload_timeout - (now_ms - since) / 1000
             # The wall clock may have jumped between the runs: never less than the grace, never more than the whole.
             left = min(max(left, self._worker_timeout), max(self._upload_timeout, self._worker_timeout))
-            self._uploads.set(job_id, now + left, None)
+            self._uploads.set(job_id, now + left, Unsent(job_id, since))
         self._purge_at = self._sample_at = now
 
     def source_awaited_for(self, job_id: int) -> float | None:
@@ -163,8 +164,8 @@ class Reaper:
                     self._workers.set(worker_id, now + self._worker_timeout, SilentWorker(worker_id, beat))
                 case WorkerGone(worker_id=worker_id):
                     self._workers.drop(worker_id)
-                case SourceAwaited(job_id=job_id):
-                    self._uploads.set(job_id, now + self._upload_timeout, None)
+                case SourceAwaited(job_id=job_id, since=since):
+                    self._uploads.set(job_id, now + self._upload_timeout, Unsent(job_id, since))
                     if now + self._upload_timeout < self._planned:
                         self.mailbox.nudge()  # of the others none comes before the pulse
                 case SourceSettled(job_id=job_id):
@@ -201,10 +202,10 @@ class Reaper:
 
     async def _expire_uploads(self) -> None:
         due = self._uploads.take_due(trio.current_time(), LARGEST_REAP)
-        ids = tuple(job_id for job_id, _ in due)
-        if due and await self._ask(ExpireUploads(ids, self._upload_timeout)) is None:
-            for job_id in ids:
-                self._uploads.put_back(job_id, trio.current_time() + TRY_AGAIN_SECONDS, None)
+        uploads = tuple(upload for _, upload in due)
+        if due and await self._ask(ExpireUploads(uploads, self._upload_timeout)) is None:
+            for upload in uploads:
+                self._uploads.put_back(upload.job_id, trio.current_time() + TRY_AGAIN_SECONDS, upload)
 
     async def _purge(self) -> None:
         if trio.current_time() >= self._purge_at and self._is_another_s():

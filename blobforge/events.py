@@ -286,10 +286,11 @@ class WorkerGone(Fact, frozen=True):
 
 
 class SourceAwaited(Fact, frozen=True):
-    """A job waits for `sources/<source_hash>` to be uploaded."""
+    """A job waits for `sources/<source_hash>` to be uploaded; `since` (ms): None where an older release says so."""
 
     job_id: int
     source_hash: str
+    since: int | None = None
 
 
 class SourceSettled(Fact, frozen=True):

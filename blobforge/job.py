@@ -183,6 +183,11 @@ class Job(msgspec.Struct, frozen=True):
         return max(0, self.started_at - since)
 
     @property
+    def awaited_since(self) -> int:
+        """When (ms) it began to wait for its source, the last time that it did."""
+        return self.queued_at if self.queued_at is not None else self.created_at
+
+    @property
     def start(self) -> int | None:
         """That time (ms), while it waits for it or for its source."""
         return self.not_before if self.waits_to_start or self.status is JobStatus.UPLOADING else None

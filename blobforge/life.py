@@ -613,7 +613,15 @@ def await_source(job: Job, *, now: int) -> Job | None:
     """
     if not allowed(Verb.AWAIT_SOURCE, job.status) or job.lease is not None:
         return None
-    return replace(job, status=JobStatus.UPLOADING, not_before=job.start, avoid=(), avoid_until=None, updated_at=now)
+    return replace(
+        job,
+        status=JobStatus.UPLOADING,
+        not_before=job.start,
+        avoid=(),
+        avoid_until=None,
+        queued_at=now,
+        updated_at=now,
+    )
 
 
 def reject_source(job: Job, *, reason: str, now: int) -> Job | None:

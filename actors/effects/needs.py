@@ -157,8 +157,8 @@ def _add(needs: Needs, message: Message[Any]) -> None:  # noqa: PLR0912, PLR0915
             needs.jobs.update(timer.job_id for timer in message.due)
             needs.failed.update(timer.job_id for timer in message.due)
         case ExpireUploads():
-            needs.jobs.update(message.job_ids)
-            needs.ending.update(message.job_ids)
+            needs.jobs.update(upload.job_id for upload in message.uploads)
+            needs.ending.update(upload.job_id for upload in message.uploads)
         case OutputChecked():
             needs.jobs.add(message.job_id)
             needs.ending.add(message.job_id)

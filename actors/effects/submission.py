@@ -24,6 +24,7 @@ from actors.messages import (
     SourceSettledFor,
     Submit,
     Submitted,
+    Unsent,
 )
 from actors.works import A_TURN
 from blobforge import life
@@ -221,7 +222,7 @@ def _await_anew(tx: Transaction, job: Job) -> Job:
     give_up_turn(tx.store, job)
     tx.store.save_job(job, waiting)
     tx.events.append(JobUpdated(waiting.id, waiting.type, waiting.status))
-    tx.facts.append(SourceAwaited(waiting.id, waiting.source_hash))
+    tx.facts.append(SourceAwaited(waiting.id, waiting.source_hash, waiting.awaited_since))
     return waiting
 
 
@@ -298,12 +299,12 @@ def source_rejected(tx: Transaction, message: SourceRejected) -> SourceSettledFo
 
 
 def expire_uploads(tx: Transaction, message: ExpireUploads) -> SourceSettledFor:
-    return SourceSettledFor(tx.each(message.job_ids, partial(_expire_upload, after=message.after)))
+    return SourceSettledFor(tx.each(message.uploads, partial(_expire_upload, after=message.after)))
 
 
-def _expire_upload(tx: Transaction, job_id: int, *, after: float) -> bool:
-    job = tx.store.job(job_id)
-    if job is None:
+def _expire_upload(tx: Transaction, upload: Unsent, *, after: float) -> bool:
+    job = tx.store.job(upload.job_id)
+    if job is None or upload.since not in (None, job.awaited_since):
         return False
     reason = f"the source was not uploaded within {after:g} seconds"
     if job.last_error:

@@ -27,7 +27,7 @@ def tell_awaited(tx: Transaction, job: Job) -> None:
     if job.chain is not None and job.chain.source is not None:
         tx.facts.append(ProofAwaited(job.id, job.chain.source, job.chain.version))
     else:
-        tx.facts.append(SourceAwaited(job.id, job.source_hash))
+        tx.facts.append(SourceAwaited(job.id, job.source_hash, job.awaited_since))
         if job.chain is not None and job.chain.joins:
             tx.facts.append(ManifestMade(job.id, job.source_hash))
 

@@ -16,6 +16,7 @@ from actors.messages import (
     SourceArrived,
     SourceRejected,
     Submit,
+    Unsent,
 )
 from tests.store.making import ADMIN, Book, hash_of, submission
 
@@ -29,7 +30,7 @@ def test_a_source_that_vanished_is_awaited_again_whatever_the_job_has_been_throu
     book.do(Complete(ADMIN, "w1", 1, lease))
     book.do(SourceRejected(hash_of("a"), "somebody wrote over it"))
     assert book.do(Retry(1)).status == "uploading"
-    book.do(ExpireUploads((1,), 60.0))
+    book.do(ExpireUploads((Unsent(1),), 60.0))
     again = book.do(submission("a", ready=False))
     assert (again.existing, again.status, again.upload) == (True, "uploading", True)
     book.close()
@@ -45,4 +46,22 @@ def test_a_source_that_nobody_read_serves_no_job_that_announced_another_size(tmp
     book.do(Cancel(1))
     assert book.do(Retry(1)).status == "uploading"
     assert book.do(Submit(NewJob("tiff", hash_of("a"), source_size=5), present)).status == "pending"
+    book.close()
+
+
+def test_a_source_that_is_awaited_anew_is_not_given_up_for_the_time_before(tmp_path: Path) -> None:
+    """Found by a play of several servers: one had stood still with this in its hand, while another gave the job up
+    and had it submitted again."""
+    book = Book(tmp_path / "blobforge.db")
+    book.do(submission("a", ready=False))
+    (first,) = book.probe.column("jobs", "created_at")
+    book.now += 60_000
+    book.do(ExpireUploads((Unsent(1, first),), 60.0))
+    assert book.probe.column("jobs", "status") == ["dead"]
+    assert book.do(submission("a", ready=False)).status == "uploading"
+    book.do(ExpireUploads((Unsent(1, first),), 60.0))
+    assert book.probe.column("jobs", "status") == ["uploading"]
+    (again,) = book.probe.column("jobs", "queued_at")
+    book.do(ExpireUploads((Unsent(1, again),), 60.0))
+    assert book.probe.column("jobs", "status") == ["dead"]
     book.close()

@@ -41,6 +41,7 @@ from actors.messages import (
     SourceArrived,
     SourceRejected,
     Unregister,
+    Unsent,
     WakeJobs,
 )
 from blobforge.job import ReleaseCause, RetryPolicy
@@ -96,7 +97,7 @@ class Plan:
             lambda: WakeJobs((Due(job, until or 0), Due(job + 1, 1))),
             lambda: SourceArrived(hash_of(name), 1, verified=True),
             lambda: SourceRejected(hash_of(name), "wrong"),
-            lambda: ExpireUploads((job, job + 1), 5.0),
+            lambda: ExpireUploads((Unsent(job), Unsent(job + 1)), 5.0),
             lambda: Register(ADMIN, worker, "a"),
             lambda: Heartbeat(ADMIN, worker, (JobBeat(job, token, '{"stage":"x"}'),)),
             lambda: Unregister(ADMIN, worker),

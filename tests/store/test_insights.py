@@ -36,6 +36,7 @@ from actors.messages import (
     Silent,
     SilentWorker,
     Unregister,
+    Unsent,
 )
 from blobforge import failures
 from blobforge.forecast import Load, bucket_of
@@ -551,7 +552,7 @@ def test_a_silent_worker_and_a_source_that_never_came_are_causes(book: Book, rea
     one, three = book.do(Claim(ADMIN, "w1", ("pdf",), 2)).jobs
     book.do(Heartbeat(ADMIN, "w1", (JobBeat(three.id, three.lease),)))
     book.do(ExpireLeases((Silent(one.id, one.attempt, one.heartbeat_at), Silent(three.id, three.attempt, book.now))))
-    book.do(ExpireUploads((2,), 5.0))
+    book.do(ExpireUploads((Unsent(2),), 5.0))
     kinds = {job_id: book.probe.column("attempts", "kind", job_id=job_id) for job_id in (1, 3)}
     assert kinds == {1: [failures.WORKER_SILENT], 3: [failures.WORKER_LOST]}
     found = {each.kind: each.n for each in reader.insights.failures()}

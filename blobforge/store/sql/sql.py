@@ -884,7 +884,8 @@ WAITING_FOR_TIME: Final = """
       FROM jobs WHERE (not_before IS NOT NULL OR avoid_until IS NOT NULL)
        AND status <> 'uploading' AND NOT (status = 'pending' AND not_before IS NOT NULL AND releases = 0)"""
 AWAITED_SOURCES: Final = """
-    SELECT id, source_hash, updated_at FROM jobs WHERE status = 'uploading' AND source_hash NOT LIKE 'unproven/%'"""
+    SELECT id, source_hash, coalesce(queued_at, created_at) FROM jobs
+     WHERE status = 'uploading' AND source_hash NOT LIKE 'unproven/%'"""
 AWAITED_PROOFS: Final = """
     SELECT id, chain FROM jobs WHERE status = 'uploading' AND source_hash LIKE 'unproven/%'"""
 LIVE_WORKERS: Final = "SELECT id, last_heartbeat FROM workers WHERE status <> 'offline'"

@@ -143,4 +143,5 @@ class Sources(Base):
     @rule(jobs=st.lists(JOBS, max_size=2))
     def uploads_expire(self, jobs: list[str]) -> None:
         ids = tuple(self.job_id(job, "uploading") for job in jobs)
-        self.do(Asked(m.ExpireUploads(ids, 60.0), lambda _: self.world.expire_uploads(ids, self.now)))
+        uploads = tuple(m.Unsent(id_) for id_ in ids)
+        self.do(Asked(m.ExpireUploads(uploads, 60.0), lambda _: self.world.expire_uploads(ids, self.now)))
