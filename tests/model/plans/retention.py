@@ -6,6 +6,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import precondition, rule
 
 from actors import messages as m
+from actors.effects.periodic import SPREAD_PAUSE
 from blobforge.job import JobStatus
 from blobforge.search import ABANDONED_MS, SearchedPage, SearchName, SearchState
 from tests.model.plans.asked import Asked
@@ -137,7 +138,8 @@ class Retention(Base):
         """What was kept long enough goes, some each minute, some each hour; the rest changes nothing."""
         match what:
             case "minute":
-                self.do(Asked(m.Sample(), lambda _: self.world.purge_undos(self.now) or ("Sampled",)))
+                while self.do(Asked(m.Sample(), self.sampled)).wait == SPREAD_PAUSE:
+                    pass
             case "hour":
                 self.forget()
             case "pages":
@@ -148,6 +150,12 @@ class Retention(Base):
                 self.do(Asked(m.Ping(), lambda _: ("Done",)))
             case _:
                 self.do(Asked(m.LeaveCheckpoints(to_litestream=True), lambda _: ("Done",)))
+
+    def sampled(self, answer: m.Sampled) -> tuple[str]:
+        """Old undos go with the last of its turns."""
+        if answer.wait != SPREAD_PAUSE:
+            self.world.purge_undos(self.now)
+        return ("Sampled",)
 
     def forget(self) -> None:
         self.do(Asked(m.Purge(idle=3600.0), lambda _: self.an_hour_passes()))

@@ -136,6 +136,7 @@ def copied(held: T) -> T:
             | Person()
             | Search()
             | Canary()
+            | InARow()
         ):
             twin = object.__new__(type(held))
             vars(twin).update(
