@@ -96,6 +96,7 @@ class Play:
     subscribed = 0.15  # in which a webhook is told of ends
     ageing = 0.1  # in which a job becomes urgent
     examined = 0.05  # in which documents are converted once more by a new converter, to compare
+    able: tuple[str, ...] = (LAST, AGEING)  # workers that have all labels, for some jobs have no other one
     # What the server may log as an error: each is a fault that the play itself has made.
     expected_errors = frozenset({"cannot commit"})
 
@@ -302,7 +303,7 @@ class Play:
             history=self.history,
             types=types if who.random() < 0.7 or name == LAST else (who.choice(types),),
             timeout=LIMITS.worker_timeout,
-            labels=dice(self._seed, f"labels of {name}") if name not in (LAST, AGEING) else None,
+            labels=dice(self._seed, f"labels of {name}") if name not in self.able else None,
             converter=partial(dice(self._seed, f"converter of {name}").choice, (NEW,) if trial else CONVERTERS)
             if self._examined
             else None,

@@ -44,6 +44,7 @@ class SeveralPlay(Play):
     subscribed = 0.5
     ageing = 0.3
     examined = 0.3
+    able = (*Play.able, TARDY)
     expected_errors = Play.expected_errors | {
         "cannot read",
         f"cannot {FOLLOW}",
