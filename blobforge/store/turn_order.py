@@ -74,13 +74,18 @@ class TurnOrder:
         self._unsure = False
         self._queues: dict[Key, _Queue] = {}
         places: defaultdict[Key, list[tuple[int, int]]] = defaultdict(list)
+        by_lane: defaultdict[tuple[int, str, int], list[tuple[int, int]]] = defaultdict(list)
         for job in read.jobs:
-            places[job.priority, job.of_group or ""].append((job.turn, job.id))
-        ready: Counter[Key] = Counter()
-        for (priority, group, _), (n, _) in read.groups.items():
-            ready[priority, group] += n
-        for key, n in ready.items():
-            self._queues[key] = _Queue(sorted(places[key]), whole=len(places[key]) >= n)
+            group = job.of_group or ""
+            places[job.priority, group].append((job.turn, job.id))
+            by_lane[job.priority, group, job.lane].append((job.turn, job.id))
+        # Each lane was read from its head on. Behind the last one of a lane with more, others of the group may come.
+        for lane, (n, _) in read.groups.items():
+            key, known = lane[:2], by_lane[lane]
+            queue = self._queues.setdefault(key, _Queue(sorted(places[key]), whole=True))
+            if len(known) < n:
+                end = max(known, default=min(places[key], default=(0, 0)))
+                queue.whole, queue.places = False, [place for place in queue.places if place <= end]
         self._next: list[NextOfGroup] = []
         self.rewind()
 

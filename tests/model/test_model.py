@@ -68,6 +68,15 @@ def test_a_database_with_all_kinds_of_things_is_restored(tmp_path: Path, name: s
     plan.teardown()
 
 
+def test_a_claim_of_many_takes_a_group_s_jobs_in_their_order_whatever_their_lanes() -> None:
+    """Of the first three that were read, one was of another lane, and not of the first three of the group."""
+    plan = Coordinator()
+    plan.two_workers_and_some_jobs(group=None, then=None)
+    plan.groups_take_turns(["a"] * 4, 3, "nothing")
+    plan.the_database_is_what_the_model_says()
+    plan.teardown()
+
+
 @pytest.mark.parametrize("ended", [0, 2])
 def test_a_canary_that_would_be_one_too_many(ended: int) -> None:
     """In plans by chance there are seldom so many; which of them have ended is looked for then."""
