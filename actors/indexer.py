@@ -23,7 +23,7 @@ log = structlog.get_logger("blobforge.janitor")
 JOBS_AT_ONCE = 200  # about 3 ms of the writer's time
 GATHERED = 1.0  # seconds from a submission until it is taken
 LOOK_EACH = 60.0  # seconds: tags and further paths are told by no fact
-REST_SHARE = 9  # rests so many times as long as a piece took: submissions are to be nearly as fast as without
+REST_SHARE = 14  # rests so many times as long as a piece took: submissions are to be nearly as fast as without
 MANY = 10_000  # jobs in one go, that are worth a line in the log
 
 

@@ -1,12 +1,12 @@
 """How long does the server take for each page of the dashboard, with few jobs and with a million?
 
-    python -m bench.pages [--few 2000] [--many 1000000] [--workers 300] [--types 200] [--batches 10000] [--rounds 30]
+    python -m bench.pages [--few 5000] [--many 1000000] [--workers 300] [--types 200] [--batches 10000] [--rounds 30]
                           [--only TEXT] [--quick] [--baseline] [--plot]
 
 Two servers side by side, asked in turns, so that both see the same machine. What counts is the server's own time
 (`Server-Timing`; for JSON, the time to the answer), and its ratio: the goal is at most 1.5, and 0.3 s. `CPU us` is
 what the server of many took for it, and `CPU times` that beside the other's: these hold on a busy machine, too. The
-small database has as many workers, types and batches as one page of them lists, so that as many rows are written; and
+small database has as many workers, types and batches as one page of them lists, and each worker as many attempts; and
 each slot of each chart of each type has something to show, in both.
 """
 
@@ -100,7 +100,7 @@ Asked = tuple[servers.Server, Connection]
 
 
 class Pages(Plan, frozen=True, kw_only=True):
-    few: Annotated[int, Meta(description="jobs of the first server")] = 2000
+    few: Annotated[int, Meta(description="jobs of the first server")] = 5000
     many: Annotated[int, Meta(description="jobs of the second one")] = 1_000_000
     workers: Annotated[int, Meta(description="workers of the second one")] = 300
     types: Annotated[int, Meta(description="types of the second one")] = 200
