@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import gzip
-import re
 from collections.abc import Iterable
 from typing import Any
 from urllib.parse import quote, urlsplit
 
 from jinja2 import Environment
 from quart import Quart, Response, current_app
+from werkzeug.http import parse_accept_header
 
 from blobforge.access import Caller, Scope
 from blobforge.refusals import Refusal
@@ -32,7 +32,6 @@ PLACES = (
 # Where a person may go on that has come to nothing.
 WAYS_ON = tuple((name, url) for name, url, scope in PLACES if scope is Scope.READ and url != "/")
 WORTH_PACKING = 1400  # bytes: below this, one packet holds it anyway
-_NOT_AT_ALL = re.compile(r"\s*q=0(\.0*)?\s*")
 
 
 class Templates(Environment):
@@ -86,11 +85,7 @@ def html(text: str, status: int = 200, *, wait: Refusal | None = None) -> Respon
 
 def takes_gzip(accepted: str | None) -> bool:
     """Whether a client that accepts these encodings takes gzip: it may name it to say that it does not (`q=0`)."""
-    for each in (accepted or "").lower().split(","):
-        name, _, weight = each.partition(";")
-        if name.strip() == "gzip":
-            return _NOT_AT_ALL.fullmatch(weight) is None
-    return False
+    return parse_accept_header(accepted)["gzip"] > 0
 
 
 def packed(response: Response, body: bytes, request: Request) -> Response:

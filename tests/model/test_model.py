@@ -68,9 +68,15 @@ def test_a_database_with_all_kinds_of_things_is_restored(tmp_path: Path, name: s
     plan.teardown()
 
 
-def test_a_claim_of_many_takes_a_group_s_jobs_in_their_order_whatever_their_lanes() -> None:
+@pytest.mark.parametrize("name", sorted(ENGINES))
+def test_a_claim_of_many_takes_a_group_s_jobs_in_their_order_whatever_their_lanes(tmp_path: Path, name: str) -> None:
     """Of the first three that were read, one was of another lane, and not of the first three of the group."""
-    plan = Coordinator()
+
+    class There(Coordinator):
+        database_at = staticmethod(ENGINES[name])
+        folder = tmp_path
+
+    plan = There()
     plan.two_workers_and_some_jobs(group=None, then=None)
     plan.groups_take_turns(["a"] * 4, 3, "nothing")
     plan.the_database_is_what_the_model_says()

@@ -39,6 +39,16 @@ def test_a_group_may_have_more_than_was_read(limit: int) -> None:
         line.pick(2)
 
 
+def test_what_was_not_read_of_one_lane_comes_before_what_was_read_of_another() -> None:
+    other = replace(A, id=3, turn=30, lane=LANE + 1)
+    jobs: dict[int, Job | None] = {1: A, 3: other}
+    groups = {(3, "a", LANE): (2, 0), (3, "a", LANE + 1): (1, 0)}
+    line = TurnOrder((A.line, other.line), jobs, {}, {}, TurnsRead(groups, [A, other]))
+    assert [each.job.id for each in line.pick(1)] == [1]
+    with pytest.raises(NotRead):
+        line.pick(2)
+
+
 @pytest.mark.parametrize("limit", [1, 2])
 def test_groups_behind_the_last_that_was_read_may_come_first(limit: int) -> None:
     """b is known for a job in hand alone."""

@@ -126,8 +126,8 @@ class Insights:
         """The slot under way shows what is, not what was at its beginning."""
         for status in LEVELS:
             levels[status][slot] = 0
-        of_type = sql.JOB_COUNTS_OF_TYPE, (type_,)
-        for status, _, _, n in self._ask.rows(*of_type) if type_ is not None else self._ask.rows(sql.JOB_COUNTS):
+        statement, values = (sql.JOB_COUNTS, ()) if type_ is None else (sql.JOB_COUNTS_OF_TYPE, (type_,))
+        for status, _, _, n in self._ask.rows(statement, values):
             if status in LEVELS:
                 levels[status][slot] += n
         levels[ONLINE][slot] = sum(n for status, n in self._ask.rows(sql.WORKER_COUNTS) if status != "offline")

@@ -73,19 +73,24 @@ def _read(do: Statements, lines: LineGroup, most: int, in_hand: list[GroupLine],
 
 
 def _many(first: list[GroupLine], most: int, weights: Weights) -> Counter[GroupLine]:
-    """How many jobs of each may be among the next ones, so many of all; of those of one round it is not known yet."""
-    coming = [(each.priority, each.rounds, at, 0) for at, each in enumerate(first)]
+    """How many jobs of each may be among the next ones, so many of all; of those of one round it is not known yet.
+    Those that a group gives may all be of one of its lanes."""
+    lanes: dict[tuple[int, str], list[GroupLine]] = {}
+    for each in first:
+        lanes.setdefault((each.priority, each.group), []).append(each)
+    coming = [(priority, of_group[0].rounds, group, 0) for (priority, group), of_group in lanes.items()]
     heapq.heapify(coming)
-    many: Counter[GroupLine] = Counter(first)  # one of each, at least
     picked, until = 0, None
+    taken: Counter[tuple[int, str]] = Counter()
     while coming and (picked < most or coming[0][:2] == until):
-        priority, round_, at, taken = coming[0]
+        priority, round_, group, n = coming[0]
         picked, until = picked + 1, (priority, round_)
-        each = first[at]
-        many[each] = max(many[each], taken + 1)
-        if taken + 1 < min(each.ready, most):
-            following = rounds(each.running + taken + 1, each.group, weights)
-            heapq.heapreplace(coming, (priority, following, at, taken + 1))
+        of_group = lanes[priority, group]
+        taken[priority, group] = n + 1
+        if n + 1 < min(sum(each.ready for each in of_group), most):
+            following = rounds(of_group[0].running + n + 1, group, weights)
+            heapq.heapreplace(coming, (priority, following, group, n + 1))
         else:
             heapq.heappop(coming)
-    return many
+    # One of each, at least.
+    return Counter({each: max(1, min(each.ready, taken[each.priority, each.group])) for each in first})
