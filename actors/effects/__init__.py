@@ -154,6 +154,7 @@ def apply(tx: Transaction, message: Command) -> Answer:
     ended = len(tx.store.ended)
     tx.stage_work = 0
     tx.cut.clear()
+    tx.restored.clear()
     tx.cancelling.clear()
     answer = _apply(tx, message)
     if not isinstance(answer, Refusal):

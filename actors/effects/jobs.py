@@ -266,6 +266,7 @@ def _undo_retry(tx: Transaction, job: Job, before: BeforeRetry, retried_at: int)
     give_up_turn(tx.store, job)
     restored = with_turn(tx.store, restored)
     _save(tx, job, restored)
+    tx.restored.add(job.id)
     if job.status is JobStatus.UPLOADING:
         tx.facts.append(SourceSettled(job.id, job.source_hash))
     if restored.waits_until is not None:

@@ -109,6 +109,7 @@ class Transaction(msgspec.Struct):
     careful: bool = False
     cut: set[int] = msgspec.field(default_factory=set)  # of what came of these, no stage is joined in this message
     stage_work: int = 0  # what this message has done about stages so far (joining.MOST_WORK)
+    restored: set[int] = msgspec.field(default_factory=set)  # jobs that this message has put back as they had ended
     put_off: list[tuple[int, int, int]] = []  # stages (parent, attempt, step) that are too much for this message
     cancelling: set[int] = msgspec.field(default_factory=set)  # batches that this message cancels jobs of, as a whole
     events: list[Event] = []
@@ -245,7 +246,7 @@ class Transaction(msgspec.Struct):
         if not self.store.webhooks.all():
             return
         for job in {job.id: job for job in self.store.ended[first:]}.values():
-            if job.completed_at != self.now:
+            if job.id in self.restored:
                 continue
             now = self.store.job(job.id)
             if (now is None or now.status is job.status) and not is_comparison(job.type):

@@ -83,6 +83,25 @@ def test_a_claim_of_many_takes_a_group_s_jobs_in_their_order_whatever_their_lane
     plan.teardown()
 
 
+@pytest.mark.parametrize("name", sorted(ENGINES))
+def test_that_a_job_has_ended_is_not_told_again_where_its_retry_is_undone_at_once(tmp_path: Path, name: str) -> None:
+    """By the clock it has ended just now: all of it is of one millisecond."""
+
+    class There(Coordinator):
+        database_at = staticmethod(ENGINES[name])
+        folder = tmp_path
+
+    plan = There()
+    plan.two_workers_and_some_jobs(group=None, then=None)
+    plan.create_webhook(("job.cancelled",), (), ())
+    plan.cancel("#1", "")
+    plan.retry("#1", reset=True, priority=None, undo="a", compare=False)
+    plan.undo("a", 1, further=False)
+    assert plan.world.jobs[1].status == "cancelled"
+    plan.the_database_is_what_the_model_says()
+    plan.teardown()
+
+
 @pytest.mark.parametrize("ended", [0, 2])
 def test_a_canary_that_would_be_one_too_many(ended: int) -> None:
     """In plans by chance there are seldom so many; which of them have ended is looked for then."""
