@@ -425,3 +425,8 @@ async def test_the_documentation_is_made_once(local: LocalServer, autojump_clock
     first, second = await client.get("/api/docs"), await client.get("/api/docs")
     assert await first.get_data() == await second.get_data()
     assert Counter(made) == {"docs.html": 2, "docs_contents.html": 1, "macros.html": 1}
+
+
+def test_of_what_is_not_to_be_seen_nothing_is_printable() -> None:
+    """A text that is printable is looked at no further."""
+    assert [hex(code) for code in words.UNSEEN if chr(code).isprintable()] == []

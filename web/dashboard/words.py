@@ -30,18 +30,22 @@ IN_BYTES = ("memory", "disk", "swap", "vram")  # what workers tell of their mach
 # of these in it could pass for another name; in its place stands a sign that something is there.
 _CONTROLS = (*range(9), 0xB, 0xC, *range(0xE, 0x20), 0x7F)
 _DIRECTIONS = (0x200E, 0x200F, *range(0x202A, 0x202F), *range(0x2066, 0x206A), 0xFEFF)
-_UNSEEN = dict.fromkeys((*_CONTROLS, *_DIRECTIONS), "\ufffd")
-_REFERENCES = {code: f"&#{code};" for code in _UNSEEN}
+UNSEEN = dict.fromkeys((*_CONTROLS, *_DIRECTIONS), "\ufffd")
+_REFERENCES = {code: f"&#{code};" for code in UNSEEN}
 
 
 def visible(value: Any) -> Any:
     """A text with nothing hidden in it. Every value that a template prints goes through here."""
-    return value.translate(_UNSEEN) if isinstance(value, str) else value
+    # Most texts are printable, and then there is nothing to look for: a page prints thousands.
+    return value if not isinstance(value, str) or value.isprintable() else value.translate(UNSEEN)
 
 
 def exact(value: object) -> Markup:
     """A value of a field that is not seen, or of a choice: what is hidden in it is sent back as it was."""
-    return Markup(str(escape(value)).translate(_REFERENCES))  # noqa: S704 - it is escaped
+    escaped = escape(value)
+    if escaped.isprintable():
+        return escaped
+    return Markup(str(escaped).translate(_REFERENCES))  # noqa: S704 - it is escaped
 
 
 def install(environment: Environment) -> None:
