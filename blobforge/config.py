@@ -214,7 +214,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         float,
         Meta(ge=60, le=10 * 365 * 86_400),
         _doc(
-            "How long a result that was made anew to be compared (`--compare`) has the former one beside it",
+            "How long a result that was made anew to be compared (`--compare`) has the former one beside it; at least 60",
             group="housekeeping",
         ),
     ] = 7 * 86_400.0
@@ -228,7 +228,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
 
     retention_deliveries: Annotated[
         Annotated[float, Meta(ge=345_600, le=100 * 365 * 86_400)],
-        _doc("How long it is kept what webhooks were told, and what became of it", group="housekeeping"),
+        _doc("How long it is kept what webhooks were told, and what became of it; at least four days", group="housekeeping"),
     ] = 604_800.0
     retention_superseded: Annotated[
         KeptFor,
@@ -297,7 +297,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     backup_retention: Annotated[
         float,
         Meta(ge=3600, le=10 * 365 * 86_400),
-        _doc("How far back `blobforge backup restore --at` reaches", group="litestream"),
+        _doc("How far back `blobforge backup restore --at` reaches; at least an hour", group="litestream"),
     ] = 7 * 86_400.0
     backup_drill_interval: Annotated[
         float,

@@ -162,6 +162,13 @@ def test_the_command_lines_of_the_examples_are_understood(page: Path) -> None:
             understood(words)
 
 
+@pytest.mark.parametrize("page", [*PAGES, *(ROOT / "deploy").rglob("*.y*ml")], ids=lambda page: page.name)
+def test_a_converter_that_is_given_a_path_is_given_one_that_is_looked_at(page: Path) -> None:
+    """What it leaves elsewhere than at {output} or below {outputs} is not found, and the job fails."""
+    commands = re.findall(r"""--exec[",' ]+([^"'`]*\{source\}[^"'`]*)""", page.read_text())
+    assert [each for each in commands if "{output" not in each] == []
+
+
 def test_the_command_lines_of_the_help_texts_are_understood() -> None:
     count = 0
     for name in commands(command_line):

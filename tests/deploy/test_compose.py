@@ -62,6 +62,17 @@ def test_every_variable_is_known_and_every_command_parses(name: str) -> None:
             parse(service["command"])
 
 
+@pytest.mark.parametrize("name", FILES)
+def test_what_it_sets_itself_the_environment_file_may_set_otherwise(name: str) -> None:
+    """What stands under `environment` wins over the file: so it asks for the file's value."""
+    for service_name, service in services(name).items():
+        if "env_file" not in service:
+            continue
+        for variable in set(service["environment"]) - {"BLOBFORGE_DATABASE_URL"}:
+            other = compose.load(name, made_env() | {variable: "other"})["services"]
+            assert other[service_name]["environment"][variable] == "other", variable
+
+
 def parse(command: list[str]) -> None:
     """With the real command line; raises click.UsageError."""
     context = click.Context(blobforge)

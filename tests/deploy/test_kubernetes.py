@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import textwrap
 from functools import cache
 from typing import Any
 from urllib.parse import urlsplit
@@ -125,6 +127,13 @@ def test_they_may_do_no_more_than_they_need(name: str) -> None:
     assert "memory" in container(name)["resources"]["limits"]
 
 
+def test_it_promises_no_scrape_that_is_refused() -> None:
+    """An annotation carries no token, and metrics take one."""
+    [metrics] = [route for route in routes() if route.path == "/metrics"]
+    assert metrics.access != "public"
+    assert "annotations" not in one("Deployment")["spec"]["template"]["metadata"]
+
+
 def test_the_worker_s_command_parses() -> None:
     parse(container("worker.yaml")["args"])
 
@@ -142,6 +151,20 @@ def test_what_is_scaled_is_there(name: str) -> None:
     }
     named = f"deploy/kubernetes/{name}"
     assert f"](../{named})" in (ROOT / "docs" / "scaling.md").read_text()
+
+
+async def test_the_adapter_s_rule_sums_what_there_is(local: LocalServer, autojump_clock: Any) -> None:
+    comment = "\n".join(line[1:] for line in (FOLDER / "hpa.yaml").read_text().splitlines() if line.startswith("#"))
+    [rule] = yaml.safe_load(textwrap.dedent(comment[comment.index("    externalRules:") :]))["externalRules"]
+    # Without this it asks for a label of the namespace, which the series have not, and gives no number.
+    assert rule["resources"] == {"namespaced": False}
+    [metric] = one("HorizontalPodAutoscaler", "hpa.yaml")["spec"]["metrics"]
+    assert metric["external"]["metric"]["name"] == rule["name"]["as"]
+    await local.submit(b"one")
+    exposed = (await local.call("GET", "/metrics"))[1].decode()
+    for series, by in re.findall(r"max by \(([^)]*)\) \((\w+)", rule["metricsQuery"]):
+        [labels, *_] = re.findall(rf"^{by}\{{(.*)\}}", exposed, re.MULTILINE)
+        assert set(series.split(", ")) == set(re.findall(r'(\w+)="', labels)) - {"server"}
 
 
 def as_keda_takes_it(manifest: dict[str, Any]) -> dict[str, Any]:
@@ -164,7 +187,9 @@ async def test_keda_reads_a_number_where_it_looks_for_one(local: LocalServer, au
     [trigger] = one("ScaledObject", "keda.yaml")["spec"]["triggers"]
     asked = trigger["metadata"]
     url = urlsplit(asked["url"])
-    assert (url.scheme, url.netloc) == ("http", one("Service")["metadata"]["name"])
+    # It asks from a namespace of its own: the short name would not be found.
+    [namespace] = set(re.findall(r"--namespace (\S+)", (FOLDER / "server.yaml").read_text()))
+    assert (url.scheme, url.netloc) == ("http", f"{one('Service')['metadata']['name']}.{namespace}.svc")
     # As its authentication says: a token that may read, as a bearer.
     made = await token(local, "read")
     assert asked["authMode"] == "bearer"
