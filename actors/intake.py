@@ -142,21 +142,12 @@ class Intake:
         """How many outputs were accepted and not yet seen."""
         return len(self._outputs)
 
-    def resume(
-        self,
-        *,
-        sources: Iterable[tuple[int, str, int]] = (),
-        outputs: Iterable[tuple[int, int, str]] = (),
-        to_keep: Iterable[OutputAccepted] = (),
-        now_ms: int = 0,
-    ) -> None:
-        """Take up what a former run left, or others have. A source is (job, hash, since when in ms): the first look
-        is soon, and then they are as rare as they were."""
-        self.post(list(to_keep))
+    def resume(self, sources: Iterable[tuple[int, str, int]], *, now_ms: int) -> None:
+        """Take up those that a former run awaited, or others do: (job, hash, since when in ms). The first look is
+        soon, and then they are as rare as they were."""
         for job_id, source_hash, since in sources:
             self._await(source_hash, max(0.0, (now_ms - since) / 1000))
             self.post([SourceAwaited(job_id, source_hash)])
-        self.post([OutputUnchecked(job_id, attempt, key) for job_id, attempt, key in outputs])
 
     async def run(self) -> None:
         async with trio.open_nursery() as nursery:

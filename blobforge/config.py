@@ -228,7 +228,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
 
     retention_deliveries: Annotated[
         Annotated[float, Meta(ge=345_600, le=100 * 365 * 86_400)],
-        _doc("How long it is kept what webhooks were told, and what became of it; at least four days", group="housekeeping"),
+        _doc(
+            "How long it is kept what webhooks were told, and what became of it; at least four days",
+            group="housekeeping",
+        ),
     ] = 604_800.0
     retention_superseded: Annotated[
         KeptFor,

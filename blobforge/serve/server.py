@@ -31,7 +31,7 @@ from blobforge.backup import BackupError
 from blobforge.backup.opening import opened
 from blobforge.backup.sidecar import Plan
 from blobforge.config import Settings, secrets_of
-from blobforge.events import OutputAccepted
+from blobforge.events import Fact, OutputUnchecked
 from blobforge.jobtype import retry_policy
 from blobforge.machinery import datadir, garbage, heap, logs, notify, redaction
 from blobforge.machinery.clock import wall_ms
@@ -303,13 +303,11 @@ async def _resume(parts: Parts) -> None:
     sources = await parts.reads.run(lambda reader: reader.awaited_sources())
     waits = await parts.reads.run(lambda reader: reader.waiting_for_time())
     parts.reaper.resume(running=leases, workers=workers, uploads=sources, now_ms=now)
-    parts.intake.resume(sources=sources, now_ms=now)
+    parts.intake.resume(sources, now_ms=now)
     if parts.presence.has_company:
-        parts.presence.on_change()  # outputs may be in another server's hand: see `_inherit`
+        parts.presence.on_change()  # what is left may be in another server's hand: see `_inherit`
     else:
-        outputs, to_keep = await _outputs_left(parts)
-        parts.intake.resume(outputs=outputs, to_keep=to_keep)
-        await _take_up_proofs(parts)
+        parts.intake.post(await _left(parts))
     types = await parts.reads.run(lambda reader: reader.types.settings())
     usual = parts.rules.retry
     longest = max(policy.longest for policy in (usual, *(retry_policy(each, usual) for each in types.values())))
@@ -319,40 +317,33 @@ async def _resume(parts: Parts) -> None:
         log.info("leases get a fresh period", jobs=len(leases))
 
 
-async def _take_up_proofs(parts: Parts) -> None:
-    """Outputs that are to be read, as jobs wait for that, and manifests that are to be put into the store. Where two
-    servers do it, the second finds it done."""
-    parts.intake.post(await parts.reads.run(lambda reader: reader.awaited_proofs()))
-    parts.intake.post(await parts.reads.run(lambda reader: reader.kin.awaited_manifests()))
-
-
-async def _outputs_left(parts: Parts) -> tuple[list[tuple[int, int, str]], list[OutputAccepted]]:
-    """Those that are to be checked, and those that are to be kept."""
-    outputs = await parts.reads.run(lambda reader: reader.unchecked_outputs())
-    return outputs, await parts.reads.run(lambda reader: reader.outputs_to_keep())
+async def _left(parts: Parts) -> list[Fact]:
+    """What the server that committed it has in hand: outputs that are to be checked, to be kept, to be read, as jobs
+    wait for that, and manifests that are to be put into the store."""
+    unchecked = await parts.reads.run(lambda reader: reader.unchecked_outputs())
+    return [
+        *(OutputUnchecked(*output) for output in unchecked),
+        *await parts.reads.run(lambda reader: reader.outputs_to_keep()),
+        *await parts.reads.run(lambda reader: reader.awaited_proofs()),
+        *await parts.reads.run(lambda reader: reader.kin.awaited_manifests()),
+    ]
 
 
 async def _inherit(parts: Parts) -> None:
     """What a server that is gone had in hand, the first of those that are left takes up. Beside others only what is
     left after a while: what is in the hand of a server that is there would be copied twice."""
-    before: set[str] | None = None
+    before: set[Fact] | None = None
     while parts.presence.rank() == 0:
         try:
-            outputs, to_keep = await _outputs_left(parts)
-            if before is not None or not parts.presence.has_company:
-                await _take_up_proofs(parts)
+            left = await _left(parts)
         except DatabaseError:  # told by the one that read; tried again
             await trio.sleep(INHERIT_AGAIN)
             continue
-        keys = {key for _, _, key in outputs} | {accepted.key for accepted in to_keep}
-        if parts.presence.has_company and before is None and keys:
-            before = keys
+        if parts.presence.has_company and before is None and left:
+            before = set(left)
             await trio.sleep(IN_HAND_SECONDS)
             continue
-        parts.intake.resume(
-            outputs=[each for each in outputs if before is None or each[2] in before],
-            to_keep=[each for each in to_keep if before is None or each.key in before],
-        )
+        parts.intake.post(left if before is None else [each for each in left if each in before])
         return
 
 

@@ -313,7 +313,7 @@ async def test_what_a_former_run_awaited_is_looked_for(tmp_path: Path, autojump_
         await it.submit("a")
     async with writer_alone(tmp_path) as alone:
         it = Looking(alone, ScriptedStore())
-        it.intake.resume(sources=[(1, hash_of("a"), 0)], outputs=[])
+        it.intake.resume([(1, hash_of("a"), 0)], now_ms=0)
         it.store.put("a")
         async with trio.open_nursery() as nursery:
             nursery.start_soon(it.intake.run)

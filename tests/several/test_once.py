@@ -17,7 +17,7 @@ from actors.intake import LONGEST_LOOK
 from actors.orphans import TAKE_UP_EACH
 from actors.sweeper import FIRST_SWEEP, LOOK_EACH, SWEEP_EVERY
 from blobforge.machinery.hop import in_place
-from blobforge.objects import ListedPage, Missed, ObjectInfo
+from blobforge.objects import ListedPage, Missed, ObjectInfo, ObjectStoreError
 from blobforge.objects.keys import accepted_key, source_key
 from blobforge.objects.local import LocalStore
 from blobforge.search import ABANDONED_MS
@@ -25,6 +25,8 @@ from blobforge.serve.server import IN_HAND_SECONDS
 from tests.fixtures.local import LocalServer
 from tests.several.house import House
 from tests.web.calls import finish
+from tests.web.test_chains import claimed
+from tests.web.test_outputs import brought, completed
 from web.presence import BEAT_SECONDS
 
 READING = 3.0  # seconds that it takes to read a source
@@ -38,6 +40,7 @@ class Shelf(LocalStore):
         super().__init__(house.folder / "shelf", b"a secret of sixteen", hop=in_place)
         self.asked: Counter[str] = Counter()
         self.searched_slowly = False
+        self.reads_nothing = self.takes_nothing = False
 
     async def head(self, key: str, *, version: str | None = None) -> ObjectInfo | None:
         self.asked[f"head {key}"] += 1
@@ -47,6 +50,8 @@ class Shelf(LocalStore):
     async def digest(self, key: str, *, version: str | None = None) -> str | None:
         self.asked[f"digest {key}"] += 1
         await trio.sleep(READING)
+        if self.reads_nothing:
+            raise ObjectStoreError("it reads nothing now")
         return await super().digest(key, version=version)
 
     async def list_page(self, prefix: str, *, cursor: str = "", limit: int = 1000) -> ListedPage:
@@ -60,6 +65,11 @@ class Shelf(LocalStore):
         await trio.sleep(COPYING)
         return await super().copy(key, to, like=like)
 
+    async def put_own(self, key: str, body: bytes) -> None:
+        if self.takes_nothing:
+            raise ObjectStoreError("it takes nothing now")
+        await super().put_own(key, body)
+
     async def clear_unfinished(self, *, before: float, dry_run: bool) -> int:
         self.asked["clear"] += 1
         return await super().clear_unfinished(before=before, dry_run=dry_run)
@@ -71,10 +81,10 @@ def shelf(house: House) -> Shelf:
     return made
 
 
-async def announced(server: LocalServer, content: bytes) -> tuple[int, str]:
+async def announced(server: LocalServer, content: bytes, **fields: Any) -> tuple[int, str]:
     """A job whose source is still to come, and the key of that."""
     digest = hashlib.sha256(content).hexdigest()
-    status, answer = await server.call("POST", "/api/jobs", {"type": "pdf", "source_hash": digest})
+    status, answer = await server.call("POST", "/api/jobs", {"type": "pdf", "source_hash": digest} | fields)
     assert (status, answer["status"]) == (201, "uploading")
     return int(answer["job_id"]), f"sources/{digest}"
 
@@ -160,6 +170,36 @@ async def test_an_output_in_the_hand_of_one_is_not_kept_by_another_too(
         await trio.sleep(BEAT_SECONDS * 2 + IN_HAND_SECONDS + COPYING)
         assert (shelf.asked[f"copy {second}"], await is_kept(a, second)) == (2, True)
         assert shelf.asked[f"copy {first}"] == 1
+
+
+@pytest.mark.parametrize("what", ["proofs", "manifest"])
+async def test_what_jobs_wait_for_is_taken_up_where_its_server_is_gone_and_others_are_there(
+    house: House, shelf: Shelf, autojump_clock: Any, what: str
+) -> None:
+    """Several outputs are final where they are: nothing of them is to be checked or kept."""
+    join = {"join": {"type": "book"}} if what == "manifest" else {}
+    async with house.server("b") as b, house.server("c") as c:
+        async with house.server("a") as a:
+            await trio.sleep(BEAT_SECONDS * 2)
+            await a.register("w1")
+            job_id, _ = await announced(a, b"a document", then=[{"type": "ocr", **join}])
+            await a.source(b"a document")
+            assert await a.call("POST", f"/api/jobs/{job_id}/uploaded") == (200, {"status": "pending"})
+            await brought(a, grant := await claimed(a, "pdf"), "1", "2")
+            shelf.reads_nothing = what == "proofs"
+            assert (await completed(a, grant, "all"))[0] == 200
+            if what == "manifest":
+                await trio.sleep(READING * 4)
+                shelf.takes_nothing = True
+                for _ in range(2):
+                    await brought(a, grant := await claimed(a, "ocr"), "text")
+                    assert (await completed(a, grant, "all"))[0] == 200
+                await trio.sleep(READING * 2)
+        shelf.reads_nothing = shelf.takes_nothing = False
+        children = [2, 3] if what == "proofs" else [4]
+        assert [(await b.job(job_id))["status"] for job_id in children] == ["uploading"] * len(children)
+        await trio.sleep(BEAT_SECONDS * 2 + IN_HAND_SECONDS + READING * 4)
+        assert [(await c.job(job_id))["status"] for job_id in children] == ["pending"] * len(children)
 
 
 async def is_kept(server: LocalServer, key: str) -> bool:
