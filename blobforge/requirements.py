@@ -21,6 +21,9 @@ from blobforge.options import PLAIN, WITH_OPTIONS, Lane, LineGroup, QueueLine
 
 MOST_REQUIREMENTS: Final = 16  # of one job
 LONGEST: Final = 200  # characters of one requirement
+# Bytes of those of one job together, as JSON: with its type they are a key of an index, of which PostgreSQL takes
+# 2,704 at most.
+LONGEST_SET: Final = 2_000
 # Distinct sets that jobs have, over all types: a claim looks into each lane that its worker may have jobs from.
 MOST_SETS: Final = 1000
 NOTHING: Final = "none"  # in a filter
@@ -82,7 +85,14 @@ def canonical(said: Iterable[str | None] | None) -> str | None:
     each = sorted({str(parse(text)) for text in said or () if text is not None})
     if len(each) > MOST_REQUIREMENTS:
         raise UnfitRequirement(f"{len(each)} requirements, and a job may have {MOST_REQUIREMENTS}")
-    return json.dumps(each, ensure_ascii=False, separators=(",", ":")) if each else None
+    if not each:
+        return None
+    text = json.dumps(each, ensure_ascii=False, separators=(",", ":"))
+    if (size := len(text.encode(errors="replace"))) > LONGEST_SET:
+        raise UnfitRequirement(
+            f"the requirements of a job may have {LONGEST_SET:,} bytes in all, these have {size:,}"
+        )
+    return text
 
 
 @lru_cache(maxsize=4 * MOST_SETS)

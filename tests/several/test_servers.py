@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import random
 import re
+import string
 import subprocess
 import sys
 from pathlib import Path
@@ -15,6 +17,7 @@ import trio
 
 from blobforge.config import Settings
 from blobforge.machinery.datadir import StartError
+from blobforge.requirements import LONGEST, LONGEST_SET
 from blobforge.serve.joining import place_of_objects
 from blobforge.store.commons import GONE_SECONDS, LIVE_SECONDS
 from blobforge.store.postgres import commons_sql
@@ -217,3 +220,18 @@ def test_a_database_that_goes_away_during_a_start_is_no_bug(house: House) -> Non
     assert "cannot start" in said
     assert "the database is away" in said
     assert "Traceback" not in said
+
+
+async def test_the_longest_type_and_requirements_are_taken(house: House, autojump_clock: Any) -> None:
+    """They are the key of an index, and PostgreSQL takes no longer one than 2,704 bytes. These do not compress."""
+    dice = random.Random(1)
+    type_ = "".join(chr(dice.randrange(0x20000, 0x2A000)) for _ in range(100))
+    left = LONGEST_SET - len("[]")
+    requires = []
+    while left > 8:
+        length = min(LONGEST, left - len('"",'))
+        requires.append("l=" + "".join(dice.choices(string.ascii_letters + string.digits, k=length - 2)))
+        left -= length + len('"",')
+    async with house.server("a") as a:
+        job_id = await a.submit(b"a document", type=type_, requires=requires, group="g")
+        assert (await a.job(job_id))["requires"] == sorted(requires)

@@ -42,7 +42,9 @@ async def test_what_a_job_requires_is_kept_and_shown(local: LocalServer, autojum
 @pytest.mark.parametrize(
     "requires",
     ["gpu", {"gpu": True}, [""], ["a>=b"], ["a b"], ["a" * (LONGEST + 1)], [1],
-     [f"l{number}" for number in range(MOST_REQUIREMENTS + 1)]],
+     [f"l{number}" for number in range(MOST_REQUIREMENTS + 1)],
+     [f"l{number}={'x' * 190}" for number in range(MOST_REQUIREMENTS)],
+     [f"{name}={'📄' * 190}" for name in "lmn"]],
 )  # fmt: skip
 async def test_what_cannot_be_required_is_refused(local: LocalServer, autojump_clock: Any, requires: Any) -> None:
     body = {"type": "pdf", "source_hash": HEX, "requires": requires}
