@@ -421,7 +421,8 @@ class WorkerRegistered(Success, frozen=True):
 
 class Register(Message[WorkerRegistered], frozen=True):
     """`metadata` and `labels` are JSON objects as text. `instance` names the process, `replaces` the one before it,
-    and `host` where it runs."""
+    and `host` where it runs. `silent`: the seconds for which the worker was not heard of, by a clock that does not
+    jump; None where the wall clock alone tells."""
 
     caller: Caller
     worker_id: str
@@ -433,6 +434,7 @@ class Register(Message[WorkerRegistered], frozen=True):
     replaces: str | None = None
     host: str | None = None
     converter: str | None = None
+    silent: float | None = None
 
 
 class HeartbeatSeen(Success, frozen=True):

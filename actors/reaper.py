@@ -113,6 +113,12 @@ class Reaper:
             self._uploads.set(job_id, now + left, Unsent(job_id, since))
         self._purge_at = self._sample_at = now
 
+    def worker_silent_for(self, worker_id: str) -> float | None:
+        """Seconds since this worker was heard of, whatever the wall clock did meanwhile; less where it has a fresh
+        period. None where it is not waited for."""
+        at = self._workers.at(worker_id)
+        return max(0.0, trio.current_time() + self._worker_timeout - at) if at is not None else None
+
     def source_awaited_for(self, job_id: int) -> float | None:
         """For how many seconds yet the job's source is awaited; None where it is not."""
         at = self._uploads.at(job_id)

@@ -94,18 +94,17 @@ class Succession(StrEnum):
 
 
 def succession(
-    worker: Worker, instance: str | None, replaces: str | None, *, now: int, patience_ms: int
+    worker: Worker, instance: str | None, replaces: str | None, *, silence_ms: int, patience_ms: int
 ) -> Succession:
     """Whether a process may become the worker: at once if it knows the instance of its predecessor, which only the
-    same place on the same disk tells it; else when that one has been silent for `patience_ms`.
+    same place on the same disk tells it; else when that one has been silent (`silence_ms`) for `patience_ms`.
 
     Two machines under one id cannot end each other's work in turns, however often each is restarted: what a process
     knows is the instance that it had itself, and that is no longer the current one once the other has taken over.
     """
     if instance is None or worker.instance is None or instance == worker.instance:
         return Succession.SAME
-    # Silence is measured by a clock that no jump changes, and it is the end of what the wall clock says.
-    heard = worker.status is not WorkerStatus.OFFLINE and now - (worker.last_heartbeat or 0) < patience_ms
+    heard = worker.status is not WorkerStatus.OFFLINE and silence_ms < patience_ms
     alive = worker.registered and heard
     return Succession.RIVAL if alive and replaces != worker.instance else Succession.SUCCESSOR
 

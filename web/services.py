@@ -43,6 +43,7 @@ class Services:
     intake: Mailbox[Envelope[Any]]
     janitor: Janitor
     source_awaited_for: Callable[[int], float | None]  # seconds; see the reaper
+    worker_silent_for: Callable[[str], float | None]  # the same
     backups: Backups
     broadcaster: Broadcaster
     live_loads: LiveLoads

@@ -70,12 +70,12 @@ def register(tx: Transaction, message: Register) -> WorkerRegistered | Refusal:
     if refusal := one_too_many(tx, message.converter, known=worker.converter):
         return refusal
     patience = round(HEARD_WITHIN * tx.rules.beat * 1000)
-    match succession(worker, message.instance, message.replaces, now=tx.now, patience_ms=patience):
+    silence = _silence(tx, worker, message.silent)
+    match succession(worker, message.instance, message.replaces, silence_ms=silence, patience_ms=patience):
         case Succession.RIVAL:
             contested = replace(worker, contested_at=tx.now, contested_by=message.host)
             tx.store.save_worker(worker, contested)
-            heard = tx.now - (worker.last_heartbeat or 0)
-            return WorkerRegistered(worker.id, alive=max(1.0, (patience - heard) / 1000))
+            return WorkerRegistered(worker.id, alive=max(1.0, (patience - silence) / 1000))
         case Succession.SUCCESSOR:
             worker = _replaced(tx, worker)
         case Succession.SAME:
@@ -104,6 +104,13 @@ def register(tx: Transaction, message: Register) -> WorkerRegistered | Refusal:
     if worker.registered and worker.labels != online.labels:
         tx.facts.append(WorkerLabelled(online.id))
     return WorkerRegistered(online.id)
+
+
+def _silence(tx: Transaction, worker: Worker, silent: float | None) -> int:
+    """Milliseconds since the worker was heard of. A clock that is set forward makes no worker silent, and what was heard
+    since the caller looked counts."""
+    by_clock = tx.now - (worker.last_heartbeat or 0)
+    return by_clock if silent is None else min(by_clock, round(silent * 1000))
 
 
 def _replaced(tx: Transaction, worker: Worker) -> Worker:

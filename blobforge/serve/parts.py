@@ -220,6 +220,7 @@ class Parts:
             intake=self.intake.mailbox,
             janitor=self.janitor,
             source_awaited_for=self.reaper.source_awaited_for,
+            worker_silent_for=self.reaper.worker_silent_for,
             backups=Backups(lambda: self.replicator),
             broadcaster=self.broadcaster,
             live_loads=LiveLoads(),

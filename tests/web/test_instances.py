@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import trio
 
-from tests.fixtures.local import LocalServer, open_local
+from tests.fixtures.local import LocalServer, open_local, virtual_now
 
 
 async def register(local: LocalServer, instance: str | None, replaces: str | None = None) -> tuple[int, Any]:
@@ -106,6 +106,20 @@ async def test_when_the_old_process_has_been_silent_for_two_heartbeats_another_m
     assert (await local.job(1))["status"] == "pending"
     _, attention = await local.call("GET", "/api/stats/attention")
     assert attention["workers_contested"] == []
+
+
+async def test_a_clock_that_is_set_forward_makes_no_process_silent(
+    autojump_clock: Any, local: LocalServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await holding(local)
+    every = local.parts.services.settings.beat_every
+    await trio.sleep(every - 1)
+    monkeypatch.setattr(local.parts.writer._time, "_clock", lambda: virtual_now() + 3_600_000)
+    status, problem = await register(local, "two")
+    assert (status, kind(problem)) == (409, "instance-alive")
+    assert (await local.job(1))["status"] == "running"
+    await trio.sleep(every + 2)
+    assert (await register(local, "two"))[0] == 200
 
 
 async def test_two_machines_that_are_always_restarted_never_end_each_others_work(

@@ -56,6 +56,7 @@ async def register(call: Call, body: wire_workers.RegisterBody) -> wire_workers.
             body.replaces,
             _host(body.metadata),
             encode.converter_text(body.converter),
+            call.services.worker_silent_for(body.id),
         )
     )
     if isinstance(outcome, Refusal):
