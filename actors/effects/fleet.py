@@ -107,8 +107,8 @@ def register(tx: Transaction, message: Register) -> WorkerRegistered | Refusal:
 
 
 def _silence(tx: Transaction, worker: Worker, silent: float | None) -> int:
-    """Milliseconds since the worker was heard of. A clock that is set forward makes no worker silent, and what was heard
-    since the caller looked counts."""
+    """Milliseconds since the worker was heard of. A clock that is set forward makes no worker silent, and what was
+    heard since the caller looked counts."""
     by_clock = tx.now - (worker.last_heartbeat or 0)
     return by_clock if silent is None else min(by_clock, round(silent * 1000))
 

@@ -12,6 +12,7 @@ from typing import Any
 import httpx
 import pytest
 
+from blobforge.objects.keys import source_key
 from tests.fixtures.seaweed import Seaweed
 from tests.web.calls import assert_problem
 from tests.web.test_accepted import OCTETS, Both, beside_s3
@@ -84,6 +85,25 @@ async def test_a_part_that_is_refused_is_sent_again_and_a_completion_repeated(bo
     assert_problem(await output.make(b"good"), 409, "lease-lost")
     assert_problem(await output.post(size=4), 409, "lease-lost")
     assert await both.output(job_id) == b"good"
+
+
+async def test_a_source_that_came_meanwhile_is_not_replaced_by_parts(both: Both) -> None:
+    """It may have been checked already: when the parts began to be made into one, it was not there."""
+    good, evil = b"a document", b"another one"
+    digest = hashlib.sha256(good).hexdigest()
+
+    async def parts(verb: str = "", **more: Any) -> Any:
+        return await both.local.call("POST", f"{BEGIN}{verb}", {"source_hash": digest} | more)
+
+    upload = {"upload_id": (await parts(size=len(evil)))[1]["upload_id"]}
+    _, signed = await parts("/part", number=1, md5=base64.b64encode(hashlib.md5(evil).digest()).decode(), **upload)
+    assert await both.put(signed["url"], evil, OCTETS | signed["headers"]) == 200
+    _, plain = await both.local.call("POST", "/api/files/upload-url", {"source_hash": digest, "checksum": digest})
+    assert await both.put(plain["url"], good, plain["headers"]) == 200
+    etag = hashlib.md5(evil).hexdigest()
+    answer = await parts("/complete", parts=[{"number": 1, "etag": etag}], **upload)
+    assert answer == (200, {"status": "stored"})
+    assert await both.local.parts.services.objects.digest(source_key(digest)) == digest
 
 
 async def test_a_lease_that_is_lost_in_the_middle(both: Both) -> None:

@@ -25,8 +25,8 @@ _NO_PARTS = Refusal(
 
 
 class UploadTarget(msgspec.Struct, frozen=True):
-    """The key that the upload writes. `is_final`: what is there already is not to be replaced; `write_once`: it would
-    not be copied away from there when it is accepted."""
+    """The key that the upload writes. `is_final`: what is there already is not to be replaced; `write_once`: nor what
+    comes there meanwhile."""
 
     multipart: Multipart
     key: str
@@ -115,7 +115,9 @@ async def _place(call: Call, body: wire_files.PartsDestination) -> UploadTarget 
     key = source_key(body.source_hash)
     # On record as there and checked; `submit` finds out about a bucket that was emptied.
     known = await call.services.reads.run(lambda reader: reader.file(key))
-    return UploadTarget(multipart, key, is_final=known is not None and known.checked_at is not None)
+    final = known is not None and known.checked_at is not None
+    # Between this look and the end of the upload another may come in, and be checked.
+    return UploadTarget(multipart, key, is_final=final, write_once=call.services.objects.write_once)
 
 
 async def _output(call: Call, body: wire_files.PartsDestination) -> UploadTarget | Refusal:
