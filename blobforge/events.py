@@ -236,7 +236,8 @@ class WorkerLabelled(Fact, frozen=True):
 
 
 class WorkerRetried(Fact, frozen=True):
-    """A worker in quarantine has done with a trial, or is in none any more: its claims that wait may get jobs now."""
+    """A worker in quarantine has done with a trial, or it is in none or drains no more: its claims that wait may get
+    jobs now."""
 
     worker_id: str
 

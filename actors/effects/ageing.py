@@ -12,7 +12,7 @@ from blobforge.events import JobUpdated
 from blobforge.job import PRIORITIES, Job
 from blobforge.options import PLAIN, WITH_OPTIONS, QueueLine
 from blobforge.requirements import lane_beside
-from blobforge.store.turns import with_turn
+from blobforge.store.turns import give_up_turn, with_turn
 
 URGENT = PRIORITIES[0]
 LOOKED_AT = 500  # jobs of each line and priority at once: those in front have waited longest, but for changes
@@ -44,6 +44,7 @@ def _lines(tx: Transaction, type_: str) -> list[QueueLine]:
 
 
 def _hurry(tx: Transaction, job: Job) -> bool:
+    give_up_turn(tx.store, job)
     urgent = with_turn(tx.store, replace(job, priority=URGENT, updated_at=tx.now))
     tx.store.save_job(job, urgent)
     tx.events.append(JobUpdated(urgent.id, urgent.type, urgent.status))

@@ -40,6 +40,7 @@ from blobforge.events import (
     WorkerOffline,
     WorkerOnline,
     WorkerRemoved,
+    WorkerRetried,
     WorkerSeen,
 )
 from blobforge.job import Job
@@ -326,6 +327,8 @@ def enable(tx: Transaction, message: EnableWorker) -> WorkerChanged | Refusal:
     tx.facts.append(AccessChanged())
     if draining:
         tx.events.append(WorkerOnline(worker.id, worker.type))
+    if worker.drain:
+        tx.facts.append(WorkerRetried(worker.id))
     return _changed(enabled)
 
 

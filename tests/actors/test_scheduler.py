@@ -366,6 +366,23 @@ async def test_a_draining_worker_waits_its_time_out_and_gets_nothing(
     assert ids(poll) == [1]
 
 
+async def test_a_worker_that_drains_no_more_gets_jobs_by_the_claim_that_waits(
+    autojump_clock: Any, local: LocalServer
+) -> None:
+    await ready(local)
+    await local.ask(Drain("w1"))
+    await local.ask(submission("one"))
+    async with polls(local) as claim:
+        poll = claim("w1", wait=LONG)
+        await trio.sleep(5)
+        enabled = trio.current_time()
+        await local.ask(EnableWorker("w1"))
+        await settle()
+        assert ids(poll) == [1]
+        assert poll.at is not None
+        assert poll.at - enabled < 1
+
+
 async def test_closing_answers_all_and_refuses_the_next(autojump_clock: Any, local: LocalServer) -> None:
     await ready(local)
     async with polls(local) as claim:

@@ -68,9 +68,13 @@ def test_a_database_with_all_kinds_of_things_is_restored(tmp_path: Path, name: s
     plan.teardown()
 
 
+@pytest.mark.parametrize("between", ["nothing", "urgent"])
 @pytest.mark.parametrize("name", sorted(ENGINES))
-def test_a_claim_of_many_takes_a_group_s_jobs_in_their_order_whatever_their_lanes(tmp_path: Path, name: str) -> None:
-    """Of the first three that were read, one was of another lane, and not of the first three of the group."""
+def test_a_claim_of_many_takes_a_group_s_jobs_in_their_order_whatever_their_lanes(
+    tmp_path: Path, name: str, between: str
+) -> None:
+    """Of the first three that were read, one was of another lane, and not of the first three of the group. What has
+    become urgent by its age has given up its former turn."""
 
     class There(Coordinator):
         database_at = staticmethod(ENGINES[name])
@@ -78,7 +82,7 @@ def test_a_claim_of_many_takes_a_group_s_jobs_in_their_order_whatever_their_lane
 
     plan = There()
     plan.two_workers_and_some_jobs(group=None, then=None)
-    plan.groups_take_turns(["a"] * 4, 3, "nothing")
+    plan.groups_take_turns(["a"] * 4, 3, between)
     plan.the_database_is_what_the_model_says()
     plan.teardown()
 

@@ -126,7 +126,7 @@ class Stories(Many, Fleet, Disasters):
     @seldom
     @rule(
         groups=st.lists(GROUPS, min_size=4, max_size=6), limit=st.integers(1, 3),
-        between=st.sampled_from(["nothing", "retry", "priority", "weights", "fail"]),
+        between=st.sampled_from(["nothing", "retry", "priority", "weights", "fail", "urgent"]),
     )  # fmt: skip
     def groups_take_turns(self, groups: list[str | None], limit: int, between: str) -> None:
         """Jobs of some, with and without options, of one type that nothing is set for."""
@@ -151,6 +151,8 @@ class Stories(Many, Fleet, Disasters):
                 self.undo("a", 1, True)
             elif number == 0 and between == "fail":
                 self.do(self.failure("last apt"))
+            elif number == 0 and between == "urgent":
+                self.what_waits_is_urgent(limit, "pdf")
 
     @seldom
     @rule(limit=st.integers(1, 3), type_=TYPES)

@@ -130,6 +130,7 @@ class Decisions(Turns):
             and job.not_before is None
         ]  # fmt: skip
         for job in aged[:limit]:
+            self.leave(job)
             job.priority, job.changed_at = 1, now
             self.enter(job)
         return ("Hurried", len(aged[:limit]), len(aged) > limit)
