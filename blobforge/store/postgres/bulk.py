@@ -259,7 +259,7 @@ class PostgresBulk:
         self._load_remembered(needs)
         self._turns.flush()
         if line is not None:
-            self._ready.take(line, needs.ready, found)
+            self._ready.take(line, needs, found)
         self._ready.take_groups(groups, found)
         if needs.new_jobs:
             if self._next_id is None:

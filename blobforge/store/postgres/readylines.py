@@ -5,6 +5,7 @@ State owned here: nothing but the floors (floors.py). Used by the writer's threa
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Collection, Iterable, Mapping
 from functools import partial
 from typing import Any, NamedTuple
@@ -114,9 +115,13 @@ class ReadyLines:
         for line, first in of_line.items():
             self.floors.learn(line, first, last=last, next_job=self._turns.job + 1, whole=line not in floors)
 
-    def take(self, read: LineRead, ready: Mapping[QueueLine, int], found: Found) -> None:
+    def take(self, read: LineRead, needs: Needs, found: Found) -> None:
         """The lines that were read; once more, from its beginning, one whose floor was too high."""
-        wanted = {line: min(most, MOST_AHEAD) for line, most in ready.items() if most}
+        counts = Counter({line: most for line, most in needs.ready.items() if most})
+        if needs.next_of:
+            types = {job.id: job.type for job in found.jobs}
+            counts.update(QueueLine(types[job_id], lane) for job_id, lane in needs.next_of if job_id in types)
+        wanted = {line: min(most, MOST_AHEAD) for line, most in counts.items()}
         lines: dict[QueueLine, list[Job]] = {line: [] for line in wanted}
         for *row, most in read.rows:
             job = rows.job(row)

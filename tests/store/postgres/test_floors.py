@@ -9,6 +9,7 @@ from typing import Any
 
 import psycopg
 import pytest
+from msgspec.structs import replace
 
 from actors.effects import perform
 from actors.effects.needs import needs_of
@@ -161,6 +162,18 @@ def test_where_it_is_not_known_what_others_have_done_an_empty_line_is_read_from_
     assert claims(book) == []
     elsewhere(book, other, given_back(2), tells=False)
     assert claims(book) == [2]
+
+
+@pytest.mark.parametrize("tells", [True, False])
+def test_a_completion_is_given_what_another_server_gave_back_below_the_floor(
+    book: Book, other: PostgresStore, tells: bool
+) -> None:
+    book.do(*map(submission, range(1, 4)))
+    first, *_ = book.do(Claim(ADMIN, "w", ("pdf",), 3)).jobs
+    assert claims(book) == []
+    elsewhere(book, other, given_back(2), tells=tells)
+    done = book.do(replace(complete(first), claim_next=True))
+    assert [job.id for job in done.next.jobs] == [2]
 
 
 def test_a_claim_looks_at_few_rows_whatever_was_claimed_before_under_a_snapshot_that_is_held(book: Book) -> None:
