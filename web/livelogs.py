@@ -26,6 +26,7 @@ from blobforge.livelog import (
 )
 
 LOOKED_AT_SECONDS = 30.0  # for which one look at a log counts: a client that asks again and again is a viewer, too
+MOST_SENDERS = 8  # of one log that are known to hold the job; others are asked about
 MOST_LOGS = 10_000  # that are known, also those that are empty
 _PIECE_COST = 64  # characters that a piece counts for besides its own: one of a character each would cost more
 
@@ -134,6 +135,8 @@ class LiveLogs:
         self._forget_others(job_id, lease)
         log = self._known(job_id)
         log.holder = lease
+        if len(log.senders) >= MOST_SENDERS:
+            log.senders.clear()
         log.senders.add(sender)
 
     def add(self, job_id: int, start: int, text: str) -> float:

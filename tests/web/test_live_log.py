@@ -12,7 +12,7 @@ import trio
 from blobforge.livelog import MOST_KEPT, MOST_OF_ALL, MOST_SENT, UNWATCHED_SECONDS, WATCHED_SECONDS
 from tests.fixtures.local import LocalServer
 from tests.web.calls import assert_problem, token
-from web.livelogs import LiveLogs
+from web.livelogs import MOST_SENDERS, LiveLogs
 
 
 def bearer(secret: str) -> dict[str, str]:
@@ -203,6 +203,10 @@ async def test_memory_is_bounded(autojump_clock: Any) -> None:
     assert log.size <= MOST_KEPT
     assert log.after(0).text.startswith("[... ")
     assert log.end == 4 * MOST_SENT
+    for number in range(100):  # a caller may name any process, where the worker has named none
+        logs.admit(1, "lease", ("w", str(number)))
+    assert logs.may_send(1, "lease", ("w", "99"))
+    assert len(log.senders) <= MOST_SENDERS
     most = MOST_OF_ALL // MOST_SENT
     for job_id in range(2, most + 10):
         logs.admit(job_id, "lease", ("w",))
