@@ -514,7 +514,8 @@ class Reader(Lookups, Protocol):
         """The outputs that are sources of jobs, and have not been read yet."""
 
     def awaited_sources(self) -> list[tuple[int, str, int]]:
-        """(job, source_hash, since when in ms) of every job whose source is not there yet."""
+        """(job, source_hash, since when in ms) of every job whose source is to be uploaded by a client, and is not
+        there yet."""
 
     def is_doomed(self, key: str) -> bool:
         """Whether the object is on the list of those to delete, or was lately."""

@@ -582,6 +582,7 @@ def test_when_all_of_a_stage_have_ended_one_job_joins_them(book: ChainBook) -> N
     assert ([each.sha256 is not None for each in found.inputs], found.missing) == ([True, True], [])
     with book.reader() as reader:
         assert reader.kin.awaited_manifests() == [made]
+        assert reader.awaited_sources() == [], "no client uploads it, so it is not given up for being late"
     book.do(SourceArrived(job.source_hash, job.source_size or 0, True, epoch=9))
     assert [each.id for each in book.do(Claim(ADMIN, "w", ("book",))).jobs] == [job.id]
     assert parent

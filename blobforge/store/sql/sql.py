@@ -885,7 +885,8 @@ WAITING_FOR_TIME: Final = """
        AND status <> 'uploading' AND NOT (status = 'pending' AND not_before IS NOT NULL AND releases = 0)"""
 AWAITED_SOURCES: Final = """
     SELECT id, source_hash, coalesce(queued_at, created_at) FROM jobs
-     WHERE status = 'uploading' AND source_hash NOT LIKE 'unproven/%'"""
+     WHERE status = 'uploading' AND source_hash NOT LIKE 'unproven/%'
+       AND NOT EXISTS (SELECT 1 FROM manifests AS m WHERE m.source_hash = jobs.source_hash)"""
 AWAITED_PROOFS: Final = """
     SELECT id, chain FROM jobs WHERE status = 'uploading' AND source_hash LIKE 'unproven/%'"""
 LIVE_WORKERS: Final = "SELECT id, last_heartbeat FROM workers WHERE status <> 'offline'"
