@@ -40,6 +40,7 @@ from actors.messages import (
     Granted,
     Repeatable,
     SettleFork,
+    WorkerRegistered,
 )
 from actors.sequencer import EventSink, Sequencer
 from actors.turntime import TurnTime
@@ -377,10 +378,13 @@ def _entry(audit: Audit, now: int) -> AuditEntry:
 
 
 def _comes_again(message: Command, answer: Answer) -> bool:
-    """Whether the same is to be asked once more: after a refusal that says so, and for a claim whose time is not over
-    and that was given no job, which the scheduler asks for."""
+    """Whether the same is to be asked once more: after a refusal that says so, or while another process is the worker
+    that one would be, and for a claim whose time is not over and that was given no job, which the scheduler asks
+    for."""
     if isinstance(answer, Refusal):
         return answer.retry_after is not None
+    if isinstance(answer, WorkerRegistered):
+        return answer.alive is not None
     return isinstance(message, Claim) and message.wait > 0 and isinstance(answer, Granted) and not answer.jobs
 
 

@@ -108,6 +108,21 @@ async def test_when_the_old_process_has_been_silent_for_two_heartbeats_another_m
     assert attention["workers_contested"] == []
 
 
+async def test_a_refusal_for_a_while_is_no_answer_for_a_day(autojump_clock: Any, local: LocalServer) -> None:
+    """With an Idempotency-Key the same request is made again when its Retry-After has passed."""
+    await holding(local)
+    body = {"id": "w1", "type": "pdf", "instance": "two"}
+
+    async def asked() -> tuple[int, Any]:
+        headers = {"Authorization": f"Bearer {local.parts.admin_token}", "Idempotency-Key": "a-key"}
+        return await local.call("POST", "/api/workers/register", body, headers=headers)
+
+    status, problem = await asked()
+    assert (status, kind(problem)) == (409, "instance-alive")
+    await trio.sleep(2 * local.parts.services.settings.beat_every + 1)
+    assert (await asked())[0] == 200
+
+
 async def test_a_clock_that_is_set_forward_makes_no_process_silent(
     autojump_clock: Any, local: LocalServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
