@@ -62,7 +62,7 @@ bench: $(VENV)/.check ## Measure everything, about half an hour (ARGS=--quick: t
 SOAKED := tests/model tests/simulation tests/several tests/power tests/fuzz tests/system tests/store/postgres tests/backup tests/cli/test_results.py tests/cli/test_results_several.py
 soak: $(VENV)/.check  ## The long versions of the fault tests, some hours (SEEDS=... of the simulator, or one: SEED=...)
 	@.ci/debian-packages $(PARTS)
-	@SOAK=1 $(BIN)/python -m pytest -n $(TESTERS) --dist worksteal --timeout 1800 $(SOAKED) $(ARGS)
+	@SOAK=1 $(BIN)/python -m pytest -n $(TESTERS) --dist worksteal --timeout 1800 -o timeout_method=thread $(SOAKED) $(ARGS)
 
 docs: $(VENV)/.check   ## Write anew what comes from the code: pages (modules, settings, endpoints, options), and the Client
 	@$(BIN)/python -m tests.generated

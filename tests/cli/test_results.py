@@ -125,7 +125,7 @@ def docs(many: int) -> list[Document]:
     return [Document(f"books/{n % 3}/{n}.pdf", f"text {n}".encode(), f"{n}.md") for n in range(many)]
 
 
-@pytest.mark.timeout(900 if SOAK else 120)
+@pytest.mark.timeout(1800 if SOAK else 120)
 def test_a_folder_is_filled_verified_and_not_fetched_twice(archive: Archive) -> None:
     many = 20_000 if SOAK else 40
     ids = archive.make(*docs(many))
