@@ -18,6 +18,8 @@ from prometheus_client import Metric, generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
 from actors.mailbox import Mailbox
+from actors.messages import ChangeType
+from blobforge.jobtype import TypeChanges
 from blobforge.machinery.tally import Spread
 from blobforge.store.commons import Figures, ServerState, Standby, TableFigures
 from tests.fixtures.local import LocalServer, open_local
@@ -269,6 +271,19 @@ def test_no_panel_lies_on_another() -> None:
         for x in range(at["x"], at["x"] + at["w"]):
             for y in range(at["y"], at["y"] + at["h"]):
                 assert taken.setdefault((x, y), panel["title"]) == panel["title"]
+
+
+async def test_types_that_are_paused_and_workers_in_quarantine_are_counted(
+    local: LocalServer, autojump_clock: Any
+) -> None:
+    await local.register()
+    await local.call("POST", "/api/types/pdf/pause")
+    await local.ask(ChangeType("ocr", "server", TypeChanges(paused=True)))
+    assert (await local.call("POST", "/api/workers/w1/quarantine", {"reason": "dust"}))[0] == 200
+    said = bytes((await local.call("GET", "/metrics"))[1]).decode()
+    assert 'blobforge_types_paused{by="caller"} 1.0' in said
+    assert 'blobforge_types_paused{by="itself"} 1.0' in said
+    assert "blobforge_workers_quarantined 1.0" in said
 
 
 def test_the_table_of_metrics_is_what_is_exposed(exposed: dict[str, Metric]) -> None:

@@ -9,9 +9,10 @@ from contextlib import suppress
 
 from prometheus_client.core import Metric
 
+from blobforge.breaker import is_open
 from blobforge.store.errors import DatabaseError
 from blobforge.store.figures import Space
-from blobforge.store.reading import Reader
+from blobforge.store.reading import MOST_QUARANTINED, Reader
 from web.metrics.families import gauge
 
 
@@ -21,6 +22,8 @@ def families(reader: Reader, *, now: int) -> Iterable[Metric]:
         yield from _space(reader.space())
     try:
         census = reader.census()
+        paused = [settings for settings in reader.types.settings().values() if settings.paused]
+        quarantined = len(reader.insights.quarantined_workers())
     except DatabaseError:
         yield gauge("blobforge_database_readable", "1 if the database could be read just now", 0)
         return
@@ -65,6 +68,18 @@ def families(reader: Reader, *, now: int) -> Iterable[Metric]:
         "Workers by status",
         {(status,): n for status, n in census.workers.items()},
         ("status",),
+    )
+    by_itself = sum(map(is_open, paused))
+    yield gauge(
+        "blobforge_types_paused",
+        "Types of which no job is given out: paused by their breaker (`itself`), or by a caller",
+        {("itself",): by_itself, ("caller",): len(paused) - by_itself},
+        ("by",),
+    )
+    yield gauge(
+        "blobforge_workers_quarantined",
+        f"Workers that are given trials only, because they fail what others complete; {MOST_QUARANTINED} at most",
+        quarantined,
     )
 
 
