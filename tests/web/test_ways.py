@@ -17,6 +17,7 @@ from actors.messages import BatchDone, Completed, Granted, Ping
 from blobforge.config import Settings
 from blobforge.serve.server import running
 from tests.fixtures.local import LocalServer, virtual_now
+from tests.web.test_files import put
 from tests.web.test_metrics import Gate
 from tests.web.wire import Served, answers, as_bytes_take, asked, by_hypercorn, connect, eventually, lean, post
 from web.app import routes
@@ -268,6 +269,42 @@ async def test_so_does_one_that_does_not_wait_when_the_writer_is_slow(tmp_path: 
             await trio.sleep(1)
             gate.open.set()
         assert (await local.job(job_id))["status"] == "pending"
+
+
+@pytest.mark.parametrize("many", [False, True])
+async def test_a_completion_that_is_sent_again_while_the_first_looks_for_its_output_keeps_its_next_job(
+    local: LocalServer, own: dict[str, str], autojump_clock: Any, many: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Both come to the writer at once. What the first is given is the same job, by the same lease."""
+    await local.submit(b"before")
+    grant = await local.claim()
+    job_id = await local.submit()
+    done = {
+        "worker_id": "w1", "claim_next": True, "lease": grant["lease"], "output_key": grant["output_key"],
+    }  # fmt: skip
+    path, body = "/api/jobs/1/complete", done
+    if many:
+        path, body = "/api/jobs/complete", {"jobs": [done | {"job_id": 1}]}
+    found, head = trio.Event(), local.parts.services.objects.head
+
+    async def slowly(key: str, **version: Any) -> Any:
+        await found.wait()
+        return await head(key, **version)
+
+    assert await put(local, grant["upload_url"], b"text") == 200
+    async with lean(local) as server:
+        monkeypatch.setattr(local.parts.services.objects, "head", slowly)
+        stream = await connect(server)
+        await stream.send_all(post(path, msgspec.json.encode(body), own))
+        await trio.sleep(1)
+        await stream.aclose()
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(asked, server, post(path, msgspec.json.encode(body), own))
+            await trio.sleep(1)
+            found.set()
+        await trio.sleep(1)
+    assert (await local.job(1))["status"] == "completed"
+    assert (await local.job(job_id))["status"] == "running"
 
 
 @pytest.mark.parametrize("asks", ["claim", "long poll", "complete", "complete many"])

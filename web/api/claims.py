@@ -74,7 +74,7 @@ async def complete(call: Call, body: wire_attempts.CompleteBody) -> dict[str, ob
     message = await _looked(call, message, body)
     if isinstance(message, Refusal):
         return message
-    outcome = await call.ask(message)
+    outcome = await call.ask(_for_one_that_is_there(call, message))
     if isinstance(outcome, Refusal):
         return outcome
     if outcome.next is not None:
@@ -101,6 +101,12 @@ def _completion(call: Call, job_id: int, body: wire_attempts.CompleteBody) -> Co
         accepts=encode.accepted(body.accepts),
         converter=encode.converter_text(body.converter),
     )
+
+
+def _for_one_that_is_there(call: Call, message: Complete) -> Complete:
+    """A client that went while its output was looked for gets no next job: it may have come again for it already,
+    and what this request is given would be given back over the head of that one."""
+    return replace(message, claim_next=False) if message.claim_next and call.peer.has_gone() else message
 
 
 async def _looked(call: Call, message: Complete, body: wire_attempts.CompleteBody) -> Complete | Refusal:
@@ -180,7 +186,8 @@ async def complete_many(call: Call, body: wire_attempts.CompleteMany) -> wire_co
     async with trio.open_nursery() as nursery:
         for _ in to_look[:LOOKS_AT_ONCE]:
             nursery.start_soon(look_for)
-    return await _in_one(call, [item.job_id for item in body.jobs], messages)
+    there = [_for_one_that_is_there(call, each) if isinstance(each, Complete) else each for each in messages]
+    return await _in_one(call, [item.job_id for item in body.jobs], there)
 
 
 async def fail_many(call: Call, body: wire_attempts.FailMany) -> wire_common.Items | Refusal:
