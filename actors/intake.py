@@ -315,7 +315,7 @@ class Intake:
             return True
         if not is_incoming_key(self._objects.plain_source_key(source_hash)):
             return False
-        return bool(await self._objects.list_page(incoming_prefix(source_hash)))
+        return bool((await self._objects.list_page(incoming_prefix(source_hash))).objects)
 
     async def _read_source(self, source_hash: str) -> SourceSettledFor | Refusal:
         key = source_key(source_hash)

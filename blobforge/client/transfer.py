@@ -294,6 +294,9 @@ class _Part:
             self._etag = etag if etag.startswith('"') else None  # a weak one does not vouch for bytes
             self._trusted = False
         async with await trio.open_file(self.path, "ab" if goes_on else "wb") as file:
+            if goes_on and await file.tell() != self._counter.count:
+                self.forget()  # another program has had its hands on it
+                raise ApiError(503, "beginning-gone", f"{self.path} is not what was written there")
             async for chunk in response.aiter_raw(CHUNK):
                 await file.write(chunk)
                 # Flushed, so that what is counted is what the next try finds there.

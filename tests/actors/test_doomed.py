@@ -32,7 +32,7 @@ from actors.messages import (
 from blobforge.job import JobStatus
 from blobforge.objects import ObjectStoreError
 from blobforge.objects.breaker import NotAnsweringError
-from blobforge.objects.keys import mark_key, source_key
+from blobforge.objects.keys import mark_key, original_output_key, source_key
 from blobforge.refusals import Refusal, RefusalCode
 from blobforge.store.files import GONE, LATER, WAITING
 from tests.actors.keeping import DAY, keeping
@@ -301,6 +301,23 @@ async def test_another_that_comes_keeps_sources_and_ends_a_search_that_deletes(
             True,
         )
         assert before - set(kept.shelf.objects) == {kept.alone.book.key(job, 1)}, "of its own it is sure"
+
+
+@pytest.mark.parametrize("unlisted", [None, ObjectStoreError("not now")])
+async def test_a_result_that_was_taken_over_may_be_another_s_like_its_source(
+    tmp_path: Path, autojump_clock: Any, unlisted: ObjectStoreError | None
+) -> None:
+    """It has no database in its key either: two that took over the same original have it both."""
+    async with keeping(tmp_path) as kept:
+        await trio.sleep(1)
+        key = kept.shelf.put(original_output_key(hash_of("a")))
+        kept.shelf.marks.add(mark_key("bother"))
+        kept.shelf.unlisted = unlisted
+        with kept.alone.book.store.transaction():
+            kept.alone.book.store.doomed.add(key, WAITING, due_at=virtual_now(), again=False, over=(GONE, LATER))
+        await trio.sleep(2 * 3600)
+        assert key in kept.shelf.objects
+        assert kept.listed() == ({} if unlisted is None else {key: "waiting"})
 
 
 def test_a_clock_set_back_keeps_no_deletion_waiting(tmp_path: Path) -> None:

@@ -25,8 +25,8 @@ from actors.messages import (
     SourceSettledFor,
 )
 from blobforge.events import ManifestMade, ProofAwaited
-from blobforge.objects import ObjectInfo, ObjectStoreError
-from blobforge.objects.keys import source_key
+from blobforge.objects import ListedPage, ObjectInfo, ObjectStoreError
+from blobforge.objects.keys import incoming_prefix, source_key
 from blobforge.refusals import Refusal, RefusalCode
 from tests.actors.alone import Alone, writer_alone
 from tests.store.making import ADMIN, hash_of, submission
@@ -326,14 +326,51 @@ class TheOther:
     """Another server, which looks for every source."""
 
     def is_mine(self, source_hash: str) -> bool:
-        return False
+        return self._mine
+
+    def __init__(self, *, mine: bool = False) -> None:
+        self._mine = mine
+        self.held = 0
 
     @asynccontextmanager
     async def alone(self, name: str, seconds: float) -> AsyncIterator[None]:
+        self.held += 1
         yield
 
     async def catch_up(self) -> None:
         pass
+
+
+class Unbound(ScriptedStore):
+    """Uploads without a checksum come in by keys of their own; none has."""
+
+    def plain_source_key(self, source_hash: str) -> str:
+        return f"{incoming_prefix(source_hash)}{'0' * 32}"
+
+    async def list_page(self, prefix: str, **how: Any) -> ListedPage:
+        return ListedPage([])
+
+
+async def test_a_source_that_has_not_come_is_looked_for_without_asking_the_other_servers(
+    tmp_path: Path, autojump_clock: Any
+) -> None:
+    async with writer_alone(tmp_path) as alone:
+        it, others = Looking(alone, Unbound()), TheOther(mine=True)
+        it.intake = Intake(
+            alone.writer.mailbox, it.store, installation="binstallation", verify_limit=LIMIT,  # type: ignore[arg-type]
+            others=others,
+        )  # fmt: skip
+        alone.writer.sequencer.listeners[-1:] = [it.intake]
+        await it.submit("a")
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(it.intake.run)
+            await trio.sleep(60)
+            assert it.store.asked.total() > 3
+            assert others.held == 0
+            it.store.put("a")
+            await trio.sleep(120)
+            assert (it.status()[0], others.held) == ("pending", 1)
+            nursery.cancel_scope.cancel()
 
 
 async def test_a_manifest_is_put_by_the_server_that_made_it_when_the_store_is_back(

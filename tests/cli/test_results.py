@@ -308,7 +308,8 @@ def test_a_large_result_goes_on_from_its_beginning(archive: Archive) -> None:
     key = archive.running.json("jobs", "show", str(job_id))["output_key"]
     parts = parts_folder(archive.cache, archive.root.resolve(), archive.running.url)
     parts.mkdir(parents=True)
-    (parts / f"{hashlib.sha256(key.encode()).hexdigest()[:32]}.part").write_bytes(content[: 3 * SMALL])
+    named = hashlib.sha256(b"%s\0%d" % (key.encode(), job_id)).hexdigest()[:32]
+    (parts / f"{named}.part").write_bytes(content[: 3 * SMALL])
     before = archive.parts_served()
     archive.fetched()
     assert archive.parts_served() == before + 1

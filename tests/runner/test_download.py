@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -67,6 +68,25 @@ async def fetch(store: Store, target: Path, sha256: str = SHA256, patience: floa
         finally:
             assert list(target.parent.iterdir()) in ([], [target])
     return sum(counted)
+
+
+async def test_a_beginning_that_another_had_in_its_hands_is_not_gone_on_with(
+    opened: Callable[[Store], Store], tmp_path: Path
+) -> None:
+    target, part = tmp_path / "file", tmp_path / "beginning"
+
+    class Thief(Store):
+        async def serve(self, stream: trio.SocketStream) -> None:
+            if self.asked:
+                part.unlink(missing_ok=True)  # by another download, which took it for its own
+            with suppress(trio.BrokenResourceError):  # the client hangs up
+                await super().serve(stream)
+
+    store = opened(Thief([500_000], etags=['"one"']))
+    async with AsyncClient(store.url.partition("/object")[0]) as client:
+        facts = await client.with_patience(60).download(store.url, target, beginning=part)
+    assert (facts.size, facts.sha256) == (len(CONTENT), SHA256)
+    assert target.read_bytes() == CONTENT
 
 
 async def test_it_goes_on_from_where_it_was_cut_off(opened: Callable[[Store], Store], tmp_path: Path) -> None:

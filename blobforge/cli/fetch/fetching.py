@@ -360,13 +360,16 @@ class Fetch:
             return await trio.to_thread.run_sync(
                 partial(folder.write, given.path, content, digest, known=given.known)
             )
-        named = hashlib.sha256(link.key.encode()).hexdigest()[:32]
+        # The jobs of one source that were taken over have one object: each is fetched for itself.
+        named = hashlib.sha256(f"{link.key}\0{link.job_id}".encode()).hexdigest()[:32]
         whole = self._parts / f"{named}.whole"
         await trio.to_thread.run_sync(partial(self._parts.mkdir, mode=0o700, parents=True, exist_ok=True))
         try:
             facts = await self._client.download(
                 link.url, whole, sha256=link.sha256, on_bytes=on_bytes, beginning=self._parts / f"{named}.part"
             )
+            if link.size is not None and facts.size != link.size:
+                raise CliError(f"{facts.size} bytes came, of {link.size}.")
             return await trio.to_thread.run_sync(
                 partial(folder.take, given.path, whole, facts.sha256, known=given.known)
             )
