@@ -104,7 +104,7 @@ class AttemptRun:
             try:
                 outcome = await self._work()
             except WorkerTrouble as trouble:
-                reason = self.reason = str(trouble)
+                reason = self.reason = self._redactor.text(str(trouble))  # a converter's own words may be in it
                 self.no_room = isinstance(trouble, NoRoom)
             except Exception:
                 # A bug of ours must neither cost the document a try nor take the other jobs down.

@@ -3,7 +3,7 @@ hand."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -30,6 +30,7 @@ class Held:
     interval: float | None = None
     claimed_at: float = field(default_factory=trio.current_time)
     scope: trio.CancelScope = field(default_factory=trio.CancelScope)
+    redact: Callable[[str], str] = str
     progress: dict[str, Any] = field(default_factory=dict)
     abandoned: bool = False
     lost: bool = False
@@ -73,7 +74,8 @@ class Held:
             self.scope.deadline = max(self.scope.deadline, trio.current_time() + SETTLE_GRACE)
 
     def report(self, news: Mapping[str, Any]) -> None:
-        """Add to the progress that the next heartbeat carries. A new `stage` starts from nothing."""
+        """Add to the progress that the next heartbeat carries, without secrets. A new `stage` starts from nothing."""
+        news = {name: self.redact(each) if isinstance(each, str) else each for name, each in news.items()}
         # One new dict in one assignment: a handler may call this from its own thread.
         same = news.get("stage") in (None, self.progress.get("stage"))
         self.progress = {**self.progress, **news} if same else dict(news)
@@ -85,9 +87,10 @@ class Held:
 
 class Holdings:
     """The attempts in hand, and whether the worker is stopping. `pressed` is set when one is taken that has an
-    interval of its own."""
+    interval of its own. `redact` takes secrets out of what they report."""
 
-    def __init__(self) -> None:
+    def __init__(self, redact: Callable[[str], str]) -> None:
+        self._redact = redact
         self._held: set[Held] = set()
         self.pressed = trio.Event()  # a new one each time
         self.stopped_by: ReleaseCause = "shutdown"
@@ -101,7 +104,7 @@ class Holdings:
         for each in self.snapshot():
             if each.job_id == claim.job.id:
                 each.abandon()
-        held = Held(claim, claim.heartbeat_interval)
+        held = Held(claim, claim.heartbeat_interval, redact=self._redact)
         self._held.add(held)
         if held.interval is not None:
             self.pressed.set()

@@ -118,7 +118,7 @@ class Shift:
         self._options = options
         self._scratch = Scratch(options.workdir, min_free=options.min_free)
         self._guard = Guard()
-        self._holdings = Holdings()
+        self._holdings = Holdings(options.redactor.line)
         self._logs = LogSender(options.redactor) if options.live_log else None
         self._meter = LoadMeter() if options.load else None
         self._claiming = trio.CancelScope()

@@ -89,6 +89,12 @@ def gpu_lost(_job: Job) -> None:
     raise WorkerTrouble("the GPU is gone")
 
 
+def tells_a_secret(job: Job) -> None:
+    job.progress(1, 2, stage="pages", message="GET https://user:hunter2000@nas/x")
+    time.sleep(0.5)
+    raise WorkerTrouble("PUT https://user:hunter2000@nas/x failed")
+
+
 def holds_the_gil(job: Job) -> None:
     """As a C extension does that never lets go: PyDLL calls with the GIL held."""
     (job.workdir / "started").touch()

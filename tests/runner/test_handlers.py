@@ -140,6 +140,20 @@ async def test_trouble_of_the_machine_gives_the_job_back(
     assert release["reason"].startswith(("the disk is full", "the GPU is gone"))
 
 
+async def test_neither_a_release_nor_progress_tells_a_secret(coordinator: Coordinator, tmp_path: Path) -> None:
+    beats: list[Any] = []
+
+    def beat(request: Request) -> Answer:
+        beats.extend(job["progress"].get("message") for job in request.json.get("jobs", []))
+        return OK
+
+    coordinator.scripted.scripts["POST", "/api/workers/w/heartbeat"] = beat
+    assert await run(coordinator, handlers.tells_a_secret, tmp_path) == {RunEnd.RELEASED: 1}
+    (release,) = coordinator.posted("/api/jobs/1/release")
+    assert release["reason"] == "PUT https://user:[redacted]@nas/x failed"
+    assert set(beats) - {None} == {"GET https://user:[redacted]@nas/x"}
+
+
 async def test_a_handler_that_holds_the_gil_does_not_hold_up_heartbeats(
     coordinator: Coordinator, tmp_path: Path
 ) -> None:
