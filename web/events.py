@@ -29,7 +29,8 @@ CONNECTED = b"event: ping\ndata: connected\n\n"  # the first frame of every stre
 STILL_HERE = b": still here\n\n"
 PING = b"event: ping\ndata: keepalive\n\n"
 
-CONTENT_TYPE = "text/event-stream; charset=utf-8"
+STREAM = "text/event-stream"
+CONTENT_TYPE = f"{STREAM}; charset=utf-8"
 HEADERS = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
 
 
@@ -112,7 +113,7 @@ ROUTES = [
         events,
         "Live events (SSE)",
         gives=str,
-        kinds=("text/event-stream",),
+        kinds=(STREAM,),
         query=EventsQuery,
     ),
 ]

@@ -19,7 +19,7 @@ from blobforge.worker import may_act
 from web.api import wire_logs
 from web.api.held import worker_of
 from web.decode import query
-from web.events import CONTENT_TYPE, HEADERS, KEEPALIVE_SECONDS, STILL_HERE
+from web.events import CONTENT_TYPE, HEADERS, KEEPALIVE_SECONDS, STILL_HERE, STREAM
 from web.long_answers import long_answer, may_still_read
 from web.routing import Access, Call, Route
 
@@ -169,5 +169,5 @@ ROUTES = [
           "The log of a job's latest attempt: live while it runs, else the end that was kept",
           gives=wire_logs.LogWire, query=wire_logs.LogQuery),
     Route("GET", "/events/jobs/<id:job_id>/log", Access.READ, follow, "The same as it grows (SSE)",
-          gives=str, kinds=("text/event-stream",), query=wire_logs.LogQuery),
+          gives=str, kinds=(STREAM,), query=wire_logs.LogQuery),
 ]  # fmt: skip

@@ -222,7 +222,8 @@ def _responses(route: Route, known: dict[str, Any]) -> dict[str, Any]:
     shapes = [known[str(type_)] for type_ in _alternatives(route) if type_ is not OperationBegun]
     if shapes:
         content = {"schema": shapes[0] if len(shapes) == 1 else {"anyOf": shapes}}
-        good["content"] = dict.fromkeys(route.kinds or (_JSON,), content)
+        # Of a stream a schema would be that of each event, and these are told in words.
+        good["content"] = {kind: content if kind != events.STREAM else {} for kind in route.kinds or (_JSON,)}
     if route.name in LINKS:
         good["links"] = {_operation_id(link.to): _link(link) for link in LINKS[route.name]}
     problem = {"application/problem+json": {"schema": known[str(Problem)]}}
