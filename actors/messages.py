@@ -1251,12 +1251,14 @@ class Batch(Message[BatchDone], frozen=True):
 
 
 class RetryJobs(msgspec.Struct, frozen=True, tag="retry", tag_field="verb"):
-    """`completed_too`: what is completed is converted again; `compare`: see Retry."""
+    """`completed_too`: what is completed is converted again; `compare`: see Retry; `ended_only`: what has failed and
+    waits out its back-off is left to it."""
 
     reset_attempts: bool = False
     priority: int | None = None
     completed_too: bool = False
     compare: bool = False
+    ended_only: bool = False
 
 
 class CancelJobs(msgspec.Struct, frozen=True, omit_defaults=True, tag="cancel", tag_field="verb"):

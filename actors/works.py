@@ -74,7 +74,9 @@ def touches(work: Work, job: Job) -> bool:
     """Whether the job, as it is, would be changed."""
     match work:
         case RetryJobs():
-            return allowed(Verb.RETRY, job.status) and (work.completed_too or job.status is not JobStatus.COMPLETED)
+            left = {JobStatus.COMPLETED} if not work.completed_too else set[JobStatus]()
+            left |= {JobStatus.FAILED} if work.ended_only else set()
+            return allowed(Verb.RETRY, job.status) and job.status not in left
         case CancelJobs():
             return allowed(Verb.CANCEL, job.status)
         case CancelFamilies():

@@ -40,6 +40,7 @@ from actors.messages import (
     RemoveWorker,
     RemoveWorkers,
     Retry,
+    RetryJobs,
     Retype,
     SelectJobs,
     SetPriority,
@@ -52,7 +53,7 @@ from actors.messages import (
 )
 from actors.works import JobItem, chosen_workers, item, ran_then, scope_of, still_chosen
 from blobforge import operation as life
-from blobforge.job import Job
+from blobforge.job import Job, JobStatus
 from blobforge.life import Verb, allowed
 from blobforge.operation import (
     DELETE_BATCH,
@@ -199,7 +200,7 @@ def _treat(
     job = tx.store.job(asked.job_id)
     if job is None or not still_chosen(job, plan.filter):
         return False
-    if isinstance(asked, Retry) and job.completed_at is not None and asked_at < job.completed_at <= tx.now:
+    if isinstance(asked, Retry) and _comes_back_by_itself(job, plan.work, asked_at=asked_at, now=tx.now):
         return False
     if isinstance(asked, DeleteJob | LeaveBatch):
         return _removed(tx, job, asked, refusals)
@@ -226,6 +227,14 @@ def _treat(
         return False
     changes.append(done)
     return True
+
+
+def _comes_back_by_itself(job: Job, work: object, *, asked_at: int, now: int) -> bool:
+    """Whether the job has been tried since it was asked for, or waits out its back-off where only what has ended is
+    meant."""
+    if job.completed_at is not None and asked_at < job.completed_at <= now:
+        return True
+    return isinstance(work, RetryJobs) and work.ended_only and job.status is JobStatus.FAILED
 
 
 def _removed(tx: Transaction, job: Job, asked: DeleteJob | LeaveBatch, refusals: list[Refusal]) -> bool:

@@ -106,6 +106,21 @@ def test_a_refresh_takes_nothing_away_that_was_begun(stage: Stage, page: Page) -
     expect(page.get_by_label("Traceback of attempt 1")).to_be_visible()
 
 
+def test_what_another_has_set_meanwhile_stays_beside_a_field_that_was_begun(stage: Stage, page: Page) -> None:
+    """What the field was goes along with the field: it is kept as it was, or comes anew."""
+    scene = stage.scene()
+    scene.submit("weighed.pdf", type="weighed")
+    scene.call("PATCH", "/api/types/weighed", {"weights": {"acme": 4}})
+    page.goto("/types/weighed")
+    live(page)
+    page.locator("#set-weights").fill("acme=4\nbeta=2")
+    scene.call("PATCH", "/api/types/weighed", {"weights": {"acme": 4, "gamma": 3}})
+    expect(page.get_by_text("gamma").first).to_be_visible()  # among the changes: the page was refreshed
+    page.get_by_role("button", name="Set", exact=True).click()
+    expect(page.locator("#notices")).to_contain_text("1 setting is changed")
+    assert scene.call("GET", "/api/types/weighed")["weights"] == {"acme": 4, "beta": 2, "gamma": 3}
+
+
 def test_a_notice_is_not_taken_away_by_the_refresh_that_its_own_action_brings(stage: Stage, page: Page) -> None:
     """Between the swap of its page and the settling of that, which takes a while here: it shows no second time."""
     job = stage.scene().submit("noticed.pdf", type="noticed")

@@ -107,6 +107,22 @@ async def test_cancelled_retried_and_deleted_as_a_whole(local: LocalServer, auto
     assert "batch" not in await local.job(3)
 
 
+async def test_a_retry_of_what_is_dead_or_cancelled_leaves_what_waits_out_its_back_off(
+    local: LocalServer, autojump_clock: Any
+) -> None:
+    batch = await made(local, "a")
+    await local.register()
+    for number in range(3):
+        await local.submit(b"%d" % number, batch=batch)
+    grant = await local.claim()
+    body = {"worker_id": "w1", "lease": grant["lease"], "error": "the service is down"}
+    await local.call("POST", f"/api/jobs/{grant['job']['id']}/fail", body)
+    await local.call("POST", "/api/jobs/3/cancel")
+    operation = await done(local, "POST", f"/api/batches/{batch}/retry", {"cancelled": True})
+    assert operation["changed"] == 1
+    assert [(await local.job(job_id))["status"] for job_id in (1, 2, 3)] == ["failed", "pending", "pending"]
+
+
 async def test_listed_newest_first(local: LocalServer, autojump_clock: Any) -> None:
     for name in "abc":
         await made(local, name)

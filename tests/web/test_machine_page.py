@@ -50,6 +50,17 @@ async def form(local: LocalServer, secret: str, **fields: str) -> Any:
     return await local.http.open("/do/admin/tokens", method="POST", headers=headers, data=body.encode())
 
 
+async def test_a_token_for_which_nothing_is_ticked_is_not_made(local: LocalServer, autojump_clock: Any) -> None:
+    """Without script, too: the usual scopes would be those that were unticked."""
+    headers = {"Authorization": f"Bearer {local.parts.admin_token}", "Sec-Fetch-Site": "same-origin",
+               "Content-Type": "application/x-www-form-urlencoded"}  # fmt: skip
+    answer = await local.http.open("/do/admin/tokens", method="POST", headers=headers, data=b"name=scanner")
+    assert answer.status_code == 303
+    assert [each["name"] for each in (await local.call("GET", "/api/admin/tokens"))[1]] == [
+        "first-start administrator"
+    ]
+
+
 async def test_a_token_is_made_for_it_and_shown_once(local: LocalServer, autojump_clock: Any) -> None:
     said = {"type": "scan", "command": "ocr {source} {output}", "labels": "gpu", "server": "https://q.example"}
     made = await form(local, local.parts.admin_token, **said)

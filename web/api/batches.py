@@ -81,7 +81,7 @@ async def retry(call: Call, body: wire_batches.BatchRetry) -> Begun:
         return missing
     # What waits out its back-off comes back by itself.
     status = None if body.cancelled else JobStatus.DEAD
-    plan = OperationPlan(RetryJobs(body.reset_attempts), filter=JobFilter(status, batch=batch_id))
+    plan = OperationPlan(RetryJobs(body.reset_attempts, ended_only=True), filter=JobFilter(status, batch=batch_id))
     return await _begin(call, plan)
 
 

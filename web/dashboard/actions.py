@@ -19,7 +19,7 @@ from blobforge.chain import known_hash
 from blobforge.operation import MANY
 from blobforge.refusals import Refusal, RefusalCode
 from blobforge.store.reading import Reader
-from web.api import bulk, removal, wire_bulk, wire_jobs, wire_webhooks
+from web.api import bulk, removal, wire_access, wire_bulk, wire_jobs, wire_webhooks
 from web.dashboard.machines import machine_of, machine_page
 from web.dashboard.page import THEMES, Notice, framed, leave, page, refused_notice, watch
 from web.dashboard.webhookform import listed, webhook_fields
@@ -31,6 +31,7 @@ SAMPLES = 5  # that a question names
 MOST_PAGES = 40  # of deliveries, 500 each, that one form sends again
 MOST_FIELDS = 2000  # of one form: a page of jobs with all of them selected, and room
 LONGEST_FORM = 256 * 1024  # bytes
+NO_SCOPE = "Nothing was ticked of what the token may do, and none was made."
 NONE_TICKED = "Nothing was ticked, and nothing was done: tick those that you mean, or take all that a filter has."
 NO_REQUIREMENT = "No label was named, and nothing was done: write those that workers must have, or: nothing."
 NOTHING = "nothing"  # what a person writes where many jobs are to require it
@@ -172,6 +173,8 @@ def _form(row: Route, answered: ActionAnswer) -> Route:
         if row.body is not None:
             if names_none(row.body, form):
                 return leave(call, back(call), Notice(NONE_TICKED, bad=True))
+            if issubclass(row.body, wire_access.TokenBody) and not {"scopes", "is_admin"} & form.keys():
+                return leave(call, back(call), Notice(NO_SCOPE, bad=True))
             if issubclass(row.body, wire_bulk.BulkRequires) and "requires" not in form:
                 return leave(call, back(call), Notice(NO_REQUIREMENT, bad=True))
             fields = bulk_fields(form, row.body) if issubclass(row.body, wire_bulk.BulkBody) else form

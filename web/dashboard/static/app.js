@@ -120,6 +120,10 @@ const keeping = {
   beforeNodeMorphed: (old, fresh) => {
     if (old.nodeType !== Node.ELEMENT_NODE) return true;
     if (old.matches("input:not([type=hidden]), select, textarea")) return !begun(old);
+    // What a field was when its page came goes together with the field: both are kept, or both come anew.
+    if (old.matches("input[type=hidden][name^=was_]")) {
+      return ![...(old.form?.elements ?? [])].some((each) => each.name === old.name.slice(4) && begun(each));
+    }
     // A log that is followed is ahead of the page.
     if (old.matches("[data-log]") && liveLog.source) return liveLog.about(old) !== liveLog.about(fresh);
     if (old.id === "live-state" || old.matches("datalist[data-asked]")) return false;
