@@ -6,6 +6,7 @@ log. So nothing can be done on a page that the API does not know, and no rule st
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 from functools import partial
@@ -19,6 +20,7 @@ from blobforge.chain import known_hash
 from blobforge.operation import MANY
 from blobforge.refusals import Refusal, RefusalCode
 from blobforge.store.reading import Reader
+from blobforge.worker import WorkerStatus
 from web.api import bulk, removal, wire_access, wire_bulk, wire_jobs, wire_webhooks
 from web.dashboard.machines import machine_of, machine_page
 from web.dashboard.page import THEMES, Notice, framed, leave, page, refused_notice, watch
@@ -27,6 +29,8 @@ from web.decode import invalid
 from web.html import came_from, redirect, safe_next
 from web.routing import Access, Call, Route
 
+SEEN = "seen"  # a field of a question: what it was about when it was put
+Asked = wire_bulk.BulkBody | wire_bulk.BulkWorkers | wire_bulk.BulkDrain
 SAMPLES = 5  # that a question names
 MOST_PAGES = 40  # of deliveries, 500 each, that one form sends again
 MOST_FIELDS = 2000  # of one form: a page of jobs with all of them selected, and room
@@ -187,6 +191,8 @@ def _form(row: Route, answered: ActionAnswer) -> Route:
                 return leave(call, back(call), refused_notice(body))
             if isinstance(body, wire_bulk.BulkTags) and not body.add and not body.remove:
                 return leave(call, back(call), Notice(NO_TAG, bad=True))
+            if SEEN in form and isinstance(body, wire_bulk.BulkBody | wire_bulk.BulkWorkers | wire_bulk.BulkDrain):
+                body = await _as_it_was_shown(call, row, form, body)
             arguments = (body,)
         outcome = await row.handler(call, *arguments)
         if isinstance(outcome, Refusal):
@@ -273,10 +279,14 @@ def _sent_again(row: Route) -> ActionAnswer:
     return answered
 
 
+def _noun(row: Route) -> str:
+    return "worker" if row.body in (wire_bulk.BulkWorkers, wire_bulk.BulkDrain) else "job"
+
+
 def _bulk(row: Route) -> ActionAnswer:
     """First a dry run and a question with the number in it; the answer to that does it."""
 
-    noun = "worker" if row.body in (wire_bulk.BulkWorkers, wire_bulk.BulkDrain) else "job"
+    noun = _noun(row)
     to = "/do" + row.path.removeprefix("/api")
 
     async def answered(
@@ -288,17 +298,21 @@ def _bulk(row: Route) -> ActionAnswer:
             response = leave(call, f"/operations/{number}", Notice(f"Operation {number} goes on by itself."))
             return watch(call, response, number)
         if outcome.dry_run:
-            kept = [(name, value) for name, values in form.items() for value in values if name != "dry_run"]
+            left_out = ("dry_run", "background", SEEN)
+            kept = [(name, value) for name, values in form.items() for value in values if name not in left_out]
             before, _, after = question.partition("{}")
             many_of = f"{outcome.changed:,} {noun}{'' if outcome.changed == 1 else 's'}"
-            totals, samples = await framed(call, partial(_samples, row, form))
+            totals, (samples, state) = await framed(
+                call, lambda reader: (_samples(row, form, reader), _state(noun, form, reader))
+            )
+            kept.append((SEEN, state or str(outcome.changed)))
             return await page(
                 call, "confirm.html", title="Are you sure?", place=f"/{noun}s", totals=totals, to=to, before=before,
                 after=after, noun=noun, does=question.format(many_of), samples=samples,
                 danger=row.name in ("POST /api/jobs/delete", "POST /api/workers/remove"), found=outcome, kept=kept,
                 return_to=back(call), left=left, chosen=_chosen(form, row), wanted=_wanted(form, noun),
                 many=outcome.changed > MANY and row.name != DRAIN, alone=row.name == DRAIN,
-                below=_below_in_words(outcome),
+                below=_below_in_words(outcome), again=SEEN in form,
             )  # fmt: skip
         text = f"{outcome.changed:,} of {outcome.matched:,} {noun}s {said}."
         if outcome.refused:
@@ -307,6 +321,47 @@ def _bulk(row: Route) -> ActionAnswer:
         return leave(call, back(call), Notice(text, undo=outcome.undo if isinstance(outcome.undo, str) else ""))
 
     return answered
+
+
+async def _as_it_was_shown(call: Call, row: Route, form: dict[str, list[str]], body: Asked) -> Asked:
+    """The same, where it is about what its question has shown; else a dry run of it, for the question is to be put
+    once more: of those that were ticked some have ended since, or begun anew, or more match than were counted."""
+    seen, noun = form[SEEN][-1], _noun(row)
+    asked: Asked = (
+        msgspec.structs.replace(body, dry_run=True)
+        if isinstance(body, wire_bulk.BulkDrain)
+        else msgspec.structs.replace(body, dry_run=True, background=False)
+    )
+    if state := await call.services.reads.moment(partial(_state, noun, form)):
+        return body if state == seen else asked
+    if not (seen.isascii() and seen.isdigit() and len(seen) < 19) or int(seen) > MANY:
+        return body  # very many are never quite as they were
+    found = await row.handler(call, asked)
+    return asked if isinstance(found, wire_bulk.BulkAnswer) and found.changed > int(seen) else body
+
+
+def _state(noun: str, form: dict[str, list[str]], reader: Reader) -> str:
+    """How those that were ticked are, as far as a person would decide otherwise: how they have ended, or which
+    workers are there. Empty where it is about all that match."""
+    if "everything" in form or not form.get("ids"):
+        return ""
+    state_of = _state_of_worker if noun == "worker" else _state_of_job
+    states = sorted((each, state_of(reader, each)) for each in form["ids"])
+    return hashlib.sha256(repr(states).encode()).hexdigest()
+
+
+def _state_of_job(reader: Reader, said: str) -> str:
+    job = reader.job(int(said)) if said.isascii() and said.isdigit() and len(said) < 19 else None
+    if job is None:
+        return "gone"
+    return job.status if job.completed_at is not None else "open"
+
+
+def _state_of_worker(reader: Reader, worker_id: str) -> str:
+    found = reader.roster.worker(worker_id)
+    if found is None:
+        return "gone"
+    return "away" if found[0].status is WorkerStatus.OFFLINE else "there"
 
 
 def _below_in_words(found: wire_bulk.BulkAnswer) -> str:

@@ -1,0 +1,90 @@
+"""The question before an action on many: it is about what it shows, or it is put once more. Without script."""
+
+from __future__ import annotations
+
+import html
+import re
+from typing import Any
+from urllib.parse import urlencode
+
+import pytest
+
+from tests.fixtures.local import LocalServer
+
+AGAIN = "has changed since you were asked"
+
+
+async def posted(local: LocalServer, path: str, fields: list[tuple[str, str]]) -> str:
+    """The page that comes of a form: "" where it leads to another one."""
+    headers = {
+        "Authorization": f"Bearer {local.parts.admin_token}", "Sec-Fetch-Site": "same-origin",
+        "Content-Type": "application/x-www-form-urlencoded",
+    }  # fmt: skip
+    answer = await local.http.open(path, method="POST", headers=headers, data=urlencode(fields).encode())
+    assert answer.status_code in (200, 303)
+    return await answer.get_data(as_text=True) if answer.status_code == 200 else ""
+
+
+def answer_to(question: str) -> list[tuple[str, str]]:
+    """The fields that its button sends."""
+    form = question[question.index('class="actions"') :]
+    found = re.findall(r'<input type="hidden" name="([^"]+)" value="([^"]*)"', form[: form.index("</form>")])
+    return [(name, html.unescape(value)) for name, value in found]
+
+
+async def dead(local: LocalServer, name: bytes) -> int:
+    job_id = await local.submit(name)
+    grant = await local.claim()
+    body = {"worker_id": "w1", "lease": grant["lease"], "error": "x", "retryable": False}
+    assert (await local.call("POST", f"/api/jobs/{job_id}/fail", body))[0] == 200
+    return job_id
+
+
+async def statuses(local: LocalServer) -> list[str]:
+    return [job["status"] for job in (await local.call("GET", "/api/jobs"))[1]["jobs"]]
+
+
+async def test_what_was_ticked_and_has_moved_on_is_asked_about_once_more(
+    local: LocalServer, autojump_clock: Any
+) -> None:
+    await local.register()
+    ticked = [await dead(local, b"one"), await dead(local, b"two")]
+    fields = [*(("ids", str(job_id)) for job_id in ticked), ("dry_run", "true"), ("return_to", "/jobs?status=dead")]
+    question = await posted(local, "/do/jobs/delete", fields)
+    assert AGAIN not in question
+    await local.call("POST", f"/api/jobs/{ticked[0]}/retry")
+    grant = await local.claim()
+    body = {"worker_id": "w1", "lease": grant["lease"]}
+    assert (await local.call("POST", f"/api/jobs/{ticked[0]}/complete", body))[0] == 200
+    question = await posted(local, "/do/jobs/delete", answer_to(question))
+    assert AGAIN in question
+    assert sorted(await statuses(local)) == ["completed", "dead"]
+    assert await posted(local, "/do/jobs/delete", answer_to(question)) == ""
+    assert await statuses(local) == []
+
+
+@pytest.mark.parametrize("more", [False, True])
+async def test_more_than_were_counted_are_asked_about_once_more(
+    local: LocalServer, autojump_clock: Any, more: bool
+) -> None:
+    await local.register()
+    first = [await dead(local, b"one"), await dead(local, b"two")]
+    fields = [("everything", "1"), ("filter_status", "dead"), ("dry_run", "true"), ("return_to", "/jobs?status=dead")]
+    question = await posted(local, "/do/jobs/delete", fields)
+    if more:
+        await dead(local, b"three")
+    else:
+        await local.call("POST", f"/api/jobs/{first[0]}/retry")  # those that left are none of the filter's any more
+    question = await posted(local, "/do/jobs/delete", answer_to(question))
+    assert (AGAIN in question) is more
+    assert sorted(await statuses(local)) == (["dead"] * 3 if more else ["pending"])
+
+
+async def test_a_worker_that_came_back_is_asked_about_once_more(local: LocalServer, autojump_clock: Any) -> None:
+    await local.register("w1")
+    await local.call("POST", "/api/workers/w1/unregister")
+    fields = [("ids", "w1"), ("dry_run", "true"), ("return_to", "/workers")]
+    question = await posted(local, "/do/workers/remove", fields)
+    await local.register("w1")
+    assert AGAIN in await posted(local, "/do/workers/remove", answer_to(question))
+    assert (await local.call("GET", "/api/workers/w1"))[1]["status"] == "online"
