@@ -30,7 +30,7 @@ from web.html import came_from, redirect, safe_next
 from web.routing import Access, Call, Route
 
 SEEN = "seen"  # a field of a question: what it was about when it was put
-Asked = wire_bulk.BulkBody | wire_bulk.BulkWorkers | wire_bulk.BulkDrain
+ManyBody = wire_bulk.BulkBody | wire_bulk.BulkWorkers | wire_bulk.BulkDrain
 SAMPLES = 5  # that a question names
 MOST_PAGES = 40  # of deliveries, 500 each, that one form sends again
 MOST_FIELDS = 2000  # of one form: a page of jobs with all of them selected, and room
@@ -323,11 +323,11 @@ def _bulk(row: Route) -> ActionAnswer:
     return answered
 
 
-async def _as_it_was_shown(call: Call, row: Route, form: dict[str, list[str]], body: Asked) -> Asked:
+async def _as_it_was_shown(call: Call, row: Route, form: dict[str, list[str]], body: ManyBody) -> ManyBody:
     """The same, where it is about what its question has shown; else a dry run of it, for the question is to be put
     once more: of those that were ticked some have ended since, or begun anew, or more match than were counted."""
     seen, noun = form[SEEN][-1], _noun(row)
-    asked: Asked = (
+    asked: ManyBody = (
         msgspec.structs.replace(body, dry_run=True)
         if isinstance(body, wire_bulk.BulkDrain)
         else msgspec.structs.replace(body, dry_run=True, background=False)
