@@ -20,6 +20,24 @@ window.Notification = class {
 """
 
 
+def test_a_browser_that_shows_no_notices_of_pages_is_told_in_the_page(stage: Stage) -> None:
+    """As those of phones: they ask for the right, and then make none."""
+    scene = stage.scene()
+    batch = scene.http.post("/api/batches", json={"name": "<b>on a phone"}).json()["id"]
+    scene.submit("ending/phone.pdf", type="endings", batch=batch)
+    page = stage.visitor()
+    page.add_init_script(DISPLAY.replace("told.push([title, body, tag, silent]);", "throw new TypeError('no');"))
+    page.goto(f"/batches/{batch}")
+    page.get_by_role("button", name="Tell me when it ends").click()
+    page.goto("/workers")
+    expect(page.locator("#connection")).to_have_text("live")
+    scene.http.post(f"/api/batches/{batch}/cancel").raise_for_status()
+    expect(page.locator("#notices")).to_contain_text(f"Batch {batch} has ended: <b>on a phone")
+    page.locator("#notices").get_by_role("link", name=f"Batch {batch}").click()
+    expect(page).to_have_url(re.compile(f"/batches/{batch}$"))
+    page.context.close()
+
+
 def test_the_end_of_a_batch_is_told_where_it_was_asked_for(stage: Stage) -> None:
     scene = stage.scene()
     batch = scene.http.post("/api/batches", json={"name": "the night's scans"}).json()["id"]

@@ -143,6 +143,29 @@ def test_a_file_that_fails_is_tried_again(stage: Stage, page: Page) -> None:
     assert stage.count("jobs", type="refused", status="pending") == 1
 
 
+def test_a_hasher_that_did_not_start_holds_up_one_file(stage: Stage, page: Page) -> None:
+    stage.expected.append("Failed to load resource")
+    missed: list[str] = []
+
+    def once(route: Route) -> None:
+        missed.append(route.request.url)
+        if len(missed) > 1:
+            route.continue_()
+        else:
+            route.abort()
+
+    page.goto("/submit")
+    page.route(re.compile("hasher"), once)
+    page.locator("#files").set_input_files(files("one.pdf", "two.pdf", "three.pdf"))
+    fill(page, "rehashed", "rehashed")
+    page.get_by_role("button", name="Submit").click()
+    expect(page.get_by_text("the script that hashes did not start")).to_be_visible()
+    page.get_by_role("button", name="Try those that failed again").click()
+    expect(page.get_by_text("the script that hashes did not start")).to_have_count(0)
+    page.wait_for_url("**/batches/*")
+    assert stage.count("jobs", type="rehashed", status="pending") == 3
+
+
 def test_one_file_holds_up_no_other(stage: Stage, page: Page, tmp_path: Path) -> None:
     """A URL that is no longer good is renewed. A name that is too long is told of its file alone, and so is a file
     that was changed since it was chosen."""

@@ -30,9 +30,24 @@ const endings = {
   tell(id) {
     const name = this.all[id];
     if (name === undefined || Notification.permission !== "granted") return;
-    const notice = new Notification(`Batch ${id} has ended`, { body: name, tag: `batch-${id}`, silent: true });
-    notice.onclick = () => { focus(); location.href = `/batches/${id}`; };
     setTimeout(() => this.forget(id), 1000);
+    let notice;
+    try {
+      notice = new Notification(`Batch ${id} has ended`, { body: name, tag: `batch-${id}`, silent: true });
+    } catch { // browsers of phones show none that a page makes
+      this.tellHere(id, name);
+      return;
+    }
+    notice.onclick = () => { focus(); location.href = `/batches/${id}`; };
+  },
+
+  // In the page itself, until it is left.
+  tellHere(id, name) {
+    const link = Object.assign(document.createElement("a"), { href: `/batches/${id}`, textContent: `Batch ${id}` });
+    const said = Object.assign(document.createElement("p"), { className: "notice" });
+    said.dataset.place = location.pathname;
+    said.append(link, ` has ended: ${name}`);
+    document.getElementById("notices")?.append(said);
   },
 
   // The button of a batch's page: there where the browser can tell, and says what was asked for.

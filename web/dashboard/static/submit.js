@@ -83,7 +83,7 @@ class Submission {
   // -------------------------------------------------------------- the steps
 
   async hashing(files, hashed, due) {
-    const worker = new Worker(this.form.dataset.hasher);
+    let worker = new Worker(this.form.dataset.hasher);
     try {
       for (const item of files) {
         while (!this.cancelled && hashed.items.length + due.items.length >= AHEAD) await pause(100);
@@ -94,6 +94,9 @@ class Submission {
             item.hash = await this.hash(worker, item);
           } catch (error) {
             if (!this.cancelled) this.failed(item, error.message);
+            // One whose script did not start says nothing of any further file.
+            worker.terminate();
+            worker = new Worker(this.form.dataset.hasher);
             continue;
           }
         }
@@ -139,7 +142,7 @@ class Submission {
     try {
       answers = await this.submitted(items);
     } catch (error) {
-      if (error.status === 422 && items.length > 1) { // one of them may be wrong: each by itself
+      if ([413, 422].includes(error.status) && items.length > 1) { // one may be wrong, or all too much: each by itself
         for (const item of items) if (!this.cancelled) await this.submit([item], due);
         return;
       }
