@@ -136,8 +136,11 @@ def _pause(failed: int) -> int:
 
 
 def _is_over(row: RowOfFailures, completed: CompletedByHour, *, now: int) -> bool:
-    """Whether a job of the type was completed since, or it is too long ago to know that."""
-    return now - row.since > LONGEST_MS or _since(completed, row.hour) != row.completed
+    """Whether a job of the type was completed since, or that cannot be known: it is too long ago, or of an hour that
+    is still to come, since the clock was set back, and completions are counted by the hour."""
+    if now - row.since > LONGEST_MS or row.hour > now // HOUR_MS:
+        return True
+    return _since(completed, row.hour) != row.completed
 
 
 def _since(completed: CompletedByHour, hour: int) -> int:

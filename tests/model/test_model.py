@@ -106,6 +106,25 @@ def test_that_a_job_has_ended_is_not_told_again_where_its_retry_is_undone_at_onc
     plan.teardown()
 
 
+@pytest.mark.parametrize("name", sorted(ENGINES))
+def test_where_the_clock_was_set_back_a_type_that_was_resumed_by_hand_may_be_paused_again(
+    tmp_path: Path, name: str
+) -> None:
+    """What was completed since is counted by the hour: of an hour that is still to come it cannot be known."""
+
+    class There(Coordinator):
+        database_at = staticmethod(ENGINES[name])
+        folder = tmp_path
+
+    plan = There()
+    plan.two_workers_and_some_jobs(group=None, then=None)
+    for ending, seconds in (("resume", 0), ("complete", -3 * 3600), ("complete", 0)):
+        plan.time_passes(seconds)
+        plan.everybody_fails_a_type(ending)
+        plan.the_database_is_what_the_model_says()
+    plan.teardown()
+
+
 @pytest.mark.parametrize("ended", [0, 2])
 def test_a_canary_that_would_be_one_too_many(ended: int) -> None:
     """In plans by chance there are seldom so many; which of them have ended is looked for then."""

@@ -369,6 +369,7 @@ class Attempts(Access, Comparisons, Chains):
         job = self.jobs.get(job_id)
         if job is None or job.status != "completed" or job.attempt != attempt:
             if job is not None and job.kept_attempt == attempt:
+                job.history[attempt].forgotten = True
                 job.kept_attempt = job.output = job.result = job.made_by = None
                 job.compare, job.bytes = False, 0
                 job.changed_at = now

@@ -9,7 +9,7 @@ from tests.model.world.decisions import Decisions
 from tests.model.world.things import InARow, Job
 
 CAUSE: Final = "ValueError in boom"
-FIRST_MS, LONGEST_MS, WEEK_MS = 60_000, 3_600_000, 7 * 86_400_000
+FIRST_MS, LONGEST_MS, WEEK_MS, HOUR_MS = 60_000, 3_600_000, 7 * 86_400_000, 3_600_000
 
 
 class Breakers(Decisions):
@@ -26,7 +26,7 @@ class Breakers(Decisions):
         most = (settings[10] if settings is not None else None) or 0
         if not most or free or (settings is not None and settings[0] is not None):
             return
-        if row is None or now - row.since > WEEK_MS:
+        if row is None or now - row.since > WEEK_MS or row.since // HOUR_MS > now // HOUR_MS:
             row = self.rows[type_] = InARow(now)
         if row.overruled:
             return
