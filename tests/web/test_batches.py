@@ -111,6 +111,7 @@ async def test_a_retry_of_what_is_dead_or_cancelled_leaves_what_waits_out_its_ba
     local: LocalServer, autojump_clock: Any
 ) -> None:
     batch = await made(local, "a")
+    assert (await local.call("PATCH", "/api/types/pdf", {"retry_backoff": 86_400}))[0] == 200
     await local.register()
     for number in range(3):
         await local.submit(b"%d" % number, batch=batch)

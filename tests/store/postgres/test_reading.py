@@ -223,6 +223,10 @@ def planner(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
         "INSERT INTO attempts (job_id, attempt, worker_id, lease, started_at)"
         f" SELECT n, 1, 'w' || n % 4, n::text, n FROM generate_series(1, {MANY}) AS n"
     )
+    database.looking.execute(
+        "INSERT INTO audit (id, at, actor, name, address, action, subject)"
+        " SELECT n, n, 'token:1', 'a', '', 'job.retry', (n / 10)::text FROM generate_series(1, 10000) AS n"
+    )
     # What was there before is gone, also from the indexes: pages that stay there make an index look dear.
     database.looking.execute("VACUUM")
     database.looking.execute("REINDEX SCHEMA public")
