@@ -23,9 +23,9 @@ from blobforge.refusals import Refusal, RefusalCode
 from tests.fixtures.local import LocalServer
 from web.api import wire_access, wire_bulk
 from web.dashboard import words
-from web.dashboard.actions import LONGEST_FORM, MOST_FIELDS, back, body_of, bulk_fields, read_form
 from web.dashboard.assets import Assets
 from web.dashboard.bars import Bar, Bars, bars_of
+from web.dashboard.forms import LONGEST_FORM, MOST_FIELDS, back, body_of, bulk_fields, read_form
 from web.html import Templates, safe_next
 from web.routing import Call
 

@@ -6,69 +6,32 @@ log. So nothing can be done on a page that the API does not know, and no rule st
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import replace
-from functools import partial
-from typing import Any, get_args, get_origin
-from urllib.parse import parse_qs, quote
+from typing import Any
+from urllib.parse import quote
 
 import msgspec
 from quart import Response
 
-from blobforge.chain import known_hash
-from blobforge.operation import MANY
 from blobforge.refusals import Refusal, RefusalCode
-from blobforge.store.reading import Reader
-from blobforge.worker import WorkerStatus
-from web.api import bulk, removal, wire_access, wire_bulk, wire_jobs, wire_webhooks
+from web.api import wire_access, wire_bulk, wire_jobs, wire_webhooks
+from web.dashboard.forms import ActionAnswer, back, body_of, bulk_fields, names_none, read_form
 from web.dashboard.machines import machine_of, machine_page
-from web.dashboard.page import THEMES, Notice, framed, leave, page, refused_notice, watch
+from web.dashboard.page import THEMES, Notice, leave, page, refused_notice, watch
+from web.dashboard.questions import BULK, SEEN, as_it_was_shown, questioned
 from web.dashboard.webhookform import listed, webhook_fields
-from web.decode import invalid
-from web.html import came_from, redirect, safe_next
+from web.html import redirect
 from web.routing import Access, Call, Route
 
-SEEN = "seen"  # a field of a question: what it was about when it was put
-ManyBody = wire_bulk.BulkBody | wire_bulk.BulkWorkers | wire_bulk.BulkDrain
-SAMPLES = 5  # that a question names
 MOST_PAGES = 40  # of deliveries, 500 each, that one form sends again
-MOST_FIELDS = 2000  # of one form: a page of jobs with all of them selected, and room
-LONGEST_FORM = 256 * 1024  # bytes
 NO_SCOPE = "Nothing was ticked of what the token may do, and none was made."
 NONE_TICKED = "Nothing was ticked, and nothing was done: tick those that you mean, or take all that a filter has."
 NO_REQUIREMENT = "No label was named, and nothing was done: write those that workers must have, or: nothing."
 NOTHING = "nothing"  # what a person writes where many jobs are to require it
 READMIT = "POST /api/workers/<worker:worker_id>/readmit"
 LONGEST_EVIDENCE = 200  # characters: a notice is in a cookie
-DRAIN = "POST /api/workers/drain"
 NO_TAG = "No tag was named, and nothing was done: write one to add, or one to remove."
-_STATE = "their state forbids it"
-_SO_ALREADY = "they are so already"
-_DRAINED = "they are so already, or disabled"
-ENABLE = ("let {} work again", "get jobs again", _DRAINED)  # instead of a drain, where that is ended
-_NOT_RETYPED = "they do not wait, are so already, or there is a job of that type for their source"
-# What is done to many: what a person is asked (`{}`: how many) and, after the numbers, told; and why some are left as
-# they are.
-BULK = {
-    "POST /api/jobs/retry": ("bring {} back", "go again", _STATE),
-    "POST /api/jobs/cancel": ("cancel {}", "are cancelled", _STATE),
-    "POST /api/jobs/priority": ("change the priority of {}", "have the new priority", _SO_ALREADY),
-    "POST /api/jobs/tags": ("change the tags of {}", "have their tags changed", _SO_ALREADY),
-    "POST /api/jobs/retype": ("give another type to {}", "have the new type", _NOT_RETYPED),
-    "POST /api/jobs/requires": ("change the requirements of {}", "have the new requirements", _SO_ALREADY),
-    "POST /api/jobs/delete": ("delete {} for good", "are deleted", _STATE),
-    "POST /api/workers/remove": ("remove {}", "are removed", _STATE),
-    DRAIN: ("drain {}", "end what they run, and get nothing new", _DRAINED),
-}
-# What else a person has chosen of it: the words for the fields of the API's body.
-CHOSEN = {
-    "POST /api/jobs/priority": {"priority": "New priority"},
-    "POST /api/jobs/retype": {"to": "New type"},
-    "POST /api/jobs/requires": {"requires": "New requirements"},
-    "POST /api/jobs/tags": {"add": "Tag to add", "remove": "Tag to remove"},
-}
-FILTERED = {"q": "text"}  # where a filter's name is no word
 
 _DELIVERY = "/api/admin/webhooks/<id:webhook_id>/deliveries/<id:delivery_id>"
 # What stands in the notice, by the API's route; `{...}` are the path's parameters and the answer's fields.
@@ -134,7 +97,7 @@ def action_routes(api: Iterable[Route]) -> list[Route]:
     routes = [
         *(_form(rows[name], _noticing(name)) for name in SAID if name in rows),
         *(_form(rows[name], _shown(template)) for name, template in MADE.items() if name in rows),
-        *(_form(row, _bulk(row)) for name in BULK if (row := rows.get(name)) is not None),
+        *(_form(row, questioned(row)) for name in BULK if (row := rows.get(name)) is not None),
         *(_form(row, _sent_again(row)) for name in (RANGE_AGAIN,) if (row := rows.get(name)) is not None),
     ]
     return [
@@ -160,9 +123,6 @@ def action_routes(api: Iterable[Route]) -> list[Route]:
             hidden=True,
         ),
     ]
-
-
-ActionAnswer = Callable[[Call, dict[str, list[str]], Any], Any]
 
 
 def _form(row: Route, answered: ActionAnswer) -> Route:
@@ -192,7 +152,7 @@ def _form(row: Route, answered: ActionAnswer) -> Route:
             if isinstance(body, wire_bulk.BulkTags) and not body.add and not body.remove:
                 return leave(call, back(call), Notice(NO_TAG, bad=True))
             if SEEN in form and isinstance(body, wire_bulk.BulkBody | wire_bulk.BulkWorkers | wire_bulk.BulkDrain):
-                body = await _as_it_was_shown(call, row, form, body)
+                body = await as_it_was_shown(call, row, form, body)
             arguments = (body,)
         outcome = await row.handler(call, *arguments)
         if isinstance(outcome, Refusal):
@@ -279,131 +239,6 @@ def _sent_again(row: Route) -> ActionAnswer:
     return answered
 
 
-def _noun(row: Route) -> str:
-    return "worker" if row.body in (wire_bulk.BulkWorkers, wire_bulk.BulkDrain) else "job"
-
-
-def _bulk(row: Route) -> ActionAnswer:
-    """First a dry run and a question with the number in it; the answer to that does it."""
-
-    noun = _noun(row)
-    to = "/do" + row.path.removeprefix("/api")
-
-    async def answered(
-        call: Call, form: dict[str, list[str]], outcome: wire_bulk.BulkAnswer | tuple[int, wire_bulk.OperationBegun]
-    ) -> Response:
-        question, said, left = ENABLE if row.name == DRAIN and form.get("drain") == ["false"] else BULK[row.name]
-        if isinstance(outcome, tuple):
-            number = outcome[1].operation
-            response = leave(call, f"/operations/{number}", Notice(f"Operation {number} goes on by itself."))
-            return watch(call, response, number)
-        if outcome.dry_run:
-            left_out = ("dry_run", "background", SEEN)
-            kept = [(name, value) for name, values in form.items() for value in values if name not in left_out]
-            before, _, after = question.partition("{}")
-            many_of = f"{outcome.changed:,} {noun}{'' if outcome.changed == 1 else 's'}"
-            totals, (samples, state) = await framed(
-                call, lambda reader: (_samples(row, form, reader), _state(noun, form, reader))
-            )
-            kept.append((SEEN, state or str(outcome.changed)))
-            return await page(
-                call, "confirm.html", title="Are you sure?", place=f"/{noun}s", totals=totals, to=to, before=before,
-                after=after, noun=noun, does=question.format(many_of), samples=samples,
-                danger=row.name in ("POST /api/jobs/delete", "POST /api/workers/remove"), found=outcome, kept=kept,
-                return_to=back(call), left=left, chosen=_chosen(form, row), wanted=_wanted(form, noun),
-                many=outcome.changed > MANY and row.name != DRAIN, alone=row.name == DRAIN,
-                below=_below_in_words(outcome), again=SEEN in form,
-            )  # fmt: skip
-        text = f"{outcome.changed:,} of {outcome.matched:,} {noun}s {said}."
-        if outcome.refused:
-            reason = outcome.reason if isinstance(outcome.reason, str) else f"{left}."
-            text += f" {outcome.refused:,} were left: {reason}"
-        return leave(call, back(call), Notice(text, undo=outcome.undo if isinstance(outcome.undo, str) else ""))
-
-    return answered
-
-
-async def _as_it_was_shown(call: Call, row: Route, form: dict[str, list[str]], body: ManyBody) -> ManyBody:
-    """The same, where it is about what its question has shown; else a dry run of it, for the question is to be put
-    once more: of those that were ticked some have ended since, or begun anew, or more match than were counted."""
-    seen, noun = form[SEEN][-1], _noun(row)
-    asked: ManyBody = (
-        msgspec.structs.replace(body, dry_run=True)
-        if isinstance(body, wire_bulk.BulkDrain)
-        else msgspec.structs.replace(body, dry_run=True, background=False)
-    )
-    if state := await call.services.reads.moment(partial(_state, noun, form)):
-        return body if state == seen else asked
-    if not (seen.isascii() and seen.isdigit() and len(seen) < 19) or int(seen) > MANY:
-        return body  # very many are never quite as they were
-    found = await row.handler(call, asked)
-    return asked if isinstance(found, wire_bulk.BulkAnswer) and found.changed > int(seen) else body
-
-
-def _state(noun: str, form: dict[str, list[str]], reader: Reader) -> str:
-    """How those that were ticked are, as far as a person would decide otherwise: how they have ended, or which
-    workers are there. Empty where it is about all that match."""
-    if "everything" in form or not form.get("ids"):
-        return ""
-    state_of = _state_of_worker if noun == "worker" else _state_of_job
-    states = sorted((each, state_of(reader, each)) for each in form["ids"])
-    return hashlib.sha256(repr(states).encode()).hexdigest()
-
-
-def _state_of_job(reader: Reader, said: str) -> str:
-    job = reader.job(int(said)) if said.isascii() and said.isdigit() and len(said) < 19 else None
-    if job is None:
-        return "gone"
-    return job.status if job.completed_at is not None else "open"
-
-
-def _state_of_worker(reader: Reader, worker_id: str) -> str:
-    found = reader.roster.worker(worker_id)
-    if found is None:
-        return "gone"
-    return "away" if found[0].status is WorkerStatus.OFFLINE else "there"
-
-
-def _below_in_words(found: wire_bulk.BulkAnswer) -> str:
-    """What came of the jobs that are to be cancelled, and goes on; empty where nothing does."""
-    if not isinstance(found.parents, int) or not isinstance(found.children, int):
-        return ""
-    least = "at least " if found.more is True else ""
-    jobs = "job" if found.children == 1 else "jobs"
-    return f"{least}{found.children:,} {jobs} that came of {least}{found.parents:,} of them"
-
-
-def _samples(row: Route, form: dict[str, list[str]], reader: Reader) -> list[tuple[str, str]]:
-    """Some of the jobs, or workers, that it is about: where their pages are, and what they are called."""
-    assert row.body is not None
-    body = body_of(bulk_fields(form, row.body), row.body)
-    if isinstance(body, wire_bulk.BulkWorkers | wire_bulk.BulkDrain):
-        workers = removal.sample(reader, body, most=SAMPLES)
-        return [(f"/workers/{quote(each.id, safe='')}", each.id) for each in workers]
-    if not isinstance(body, wire_bulk.BulkBody):
-        return []
-    jobs = bulk.sample(reader, body, most=SAMPLES)
-    return [(f"/jobs/{job.id}", job.source_path or known_hash(job.source_hash)[:16]) for job in jobs]
-
-
-def _chosen(form: dict[str, list[str]], row: Route) -> list[tuple[str, str]]:
-    """What a person has chosen of the change itself, beside the jobs."""
-    assert row.body is not None
-    fields = bulk_fields(form, row.body)
-    named = CHOSEN.get(row.name, {})
-    return [(words, ", ".join(fields[name])) for name, words in named.items() if name in fields]
-
-
-def _wanted(form: dict[str, list[str]], noun: str) -> list[tuple[str, str]]:
-    """The filter by which they were chosen; empty where each was ticked."""
-    given: dict[str, str] = {}
-    if noun == "worker":
-        given = {name: form[name][-1] for name in ("q", "type", "status") if name in form}
-    elif "everything" in form:
-        given = {name.removeprefix("filter_"): form[name][-1] for name in form if name.startswith("filter_")}
-    return [(FILTERED.get(name, name.replace("_", " ")), value) for name, value in given.items()]
-
-
 async def was_there(call: Call) -> Response:
     """The answer of a form, loaded anew: what was shown once is gone, and nothing is done twice."""
     rest = call.params["rest"]
@@ -427,72 +262,6 @@ async def set_theme(call: Call) -> Response | Refusal:
     return response
 
 
-# ------------------------------------------------------------------ forms
-
-
-def read_form(call: Call) -> dict[str, list[str]] | Refusal:
-    """The fields of the form; empty ones count as absent."""
-    if len(call.raw) > LONGEST_FORM:
-        return Refusal(RefusalCode.TOO_LARGE, "That is more than a form of this page sends.")
-    try:
-        fields = parse_qs(call.raw.decode(), max_num_fields=MOST_FIELDS)
-    except ValueError:
-        return Refusal(RefusalCode.MALFORMED, "That is not what a form of this page sends.")
-    if any("\0" in value for values in fields.values() for value in values):
-        return Refusal(RefusalCode.INVALID, "The form holds a NUL character.")
-    return fields
-
-
-def bulk_fields(form: dict[str, list[str]], body: type[Any]) -> dict[str, list[str]]:
-    """The fields of a bulk action: the jobs that were ticked, or with `everything` all that the list's filter holds.
-
-    The list's filter comes as `filter_...`: a priority to look for is not the one to set.
-    """
-    fields = {name: values for name, values in form.items() if not name.startswith("filter_")}
-    if "to_priority" in form and issubclass(body, wire_bulk.BulkPriority):  # and nothing else takes it from the form
-        fields["priority"] = form["to_priority"]
-    if "everything" not in form:
-        return fields | {"ids": form.get("ids", [])}
-    fields.pop("ids", None)
-    for name, values in form.items():
-        if name.startswith("filter_"):
-            wanted = name.removeprefix("filter_")
-            fields["only_priority" if wanted == "priority" else wanted] = values
-    return fields
-
-
 def _labels(form: dict[str, list[str]]) -> list[str]:
     """What a person wrote as requirements; NOTHING, or an empty field, is none."""
     return [each for each in listed(form, "requires") if each != NOTHING]
-
-
-def names_none(body: type[Any], form: dict[str, list[str]]) -> bool:
-    """Whether this is a change of jobs, or workers, that were to be ticked, and none was."""
-    if issubclass(body, wire_bulk.BulkWorkers | wire_bulk.BulkDrain):
-        return not any(form.get(name) for name in ("ids", "q", "type", "status"))
-    return issubclass(body, wire_bulk.BulkBody) and "everything" not in form and not form.get("ids")
-
-
-def body_of(form: dict[str, list[str]], type_: type[Any]) -> Any | Refusal:
-    """The form as the API's body: a list where that takes one, else the last value."""
-    fields = {field.encode_name: _takes_list(field.type) for field in msgspec.structs.fields(type_)}
-    # A form has fields of its own beside those of the API, and some bodies refuse what they do not know.
-    given = {name: (values if fields[name] else values[-1]) for name, values in form.items() if name in fields}
-    try:
-        return msgspec.convert(given, type_, strict=False)
-    except msgspec.ValidationError as error:
-        return invalid(str(error))
-
-
-def _takes_list(type_: Any) -> bool:
-    if get_origin(type_) in (list, tuple, set, frozenset):
-        return True
-    return any(_takes_list(part) for part in get_args(type_))
-
-
-def back(call: Call) -> str:
-    """The page that the form stood on: named by the form, or by the browser (same origin only)."""
-    named = parse_qs(call.raw.decode("utf-8", "replace")).get("return_to", [""])[0]
-    if named:
-        return safe_next(named)
-    return came_from(call.request, call.services.site.base(call.request))

@@ -15,7 +15,7 @@ from quart import Response
 
 from blobforge.refusals import Refusal
 from blobforge.store.sorting import JobSort
-from web.dashboard.actions import back, read_form
+from web.dashboard.forms import back, read_form
 from web.html import redirect
 from web.routing import Call
 

@@ -22,7 +22,7 @@ from blobforge.refusals import Refusal
 from web import policy
 from web.api import jobs, wire_jobs
 from web.api.multipart import store_failed
-from web.dashboard.actions import body_of
+from web.dashboard.forms import body_of
 from web.dashboard.page import Notice, framed, leave, page, refused_notice
 from web.routing import Access, Call, Route
 

@@ -18,9 +18,9 @@ from web.api.insights import read_outlook
 from web.api.job_types import change, in_force
 from web.api.wire_chains import ChainCheckBody
 from web.api.wire_types import TypeBody
-from web.dashboard.actions import read_form
 from web.dashboard.chartrange import chart_range
 from web.dashboard.figuretables import ChartFigures, read_figures
+from web.dashboard.forms import read_form
 from web.dashboard.page import Notice, framed, leave, page, refused_notice
 from web.dashboard.typeform import changes_of, fields_of, names_in, typed
 from web.dashboard.typepage import LOOKED_AT, MOST_WORKERS, WORKERS_SHOWN, TypeFacts, read_facts

@@ -1,0 +1,178 @@
+"""The question before an action on many jobs or workers: a dry run says how many, and the answer to it does it.
+
+Where what it shows has changed until it is answered, it is put once more.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from functools import partial
+from urllib.parse import quote
+
+import msgspec
+from quart import Response
+
+from blobforge.chain import known_hash
+from blobforge.operation import MANY
+from blobforge.store.reading import Reader
+from blobforge.worker import WorkerStatus
+from web.api import bulk, removal, wire_bulk
+from web.dashboard.forms import ActionAnswer, back, body_of, bulk_fields
+from web.dashboard.page import Notice, framed, leave, page, watch
+from web.routing import Call, Route
+
+SAMPLES = 5  # that a question names
+SEEN = "seen"  # a field of a question: what it was about when it was put
+ManyBody = wire_bulk.BulkBody | wire_bulk.BulkWorkers | wire_bulk.BulkDrain
+DRAIN = "POST /api/workers/drain"
+_STATE = "their state forbids it"
+_SO_ALREADY = "they are so already"
+_DRAINED = "they are so already, or disabled"
+ENABLE = ("let {} work again", "get jobs again", _DRAINED)  # instead of a drain, where that is ended
+_NOT_RETYPED = "they do not wait, are so already, or there is a job of that type for their source"
+# What is done to many: what a person is asked (`{}`: how many) and, after the numbers, told; and why some are left as
+# they are.
+BULK = {
+    "POST /api/jobs/retry": ("bring {} back", "go again", _STATE),
+    "POST /api/jobs/cancel": ("cancel {}", "are cancelled", _STATE),
+    "POST /api/jobs/priority": ("change the priority of {}", "have the new priority", _SO_ALREADY),
+    "POST /api/jobs/tags": ("change the tags of {}", "have their tags changed", _SO_ALREADY),
+    "POST /api/jobs/retype": ("give another type to {}", "have the new type", _NOT_RETYPED),
+    "POST /api/jobs/requires": ("change the requirements of {}", "have the new requirements", _SO_ALREADY),
+    "POST /api/jobs/delete": ("delete {} for good", "are deleted", _STATE),
+    "POST /api/workers/remove": ("remove {}", "are removed", _STATE),
+    DRAIN: ("drain {}", "end what they run, and get nothing new", _DRAINED),
+}
+# What else a person has chosen of it: the words for the fields of the API's body.
+CHOSEN = {
+    "POST /api/jobs/priority": {"priority": "New priority"},
+    "POST /api/jobs/retype": {"to": "New type"},
+    "POST /api/jobs/requires": {"requires": "New requirements"},
+    "POST /api/jobs/tags": {"add": "Tag to add", "remove": "Tag to remove"},
+}
+FILTERED = {"q": "text"}  # where a filter's name is no word
+
+
+def _noun(row: Route) -> str:
+    return "worker" if row.body in (wire_bulk.BulkWorkers, wire_bulk.BulkDrain) else "job"
+
+
+def questioned(row: Route) -> ActionAnswer:
+    """First a dry run and a question with the number in it; the answer to that does it."""
+
+    noun = _noun(row)
+    to = "/do" + row.path.removeprefix("/api")
+
+    async def answered(
+        call: Call, form: dict[str, list[str]], outcome: wire_bulk.BulkAnswer | tuple[int, wire_bulk.OperationBegun]
+    ) -> Response:
+        question, said, left = ENABLE if row.name == DRAIN and form.get("drain") == ["false"] else BULK[row.name]
+        if isinstance(outcome, tuple):
+            number = outcome[1].operation
+            response = leave(call, f"/operations/{number}", Notice(f"Operation {number} goes on by itself."))
+            return watch(call, response, number)
+        if outcome.dry_run:
+            left_out = ("dry_run", "background", SEEN)
+            kept = [(name, value) for name, values in form.items() for value in values if name not in left_out]
+            before, _, after = question.partition("{}")
+            many_of = f"{outcome.changed:,} {noun}{'' if outcome.changed == 1 else 's'}"
+            totals, (samples, state) = await framed(
+                call, lambda reader: (_samples(row, form, reader), _state(noun, form, reader))
+            )
+            kept.append((SEEN, state or str(outcome.changed)))
+            return await page(
+                call, "confirm.html", title="Are you sure?", place=f"/{noun}s", totals=totals, to=to, before=before,
+                after=after, noun=noun, does=question.format(many_of), samples=samples,
+                danger=row.name in ("POST /api/jobs/delete", "POST /api/workers/remove"), found=outcome, kept=kept,
+                return_to=back(call), left=left, chosen=_chosen(form, row), wanted=_wanted(form, noun),
+                many=outcome.changed > MANY and row.name != DRAIN, alone=row.name == DRAIN,
+                below=_below_in_words(outcome), again=SEEN in form,
+            )  # fmt: skip
+        text = f"{outcome.changed:,} of {outcome.matched:,} {noun}s {said}."
+        if outcome.refused:
+            reason = outcome.reason if isinstance(outcome.reason, str) else f"{left}."
+            text += f" {outcome.refused:,} were left: {reason}"
+        return leave(call, back(call), Notice(text, undo=outcome.undo if isinstance(outcome.undo, str) else ""))
+
+    return answered
+
+
+async def as_it_was_shown(call: Call, row: Route, form: dict[str, list[str]], body: ManyBody) -> ManyBody:
+    """The same, where it is about what its question has shown; else a dry run of it, for the question is to be put
+    once more: of those that were ticked some have ended since, or begun anew, or more match than were counted."""
+    seen, noun = form[SEEN][-1], _noun(row)
+    asked: ManyBody = (
+        msgspec.structs.replace(body, dry_run=True)
+        if isinstance(body, wire_bulk.BulkDrain)
+        else msgspec.structs.replace(body, dry_run=True, background=False)
+    )
+    if state := await call.services.reads.moment(partial(_state, noun, form)):
+        return body if state == seen else asked
+    if not (seen.isascii() and seen.isdigit() and len(seen) < 19) or int(seen) > MANY:
+        return body  # very many are never quite as they were
+    found = await row.handler(call, asked)
+    return asked if isinstance(found, wire_bulk.BulkAnswer) and found.changed > int(seen) else body
+
+
+def _state(noun: str, form: dict[str, list[str]], reader: Reader) -> str:
+    """How those that were ticked are, as far as a person would decide otherwise: how they have ended, or which
+    workers are there. Empty where it is about all that match."""
+    if "everything" in form or not form.get("ids"):
+        return ""
+    state_of = _state_of_worker if noun == "worker" else _state_of_job
+    states = sorted((each, state_of(reader, each)) for each in form["ids"])
+    return hashlib.sha256(repr(states).encode()).hexdigest()
+
+
+def _state_of_job(reader: Reader, said: str) -> str:
+    job = reader.job(int(said)) if said.isascii() and said.isdigit() and len(said) < 19 else None
+    if job is None:
+        return "gone"
+    return job.status if job.completed_at is not None else "open"
+
+
+def _state_of_worker(reader: Reader, worker_id: str) -> str:
+    found = reader.roster.worker(worker_id)
+    if found is None:
+        return "gone"
+    return "away" if found[0].status is WorkerStatus.OFFLINE else "there"
+
+
+def _below_in_words(found: wire_bulk.BulkAnswer) -> str:
+    """What came of the jobs that are to be cancelled, and goes on; empty where nothing does."""
+    if not isinstance(found.parents, int) or not isinstance(found.children, int):
+        return ""
+    least = "at least " if found.more is True else ""
+    jobs = "job" if found.children == 1 else "jobs"
+    return f"{least}{found.children:,} {jobs} that came of {least}{found.parents:,} of them"
+
+
+def _samples(row: Route, form: dict[str, list[str]], reader: Reader) -> list[tuple[str, str]]:
+    """Some of the jobs, or workers, that it is about: where their pages are, and what they are called."""
+    assert row.body is not None
+    body = body_of(bulk_fields(form, row.body), row.body)
+    if isinstance(body, wire_bulk.BulkWorkers | wire_bulk.BulkDrain):
+        workers = removal.sample(reader, body, most=SAMPLES)
+        return [(f"/workers/{quote(each.id, safe='')}", each.id) for each in workers]
+    if not isinstance(body, wire_bulk.BulkBody):
+        return []
+    jobs = bulk.sample(reader, body, most=SAMPLES)
+    return [(f"/jobs/{job.id}", job.source_path or known_hash(job.source_hash)[:16]) for job in jobs]
+
+
+def _chosen(form: dict[str, list[str]], row: Route) -> list[tuple[str, str]]:
+    """What a person has chosen of the change itself, beside the jobs."""
+    assert row.body is not None
+    fields = bulk_fields(form, row.body)
+    named = CHOSEN.get(row.name, {})
+    return [(words, ", ".join(fields[name])) for name, words in named.items() if name in fields]
+
+
+def _wanted(form: dict[str, list[str]], noun: str) -> list[tuple[str, str]]:
+    """The filter by which they were chosen; empty where each was ticked."""
+    given: dict[str, str] = {}
+    if noun == "worker":
+        given = {name: form[name][-1] for name in ("q", "type", "status") if name in form}
+    elif "everything" in form:
+        given = {name.removeprefix("filter_"): form[name][-1] for name in form if name.startswith("filter_")}
+    return [(FILTERED.get(name, name.replace("_", " ")), value) for name, value in given.items()]
