@@ -37,6 +37,16 @@ def profile(plans: int) -> settings:
     )
 
 
+def on(name: str, folder_: Path) -> type[Coordinator]:
+    """The plans on another engine than in memory."""
+
+    class There(Coordinator):
+        database_at = staticmethod(ENGINES[name])
+        folder = folder_
+
+    return There
+
+
 @pytest.mark.timeout(7200 if SOAK else 600)
 def test_the_coordinator_is_what_the_model_says() -> None:
     run_state_machine_as_test(Coordinator, settings=profile(PLANS))
@@ -45,20 +55,12 @@ def test_the_coordinator_is_what_the_model_says() -> None:
 @pytest.mark.timeout(7200 if SOAK else 600)
 @pytest.mark.parametrize("name", sorted(ENGINES.keys() - {"memory"}))
 def test_so_it_is_on_each_other_engine(tmp_path: Path, name: str) -> None:
-    class There(Coordinator):
-        database_at = staticmethod(ENGINES[name])
-        folder = tmp_path
-
-    run_state_machine_as_test(There, settings=profile(PLANS // 10))
+    run_state_machine_as_test(on(name, tmp_path), settings=profile(PLANS // 10))
 
 
 @pytest.mark.parametrize("name", sorted(ENGINES))
 def test_a_database_with_all_kinds_of_things_is_restored(tmp_path: Path, name: str) -> None:
-    class There(Coordinator):
-        database_at = staticmethod(ENGINES[name])
-        folder = tmp_path
-
-    plan = There()
+    plan = on(name, tmp_path)()
     plan.two_workers_and_some_jobs(group=None, then=None)
     plan.make_batch("x", False, None)
     plan.do(plan.submission(SOURCES[0], "ocr", batch="first"))
@@ -75,12 +77,7 @@ def test_a_claim_of_many_takes_a_group_s_jobs_in_their_order_whatever_their_lane
 ) -> None:
     """Of the first three that were read, one was of another lane, and not of the first three of the group. What has
     become urgent by its age has given up its former turn."""
-
-    class There(Coordinator):
-        database_at = staticmethod(ENGINES[name])
-        folder = tmp_path
-
-    plan = There()
+    plan = on(name, tmp_path)()
     plan.two_workers_and_some_jobs(group=None, then=None)
     plan.groups_take_turns(["a"] * 4, 3, between)
     plan.the_database_is_what_the_model_says()
@@ -90,12 +87,7 @@ def test_a_claim_of_many_takes_a_group_s_jobs_in_their_order_whatever_their_lane
 @pytest.mark.parametrize("name", sorted(ENGINES))
 def test_that_a_job_has_ended_is_not_told_again_where_its_retry_is_undone_at_once(tmp_path: Path, name: str) -> None:
     """By the clock it has ended just now: all of it is of one millisecond."""
-
-    class There(Coordinator):
-        database_at = staticmethod(ENGINES[name])
-        folder = tmp_path
-
-    plan = There()
+    plan = on(name, tmp_path)()
     plan.two_workers_and_some_jobs(group=None, then=None)
     plan.create_webhook(("job.cancelled",), (), ())
     plan.cancel("#1", "")
@@ -111,12 +103,7 @@ def test_where_the_clock_was_set_back_a_type_that_was_resumed_by_hand_may_be_pau
     tmp_path: Path, name: str
 ) -> None:
     """What was completed since is counted by the hour: of an hour that is still to come it cannot be known."""
-
-    class There(Coordinator):
-        database_at = staticmethod(ENGINES[name])
-        folder = tmp_path
-
-    plan = There()
+    plan = on(name, tmp_path)()
     plan.two_workers_and_some_jobs(group=None, then=None)
     for ending, seconds in (("resume", 0), ("complete", -3 * 3600), ("complete", 0)):
         plan.time_passes(seconds)
