@@ -40,7 +40,7 @@ from blobforge.events import Fact, ObjectsDoomed
 from blobforge.job import JobStatus
 from blobforge.objects import ObjectStore, ObjectStoreError, marks
 from blobforge.objects.breaker import NotAnsweringError
-from blobforge.objects.keys import is_attempts_prefix, shared_source
+from blobforge.objects.keys import is_attempts_prefix, is_of_any_installation
 from blobforge.refusals import Refusal, RefusalCode
 from blobforge.store.miscounts import Miscounts
 
@@ -310,7 +310,7 @@ class Janitor:
             self._delete_at = trio.current_time() + min(max(wait, SHORTEST_REST), LONGEST_SLEEP)
             return
         known = True
-        if any(shared_source(key) for key in taken.keys):
+        if any(is_of_any_installation(key) for key in taken.keys):
             # Looked at each time: another may have come since. Without an answer the sources wait.
             try:
                 await self._look_for_others()
@@ -322,19 +322,18 @@ class Janitor:
         self._delete_at = trio.current_time() + TRY_AGAIN if done is None or self._failing else rested(began)
 
     async def _tried(self, keys: tuple[str, ...], *, others_known: bool, taken_at: float) -> DeletionsTried:
-        """Tell the store, a few keys side by side. After the first failure the rest is not even tried. What has no
-        database in its key (sources, and results that were taken over) waits while it is not known which others need
-        it."""
+        """Tell the store, a few keys side by side. After the first failure the rest is not even tried. What may be of
+        any database waits while it is not known which others need it."""
         gone: list[str] = []
         refused: list[str] = []
         unanswered: list[str] = []
         spared: list[str] = []  # another installation may need them
         more: list[str] = []  # of which some objects are left
-        waiting = [] if others_known else [key for key in keys if shared_source(key)]
+        waiting = [] if others_known else [key for key in keys if is_of_any_installation(key)]
         keys = tuple(key for key in keys if key not in waiting)
 
         async def one(key: str) -> None:
-            if shared_source(key) and self.others:
+            if is_of_any_installation(key) and self.others:
                 spared.append(key)
                 return
             if self._place is not None and trio.current_time() - taken_at > LEAD_AGAIN:

@@ -65,8 +65,10 @@ class RowOfFailures(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 def goes_on(row: RowOfFailures, completed: int, *, now: int) -> bool:
-    """Whether the row is still of interest, where so many jobs of the type were completed from its hour on."""
-    return now - row.since <= LONGEST_MS and completed == row.completed
+    """Whether the row is still of interest, where so many jobs of the type were completed from its hour on. Not where
+    that cannot be known: it is too long ago, or of an hour that is still to come, since the clock was set back, and
+    completions are counted by the hour."""
+    return now - row.since <= LONGEST_MS and row.hour <= now // HOUR_MS and completed == row.completed
 
 
 def limit(settings: TypeSettings, default: int) -> int:
@@ -84,7 +86,7 @@ def after_failure(
 ) -> RowOfFailures:
     """The row once `job` has failed, as it was while it ran: one more of it, or the first one of another."""
     assert job.worker_id is not None
-    if row is not None and row.cause == cause and not _is_over(row, completed, now=now):
+    if row is not None and row.cause == cause and goes_on(row, _since(completed, row.hour), now=now):
         if row.overruled:
             return row
     else:
@@ -133,14 +135,6 @@ def probe_in(row: RowOfFailures, *, now: int) -> int | None:
 
 def _pause(failed: int) -> int:
     return min(LONGEST_PAUSE_MS, FIRST_PAUSE_MS << min(failed, 16))
-
-
-def _is_over(row: RowOfFailures, completed: CompletedByHour, *, now: int) -> bool:
-    """Whether a job of the type was completed since, or that cannot be known: it is too long ago, or of an hour that
-    is still to come, since the clock was set back, and completions are counted by the hour."""
-    if now - row.since > LONGEST_MS or row.hour > now // HOUR_MS:
-        return True
-    return _since(completed, row.hour) != row.completed
 
 
 def _since(completed: CompletedByHour, hour: int) -> int:

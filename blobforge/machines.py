@@ -138,6 +138,7 @@ spec:
     spec:
       automountServiceAccountToken: false
       enableServiceLinks: false
+      shareProcessNamespace: true
       terminationGracePeriodSeconds: 60
       securityContext:
         runAsNonRoot: true

@@ -58,8 +58,9 @@ def output_checked(tx: Transaction, message: OutputChecked) -> SomeChanged:
     """The object store answers again: the output is there, with the bytes that the worker said, or the completion
     is revoked and the job redone."""
     known = tx.store.file(message.key)
-    if known is None:
-        return SomeChanged(0)  # revoked, or removed with its job, while we looked
+    if known is None or known.checked_at is not None:
+        # Revoked, or removed with its job, while we looked; or another server has found it, and it was copied since.
+        return SomeChanged(0)
     said, found = known.sha256, message.output.sha256
     if message.output.seen is not Seen.ABSENT and (said is None or found is None or said == found):
         job = tx.store.job(message.job_id)

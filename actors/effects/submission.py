@@ -29,7 +29,7 @@ from actors.messages import (
 from actors.works import A_TURN
 from blobforge import life
 from blobforge.chain import ChainPlace, Step
-from blobforge.events import JobCreated, JobFailed, JobUpdated, SourceAwaited, SourceSettled
+from blobforge.events import JobCreated, JobFailed, JobUpdated, SourceSettled
 from blobforge.job import MOST_PATHS, Job, JobStatus, tagged
 from blobforge.objects.keys import source_key
 from blobforge.options import Lane
@@ -222,7 +222,7 @@ def _await_anew(tx: Transaction, job: Job) -> Job:
     give_up_turn(tx.store, job)
     tx.store.save_job(job, waiting)
     tx.events.append(JobUpdated(waiting.id, waiting.type, waiting.status))
-    tx.facts.append(SourceAwaited(waiting.id, waiting.source_hash, waiting.awaited_since))
+    tell_awaited(tx, waiting)
     return waiting
 
 

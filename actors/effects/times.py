@@ -23,13 +23,14 @@ def ready_or_waits(tx: Transaction, job: Job) -> None:
 
 
 def tell_awaited(tx: Transaction, job: Job) -> None:
-    """Tell of a job, as it is saved, that it waits for its source: to be uploaded, or, of an output, to be read."""
+    """Tell of a job, as it is saved, that it waits for its source: to be uploaded; of an output, to be read; of a
+    stage, to be put into the store, which no client does, and for which it is never too late."""
     if job.chain is not None and job.chain.source is not None:
         tx.facts.append(ProofAwaited(job.id, job.chain.source, job.chain.version))
+    elif job.chain is not None and job.chain.joins:
+        tx.facts.append(ManifestMade(job.id, job.source_hash))
     else:
         tx.facts.append(SourceAwaited(job.id, job.source_hash, job.awaited_since))
-        if job.chain is not None and job.chain.joins:
-            tx.facts.append(ManifestMade(job.id, job.source_hash))
 
 
 def tell_expiry(tx: Transaction, job: Job) -> None:

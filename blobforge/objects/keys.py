@@ -200,7 +200,12 @@ def is_original_output_key(key: str) -> bool:
 
 def shared_source(key: str) -> str | None:
     """The source whose jobs share this object: it is needed as long as there is one of them. None: no such object."""
-    return key.rpartition("/")[2] if is_source_key(key) or is_original_output_key(key) else None
+    return key.rpartition("/")[2] if is_of_any_installation(key) else None
+
+
+def is_of_any_installation(key: str) -> bool:
+    """Whether `key` names no database that it belongs to: a source, or a result that was taken over."""
+    return is_source_key(key) or is_original_output_key(key)
 
 
 def is_key(key: str) -> bool:

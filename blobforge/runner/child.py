@@ -23,6 +23,7 @@ from blobforge.runner import wire
 from blobforge.runner.address import find
 from blobforge.runner.handlers import Handler, as_outcome, declared, is_async, returned_paths
 from blobforge.runner.job import Job, JobFailed
+from blobforge.runner.redacting import beginning
 from blobforge.runner.strays import COOKIE
 
 
@@ -114,9 +115,9 @@ def _memory() -> int:
 def _failure_reply(error: Exception) -> wire.Failed | wire.Trouble:
     outcome = as_outcome(error)
     if not isinstance(outcome, JobFailed):
-        return wire.Trouble(str(outcome)[:4096])
+        return wire.Trouble(beginning(str(outcome), 4096))
     log_tail = outcome.log_tail[-65_536:] if outcome.log_tail else None
-    return wire.Failed(str(outcome)[:8192], outcome.kind, log_tail, outcome.traceback, outcome.retryable)
+    return wire.Failed(beginning(str(outcome), 8192), outcome.kind, log_tail, outcome.traceback, outcome.retryable)
 
 
 def main() -> None:

@@ -24,6 +24,7 @@ from blobforge.runner.guard import Guard
 from blobforge.runner.job import Job, JobFailed, WorkerTrouble
 from blobforge.runner.process import GRACE, Finished, OnOutput, Tails, run_in_group
 from blobforge.runner.progress import Lines, Pattern, follow
+from blobforge.runner.redacting import beginning
 
 PLACEHOLDERS = (
     *("cwd", "source", "output", "outputs", "inputs", "workdir", "progress_file"),
@@ -231,7 +232,7 @@ def _failure(finished: Finished) -> JobFailed | WorkerTrouble:
     tails = finished.tails
     for line in tails.stderr.text().splitlines():
         if any(words in line for words in _DISK_FULL):
-            return WorkerTrouble(f"the disk is full: {line.strip()[:500]}")
+            return WorkerTrouble(f"the disk is full: {beginning(line.strip(), 500)}")
     return died(finished.returncode, tails)
 
 

@@ -13,6 +13,7 @@ from blobforge.client import ClaimedJob, ReleaseCause
 from blobforge.runner.events import warn
 
 SETTLE_GRACE = 5.0  # seconds that a completion on its way gets when the worker is told to stop
+MOST_WORDS = 500  # characters of a stage or a message; the server takes 16 KiB for all
 LOST_GRACE = 60.0  # seconds that it gets once a heartbeat has said that the lease is gone
 
 
@@ -27,10 +28,10 @@ class Held:
     """
 
     claim: ClaimedJob
+    redact: Callable[[str], str]
     interval: float | None = None
     claimed_at: float = field(default_factory=trio.current_time)
     scope: trio.CancelScope = field(default_factory=trio.CancelScope)
-    redact: Callable[[str], str] = str
     progress: dict[str, Any] = field(default_factory=dict)
     abandoned: bool = False
     lost: bool = False
@@ -75,7 +76,8 @@ class Held:
 
     def report(self, news: Mapping[str, Any]) -> None:
         """Add to the progress that the next heartbeat carries, without secrets. A new `stage` starts from nothing."""
-        news = {name: self.redact(each) if isinstance(each, str) else each for name, each in news.items()}
+        # What is too long is cut off behind that: half of a secret is not known for one.
+        news = {n: self.redact(each)[:MOST_WORDS] if isinstance(each, str) else each for n, each in news.items()}
         # One new dict in one assignment: a handler may call this from its own thread.
         same = news.get("stage") in (None, self.progress.get("stage"))
         self.progress = {**self.progress, **news} if same else dict(news)
@@ -104,7 +106,7 @@ class Holdings:
         for each in self.snapshot():
             if each.job_id == claim.job.id:
                 each.abandon()
-        held = Held(claim, claim.heartbeat_interval, redact=self._redact)
+        held = Held(claim, self._redact, claim.heartbeat_interval)
         self._held.add(held)
         if held.interval is not None:
             self.pressed.set()

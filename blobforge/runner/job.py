@@ -9,7 +9,7 @@ from typing import Any
 
 from blobforge.client import Job as JobRecord
 
-_MOST_WORDS = 500  # characters of a stage or a message; the server takes 16 KiB for all
+_MOST_WORDS = 4096  # characters of a stage or a message that go on; the worker sends fewer, without secrets
 
 
 class JobFailed(Exception):

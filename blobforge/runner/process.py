@@ -29,6 +29,7 @@ from trio.socket import SocketType
 
 from blobforge.runner import supervise
 from blobforge.runner.guard import Guard
+from blobforge.runner.redacting import beginning
 from blobforge.runner.strays import COOKIE, kill_strays, signal_group
 
 TAIL = 16 * 1024
@@ -72,12 +73,9 @@ class Tail:
         return text.partition("\n")[2] or text if self.cut else text
 
     def last_line(self) -> str:
-        """The last line that says something, cut to 500 characters between two words: half of a secret would not be
-        known for one."""
+        """The last line that says something, up to 500 characters."""
         lines = [line.strip() for line in self.text().splitlines() if line.strip()]
-        last = lines[-1] if lines else ""
-        cut = last[:500]
-        return last if last == cut else cut.rpartition(" ")[0] or cut
+        return beginning(lines[-1], 500) if lines else ""
 
 
 class Tails:

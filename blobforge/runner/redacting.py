@@ -35,6 +35,12 @@ _KEY_ENDS = re.compile(r"-----END [A-Z0-9 ]*PRIVATE KEY( BLOCK)?-----")
 _LONGEST_KEY = 400  # lines: one that has no end hides no whole log
 
 
+def beginning(text: str, most: int) -> str:
+    """The beginning of what is too long, cut between two words: half of a secret would not be known for one."""
+    cut = text[:most]
+    return text if text == cut else cut.rpartition(" ")[0] or cut
+
+
 class Redactor:
     """`patterns` are regular expressions of the operator's; what they match is taken out. Raises ValueError for what
     is none. `values` stand for themselves, and each line of one that has several."""

@@ -25,7 +25,7 @@ from web.api import wire_access, wire_bulk
 from web.dashboard import words
 from web.dashboard.assets import Assets
 from web.dashboard.bars import Bar, Bars, bars_of
-from web.dashboard.forms import LONGEST_FORM, MOST_FIELDS, back, body_of, bulk_fields, read_form
+from web.dashboard.forms import LONGEST_FORM, MOST_FIELDS, back, body_of, fields_of, read_form
 from web.html import Templates, safe_next
 from web.routing import Call
 
@@ -293,15 +293,15 @@ def test_whatever_comes_as_a_form_is_a_form_or_a_refusal(raw: bytes) -> None:
 def test_a_bulk_action_is_for_the_ticked_or_for_the_filter() -> None:
     form = {"ids": ["1", "2"], "filter_status": ["dead"], "filter_priority": ["5"], "to_priority": ["1"]}
     ticked = {"ids": ["1", "2"], "to_priority": ["1"]}
-    assert bulk_fields(form, wire_bulk.BulkPriority) == ticked | {"priority": ["1"]}
-    assert bulk_fields(form, wire_bulk.BulkRetry) == ticked, "the field for a new priority is none of a retry's"
-    everything = bulk_fields(form | {"everything": ["1"]}, wire_bulk.BulkPriority)
+    assert fields_of(form, wire_bulk.BulkPriority) == ticked | {"priority": ["1"]}
+    assert fields_of(form, wire_bulk.BulkRetry) == ticked, "the field for a new priority is none of a retry's"
+    everything = fields_of(form | {"everything": ["1"]}, wire_bulk.BulkPriority)
     assert "ids" not in everything
     assert everything["status"] == ["dead"]
     assert everything["only_priority"] == ["5"]
     assert everything["priority"] == ["1"]
     # Nothing ticked is no job, and never all of them.
-    assert bulk_fields({"filter_status": ["dead"]}, wire_bulk.BulkRetry) == {"ids": []}
+    assert fields_of({"filter_status": ["dead"]}, wire_bulk.BulkRetry) == {"ids": []}
     assert isinstance(body_of({"ids": []}, wire_bulk.BulkRetry), Refusal)
 
 

@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import httpx
 import pytest
 
-from tests.fixtures.haproxy import Haproxy
+from tests.fixtures.haproxy import CONFIGURATION, Haproxy
 from tests.fixtures.seaweed import free_ports
 from tests.fixtures.server import ServerProcess
+
+
+def test_servers_stay_where_their_names_are_asked_for_in_vain() -> None:
+    """Else a name server that is away for half a minute takes all of them out, well as they are."""
+    found = re.findall(r"^ +hold (\w+) (\w+)$", CONFIGURATION.read_text(), re.MULTILINE)
+    assert {reason for reason, how_long in found if how_long == "24d"} == {"nx", "timeout", "refused", "other"}
 
 
 @pytest.mark.parametrize("forged", [[], ["203.0.113.9"], ["203.0.113.9", "198.51.100.7, 10.0.0.1"]])

@@ -134,6 +134,19 @@ def test_it_promises_no_scrape_that_is_refused() -> None:
     assert "annotations" not in one("Deployment")["spec"]["template"]["metadata"]
 
 
+def test_what_a_converter_leaves_behind_is_buried() -> None:
+    assert pod("worker.yaml")["shareProcessNamespace"]
+
+
+def test_the_authority_of_the_database_is_where_the_page_says() -> None:
+    told = (ROOT / "docs" / "high-availability.md").read_text()
+    [folder] = set(re.findall(r"sslrootcert=(/etc/ssl/db)/ca\.crt", told))
+    [mount] = [each for each in container("server.yaml")["volumeMounts"] if each["mountPath"] == folder]
+    [volume] = [each for each in pod("server.yaml")["volumes"] if each["name"] == mount["name"]]
+    assert f"generic {volume['secret']['secretName']} --from-file=ca.crt" in told
+    assert volume["secret"]["optional"], "where the URL names none, none is needed"
+
+
 def test_the_worker_s_command_parses() -> None:
     parse(container("worker.yaml")["args"])
 

@@ -13,13 +13,26 @@ import trio
 from blobforge.client import ApiError, AsyncClient, ServerUnreachable
 from blobforge.livelog import MOST_PIECE, MOST_SENT
 from blobforge.runner import Command, Worker
+from blobforge.runner.holdings import MOST_WORDS, Held, Holdings
 from blobforge.runner.livelog import LiveLog, LogSender
 from blobforge.runner.process import Tail
-from blobforge.runner.redacting import Redactor
+from blobforge.runner.redacting import Redactor, beginning
 from tests.runner.coordinator import LEASE_LOST, Coordinator
 from tests.runner.scripted import Answer, Scripted, eventually
 
 KEY = "-----BEGIN RSA PRIVATE KEY-----\nMIIEow\nAQAB\n-----END RSA PRIVATE KEY-----\n"
+
+
+@pytest.mark.parametrize("before", [485, 3000])
+async def test_what_is_too_long_is_cut_off_behind_what_is_taken_out(before: int) -> None:
+    """Half of a secret is not known for one."""
+    redactor = Redactor(["correct-horse-battery"])
+    holdings = Holdings(redactor.line)
+    held = Held(None, holdings._redact)  # type: ignore[arg-type]
+    held.report({"message": "x" * before + " correct-horse-battery", "done": 1})
+    assert "correct" not in held.progress["message"]
+    assert len(held.progress["message"]) <= MOST_WORDS
+    assert "correct" not in redactor.text(beginning("x" * before + " correct-horse-battery", before + 9))
 
 
 def new_log(redactor: Redactor | None = None) -> LiveLog:

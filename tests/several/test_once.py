@@ -26,6 +26,7 @@ from tests.fixtures.local import LocalServer
 from tests.several.house import House
 from tests.web.calls import finish
 from tests.web.test_chains import claimed
+from tests.web.test_files import put
 from tests.web.test_outputs import brought, completed
 from web.presence import BEAT_SECONDS
 
@@ -40,9 +41,11 @@ class Shelf(LocalStore):
         super().__init__(house.folder / "shelf", b"a secret of sixteen", hop=in_place)
         self.asked: Counter[str] = Counter()
         self.searched_slowly = False
-        self.reads_nothing = self.takes_nothing = False
+        self.reads_nothing = self.takes_nothing = self.is_away = False
 
     async def head(self, key: str, *, version: str | None = None) -> ObjectInfo | None:
+        if self.is_away:
+            raise ObjectStoreError("it is away")
         self.asked[f"head {key}"] += 1
         found = await super().head(key, version=version)
         return None if found is None else msgspec.structs.replace(found, sha256=None)
@@ -61,6 +64,8 @@ class Shelf(LocalStore):
         return await super().list_page(prefix, cursor=cursor, limit=limit)
 
     async def copy(self, key: str, to: str, *, like: ObjectInfo | None) -> ObjectInfo | Missed:
+        if self.is_away:
+            raise ObjectStoreError("it is away")
         self.asked[f"copy {key}"] += 1
         await trio.sleep(COPYING)
         return await super().copy(key, to, like=like)
@@ -200,6 +205,35 @@ async def test_what_jobs_wait_for_is_taken_up_where_its_server_is_gone_and_other
         assert [(await b.job(job_id))["status"] for job_id in children] == ["uploading"] * len(children)
         await trio.sleep(BEAT_SECONDS * 2 + IN_HAND_SECONDS + READING * 4)
         assert [(await c.job(job_id))["status"] for job_id in children] == ["pending"] * len(children)
+
+
+async def test_a_result_that_another_has_found_is_not_revoked_where_the_store_comes_back_later(
+    house: House, autojump_clock: Any
+) -> None:
+    """By then it has been copied, and the original is gone."""
+    of_a, of_b = Shelf(house), Shelf(house)
+    house.objects = of_a
+    async with house.server("a", url_lifetime=60):
+        house.objects = of_b
+        async with house.server("b", url_lifetime=60) as b:
+            await trio.sleep(BEAT_SECONDS * 2)
+            await b.register("w1")
+            job_id, _ = await announced(b, b"a document")
+            await b.source(b"a document")
+            assert (await b.call("POST", f"/api/jobs/{job_id}/uploaded"))[0] == 200
+            grant = await b.claim()
+            assert await put(b, grant["upload_url"], b"text") == 200
+            of_a.is_away = of_b.is_away = True
+            body = {"worker_id": "w1", "lease": grant["lease"], "output_key": grant["output_key"]}
+            assert (await b.call("POST", f"/api/jobs/{job_id}/complete", body))[0] == 200
+            await trio.sleep(400)  # the other one has taken it up, too
+            of_b.is_away = False
+            await trio.sleep(1200)
+            assert await is_kept(b, grant["output_key"])
+            assert await of_b.head(grant["output_key"]) is None
+            of_a.is_away = False
+            await trio.sleep(120)
+            assert (await b.job(job_id))["status"] == "completed"
 
 
 async def is_kept(server: LocalServer, key: str) -> bool:

@@ -10,7 +10,8 @@ import pytest
 
 from actors.effects.transaction import Rules
 from actors.messages import ChangeType, Claim, Complete, Due, Fail, ObjectSeen, QuarantineWorker, Seen, WakeJobs
-from blobforge.breaker import FIRST_PAUSE_MS, SERVER, RowOfFailures
+from blobforge import breaker
+from blobforge.breaker import FIRST_PAUSE_MS, HOUR_MS, SERVER, RowOfFailures
 from blobforge.job import Job, JobStatus, RetryPolicy
 from blobforge.jobtype import TypeChanges, TypeSettings
 from tests.fixtures.engines import ENGINES
@@ -169,6 +170,15 @@ def again_for(shop: Broken, job: Job) -> Job:
         if found := shop.do(Claim(ADMIN, worker, ("pdf",))).jobs:
             return found[0]
     raise AssertionError("it is kept from all")
+
+
+def test_a_row_of_an_hour_that_is_still_to_come_is_of_no_interest(shop: Broken) -> None:
+    """The page of a type asks the same as the next failure does."""
+    shop.fail_in_turn(1)
+    row = shop.row()
+    assert row is not None
+    assert breaker.goes_on(row, row.completed, now=shop.now)
+    assert not breaker.goes_on(row, row.completed, now=shop.now - HOUR_MS)
 
 
 def test_by_hand_overrules(shop: Broken) -> None:

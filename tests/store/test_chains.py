@@ -41,7 +41,7 @@ from actors.messages import (
 )
 from blobforge.canary import CanaryPlan
 from blobforge.chain import Join, Step, whence
-from blobforge.events import BatchEnded, JobRemoved, ManifestMade, ProofAwaited
+from blobforge.events import BatchEnded, JobRemoved, ManifestMade, ProofAwaited, SourceAwaited
 from blobforge.job import Job, JobStatus
 from blobforge.objects.keys import accepted_key, original_output_key, output_of, prefix_of
 from blobforge.objects.sources import key_of_source
@@ -583,6 +583,12 @@ def test_when_all_of_a_stage_have_ended_one_job_joins_them(book: ChainBook) -> N
     with book.reader() as reader:
         assert reader.kin.awaited_manifests() == [made]
         assert reader.awaited_sources() == [], "no client uploads it, so it is not given up for being late"
+    for change in (Cancel(job.id), Retry(job.id)):
+        book.do(change)
+    assert book.job(job.id).status is JobStatus.UPLOADING
+    assert [fact for fact in book.facts if isinstance(fact, SourceAwaited) and fact.job_id == job.id] == []
+    assert len(book.manifests()) == 1, "told again"
+    job = book.job(job.id)
     book.do(SourceArrived(job.source_hash, job.source_size or 0, True, epoch=9))
     assert [each.id for each in book.do(Claim(ADMIN, "w", ("book",))).jobs] == [job.id]
     assert parent

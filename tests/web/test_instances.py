@@ -137,6 +137,17 @@ async def test_a_clock_that_is_set_forward_makes_no_process_silent(
     assert (await register(local, "two"))[0] == 200
 
 
+async def test_a_clock_that_is_set_back_makes_no_process_alive(
+    autojump_clock: Any, local: LocalServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await holding(local)
+    every = local.parts.services.settings.beat_every
+    monkeypatch.setattr(local.parts.writer._time, "_clock", lambda: virtual_now() - 3_600_000)
+    assert (await register(local, "two"))[0] == 409
+    await trio.sleep(2 * every + 1)
+    assert (await register(local, "two"))[0] == 200
+
+
 async def test_two_machines_that_are_always_restarted_never_end_each_others_work(
     autojump_clock: Any, local: LocalServer
 ) -> None:

@@ -106,6 +106,24 @@ async def test_a_source_that_came_meanwhile_is_not_replaced_by_parts(both: Both)
     assert await both.local.parts.services.objects.digest(source_key(digest)) == digest
 
 
+async def test_a_source_with_the_wrong_bytes_makes_room_for_parts_of_the_right_one(both: Both) -> None:
+    """No job waits for it, so it had not been looked at."""
+    good, evil = b"a document", b"another one"
+    digest = hashlib.sha256(good).hexdigest()
+
+    async def parts(verb: str = "", **more: Any) -> Any:
+        return await both.local.call("POST", f"{BEGIN}{verb}", {"source_hash": digest} | more)
+
+    for content in (evil, good):
+        upload = {"upload_id": (await parts(size=len(content)))[1]["upload_id"]}
+        md5 = hashlib.md5(content)
+        _, signed = await parts("/part", number=1, md5=base64.b64encode(md5.digest()).decode(), **upload)
+        assert await both.put(signed["url"], content, OCTETS | signed["headers"]) == 200
+        made = await parts("/complete", parts=[{"number": 1, "etag": md5.hexdigest()}], **upload)
+        assert made == (200, {"status": "stored"})
+    assert await both.local.parts.services.objects.digest(source_key(digest)) == digest
+
+
 async def test_a_lease_that_is_lost_in_the_middle(both: Both) -> None:
     job_id = await both.pending()
     lost = Output(both, await both.local.claim())

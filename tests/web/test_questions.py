@@ -63,6 +63,38 @@ async def test_what_was_ticked_and_has_moved_on_is_asked_about_once_more(
     assert await statuses(local) == []
 
 
+async def test_a_queue_that_goes_on_holds_up_no_cancellation(local: LocalServer, autojump_clock: Any) -> None:
+    """What has ended meanwhile is not cancelled, and of the others nothing has changed."""
+    await local.register()
+    ids = [await local.submit(b"%d" % number) for number in range(4)]
+    fields = [*(("ids", str(job_id)) for job_id in ids), ("dry_run", "true"), ("return_to", "/jobs")]
+    question = await posted(local, "/do/jobs/cancel", fields)
+    grant = await local.claim()
+    body = {"worker_id": "w1", "lease": grant["lease"]}
+    await local.call("POST", f"/api/jobs/{grant['job']['id']}/complete", body)
+    await local.claim()
+    assert await posted(local, "/do/jobs/cancel", answer_to(question)) == ""
+    assert sorted(await statuses(local)) == ["cancelled"] * 3 + ["completed"]
+
+
+async def test_what_was_ticked_in_the_question_is_ticked_in_the_next_one_and_may_be_unticked(
+    local: LocalServer, autojump_clock: Any
+) -> None:
+    await local.register()
+    ids = [await dead(local, b"one"), await dead(local, b"two")]
+    fields = [*(("ids", str(job_id)) for job_id in ids), ("dry_run", "true"), ("return_to", "/jobs")]
+    question = await posted(local, "/do/jobs/retry", fields)
+    assert 'name="compare" value="true">' in question
+    await local.call("POST", f"/api/jobs/{ids[0]}/retry")
+    grant = await local.claim()
+    body = {"worker_id": "w1", "lease": grant["lease"]}
+    await local.call("POST", f"/api/jobs/{ids[0]}/complete", body)
+    question = await posted(local, "/do/jobs/retry", [*answer_to(question), ("compare", "true")])
+    assert AGAIN in question
+    assert 'name="compare" value="true" checked>' in question
+    assert "compare" not in dict(answer_to(question)), "it is no hidden field"
+
+
 @pytest.mark.parametrize("more", [False, True])
 async def test_more_than_were_counted_are_asked_about_once_more(
     local: LocalServer, autojump_clock: Any, more: bool

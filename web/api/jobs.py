@@ -8,12 +8,10 @@ from functools import partial
 from typing import Any
 
 import msgspec
-import trio
 
 from actors.messages import (
     Batch,
     ChangeTags,
-    CheckSource,
     JobChanged,
     Message,
     NewJob,
@@ -38,7 +36,7 @@ from blobforge.waiting import Surroundings, Waiting, waiting
 from web.api import encode, families, former, wire_common, wire_jobs
 from web.api.grants import absolute
 from web.api.secrets import new_undo
-from web.api.seen import look, look_at_sources
+from web.api.seen import look, look_at_sources, looked_at
 from web.decode import query
 from web.problems import item_problem
 from web.routing import Access, Call, Route
@@ -47,7 +45,6 @@ CHILDREN_SHOWN = 50
 FIRST_CHILD = (0, -(2**31), "")  # behind which all are
 MOST_CHILDREN = 100_000  # are counted
 PATHS_SHOWN = 50  # of one job, beside what else there is of it
-VERIFY_WAIT = 10.0  # seconds that `uploaded` waits for the check of the bytes before it answers "uploading"
 
 
 async def submit(call: Call, body: wire_jobs.SubmitBody) -> tuple[int, wire_jobs.SubmitAnswer] | Refusal:
@@ -157,10 +154,9 @@ async def uploaded(call: Call) -> wire_common.Status | Refusal:
         return wire_common.Status(job.status)
     if job.waits_for_proof:
         return wire_common.Status(job.status)  # it is not uploaded: the server reads it
-    with trio.move_on_after(VERIFY_WAIT):
-        outcome = await call.ask_via(call.services.intake, CheckSource(job.source_hash))
-        if isinstance(outcome, Refusal):
-            return outcome
+    outcome = await looked_at(call, job.source_hash)
+    if isinstance(outcome, Refusal):
+        return outcome
     now = await call.services.reads.run(lambda reader: reader.job(job_id))
     return wire_common.Status(now.status) if now is not None else no_such_job(job_id)
 

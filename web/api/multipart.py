@@ -17,21 +17,27 @@ from blobforge.objects.multipart import Multipart
 from blobforge.refusals import Refusal, RefusalCode
 from web.api import outputs, wire_common, wire_files
 from web.api.held import held_attempt
+from web.api.seen import looked_at
 from web.routing import Access, Call, Route
 
 _NO_PARTS = Refusal(
     RefusalCode.WRONG_STORE, "This object store takes an object of any size by one PUT to upload_url."
 )
 
+_BEING_READ = Refusal(
+    RefusalCode.UNAVAILABLE, "An object is there that is still being read: complete the upload again.", retry_after=5
+)
+
 
 class UploadTarget(msgspec.Struct, frozen=True):
     """The key that the upload writes. `is_final`: what is there already is not to be replaced; `write_once`: nor what
-    comes there meanwhile."""
+    comes there meanwhile. `source`: the hash, where it is one."""
 
     multipart: Multipart
     key: str
     is_final: bool
     write_once: bool = False
+    source: str | None = None
 
 
 async def begin(call: Call, body: wire_files.MultipartBody) -> wire_files.MultipartAnswer | Refusal:
@@ -73,6 +79,11 @@ async def complete(call: Call, body: wire_files.MultipartDone) -> wire_common.St
             return wire_common.Status("stored")
         parts = [(each.number, each.etag) for each in sorted(body.parts, key=lambda each: each.number)]
         made = await place.multipart.complete(place.key, body.upload_id, parts, write_once=place.write_once)
+        if not made and place.source is not None:
+            # What is there already may have the wrong bytes: it is looked at, and makes room where it has.
+            if not await looked_at(call, place.source):
+                return _BEING_READ
+            made = await place.multipart.complete(place.key, body.upload_id, parts, write_once=place.write_once)
         if made:
             return wire_common.Status("stored")
         if await call.services.objects.head(place.key) is not None:
@@ -117,7 +128,9 @@ async def _place(call: Call, body: wire_files.PartsDestination) -> UploadTarget 
     known = await call.services.reads.run(lambda reader: reader.file(key))
     final = known is not None and known.checked_at is not None
     # Between this look and the end of the upload another may come in, and be checked.
-    return UploadTarget(multipart, key, is_final=final, write_once=call.services.objects.write_once)
+    return UploadTarget(
+        multipart, key, is_final=final, write_once=call.services.objects.write_once, source=body.source_hash
+    )
 
 
 async def _output(call: Call, body: wire_files.PartsDestination) -> UploadTarget | Refusal:

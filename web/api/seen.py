@@ -6,12 +6,23 @@ from collections.abc import Collection
 
 import trio
 
-from actors.messages import ObjectSeen, Seen, seen_as
+from actors.messages import CheckSource, ObjectSeen, Seen, SourceSettledFor, seen_as
 from blobforge.objects import ObjectStore, ObjectStoreError
 from blobforge.objects.keys import is_key, source_key
+from blobforge.refusals import Refusal
+from web.routing import Call
 
 AT_ONCE = 16  # looks of one request side by side: the store's other callers wait no longer than for these
+VERIFY_WAIT = 10.0  # seconds that a request waits for the check of a source's bytes
 LOOKS_WAIT = 2.0  # seconds for all looks of one request; then what is known decides for the rest
+
+
+async def looked_at(call: Call, source_hash: str) -> SourceSettledFor | Refusal | None:
+    """Have the intake read a source that may be there, and remove it where it has the wrong bytes: that, or that
+    there is none, is a refusal. None: it takes longer than a request waits."""
+    with trio.move_on_after(VERIFY_WAIT):
+        return await call.ask_via(call.services.intake, CheckSource(source_hash))
+    return None
 
 
 async def look(objects: ObjectStore, key: str, *, expected_sha256: str | None = None, epoch: int = 0) -> ObjectSeen:

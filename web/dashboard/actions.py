@@ -15,12 +15,12 @@ import msgspec
 from quart import Response
 
 from blobforge.refusals import Refusal, RefusalCode
-from web.api import wire_access, wire_bulk, wire_jobs, wire_webhooks
-from web.dashboard.forms import ActionAnswer, back, body_of, bulk_fields, names_none, read_form
+from web.api import wire_access, wire_bulk, wire_webhooks
+from web.dashboard.forms import ActionAnswer, back, body_of, fields_of, names_none, read_form
 from web.dashboard.machines import machine_of, machine_page
 from web.dashboard.page import THEMES, Notice, leave, page, refused_notice, watch
 from web.dashboard.questions import BULK, SEEN, as_it_was_shown, questioned
-from web.dashboard.webhookform import listed, webhook_fields
+from web.dashboard.webhookform import webhook_fields
 from web.html import redirect
 from web.routing import Access, Call, Route
 
@@ -28,7 +28,6 @@ MOST_PAGES = 40  # of deliveries, 500 each, that one form sends again
 NO_SCOPE = "Nothing was ticked of what the token may do, and none was made."
 NONE_TICKED = "Nothing was ticked, and nothing was done: tick those that you mean, or take all that a filter has."
 NO_REQUIREMENT = "No label was named, and nothing was done: write those that workers must have, or: nothing."
-NOTHING = "nothing"  # what a person writes where many jobs are to require it
 READMIT = "POST /api/workers/<worker:worker_id>/readmit"
 LONGEST_EVIDENCE = 200  # characters: a notice is in a cookie
 NO_TAG = "No tag was named, and nothing was done: write one to add, or one to remove."
@@ -141,9 +140,7 @@ def _form(row: Route, answered: ActionAnswer) -> Route:
                 return leave(call, back(call), Notice(NO_SCOPE, bad=True))
             if issubclass(row.body, wire_bulk.BulkRequires) and "requires" not in form:
                 return leave(call, back(call), Notice(NO_REQUIREMENT, bad=True))
-            fields = bulk_fields(form, row.body) if issubclass(row.body, wire_bulk.BulkBody) else form
-            if issubclass(row.body, wire_bulk.BulkRequires | wire_jobs.RequiresBody):
-                fields = fields | {"requires": _labels(form)}
+            fields = fields_of(form, row.body)
             if issubclass(row.body, OF_WEBHOOKS):
                 fields = webhook_fields(form, row.body, now=call.services.now())
             body = body_of(fields, row.body)
@@ -260,8 +257,3 @@ async def set_theme(call: Call) -> Response | Refusal:
     response = redirect(back(call))
     response.set_cookie("theme", chosen, max_age=365 * 86_400, path="/", samesite="Strict")
     return response
-
-
-def _labels(form: dict[str, list[str]]) -> list[str]:
-    """What a person wrote as requirements; NOTHING, or an empty field, is none."""
-    return [each for each in listed(form, "requires") if each != NOTHING]

@@ -9,11 +9,13 @@ from urllib.parse import parse_qs
 import msgspec
 
 from blobforge.refusals import Refusal, RefusalCode
-from web.api import wire_bulk
+from web.api import wire_bulk, wire_jobs
+from web.dashboard.webhookform import listed
 from web.decode import invalid
 from web.html import came_from, safe_next
 from web.routing import Call
 
+NOTHING = "nothing"  # what a person writes where many jobs are to require it
 MOST_FIELDS = 2000  # of one form: a page of jobs with all of them selected, and room
 LONGEST_FORM = 256 * 1024  # bytes
 ActionAnswer = Callable[[Call, dict[str, list[str]], Any], Any]
@@ -32,14 +34,18 @@ def read_form(call: Call) -> dict[str, list[str]] | Refusal:
     return fields
 
 
-def bulk_fields(form: dict[str, list[str]], body: type[Any]) -> dict[str, list[str]]:
-    """The fields of a bulk action: the jobs that were ticked, or with `everything` all that the list's filter holds.
-
-    The list's filter comes as `filter_...`: a priority to look for is not the one to set.
-    """
+def fields_of(form: dict[str, list[str]], body: type[Any]) -> dict[str, list[str]]:
+    """The fields of the API's body. Of an action on many jobs: those that were ticked, or with `everything` all that
+    the list's filter holds, which comes as `filter_...`: a priority to look for is not the one to set."""
+    if issubclass(body, wire_jobs.RequiresBody):
+        return form | {"requires": _labels(form)}
+    if not issubclass(body, wire_bulk.BulkBody):
+        return form
     fields = {name: values for name, values in form.items() if not name.startswith("filter_")}
     if "to_priority" in form and issubclass(body, wire_bulk.BulkPriority):  # and nothing else takes it from the form
         fields["priority"] = form["to_priority"]
+    if issubclass(body, wire_bulk.BulkRequires):
+        fields["requires"] = _labels(form)
     if "everything" not in form:
         return fields | {"ids": form.get("ids", [])}
     fields.pop("ids", None)
@@ -48,6 +54,11 @@ def bulk_fields(form: dict[str, list[str]], body: type[Any]) -> dict[str, list[s
             wanted = name.removeprefix("filter_")
             fields["only_priority" if wanted == "priority" else wanted] = values
     return fields
+
+
+def _labels(form: dict[str, list[str]]) -> list[str]:
+    """What a person wrote as requirements; NOTHING, or an empty field, is none."""
+    return [each for each in listed(form, "requires") if each != NOTHING]
 
 
 def names_none(body: type[Any], form: dict[str, list[str]]) -> bool:

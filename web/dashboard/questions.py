@@ -5,19 +5,21 @@ Where what it shows has changed until it is answered, it is put once more.
 
 from __future__ import annotations
 
-import hashlib
 from functools import partial
+from typing import cast
 from urllib.parse import quote
 
 import msgspec
 from quart import Response
 
+from actors.works import touches
 from blobforge.chain import known_hash
 from blobforge.operation import MANY
+from blobforge.refusals import Refusal
 from blobforge.store.reading import Reader
 from blobforge.worker import WorkerStatus
 from web.api import bulk, removal, wire_bulk
-from web.dashboard.forms import ActionAnswer, back, body_of, bulk_fields
+from web.dashboard.forms import ActionAnswer, back, body_of, fields_of
 from web.dashboard.page import Notice, framed, leave, page, watch
 from web.routing import Call, Route
 
@@ -72,14 +74,15 @@ def questioned(row: Route) -> ActionAnswer:
             response = leave(call, f"/operations/{number}", Notice(f"Operation {number} goes on by itself."))
             return watch(call, response, number)
         if outcome.dry_run:
-            left_out = ("dry_run", "background", SEEN)
+            left_out = ("dry_run", "background", "children", "compare", SEEN)
             kept = [(name, value) for name, values in form.items() for value in values if name not in left_out]
             before, _, after = question.partition("{}")
             many_of = f"{outcome.changed:,} {noun}{'' if outcome.changed == 1 else 's'}"
-            totals, (samples, state) = await framed(
-                call, lambda reader: (_samples(row, form, reader), _state(noun, form, reader))
+            body = _body(row, form)
+            totals, (samples, shown) = await framed(
+                call, lambda reader: (_samples(body, reader), _shown(body, reader))
             )
-            kept.append((SEEN, state or str(outcome.changed)))
+            kept.append((SEEN, "/".join(shown) if shown is not None else str(outcome.changed)))
             return await page(
                 call, "confirm.html", title="Are you sure?", place=f"/{noun}s", totals=totals, to=to, before=before,
                 after=after, noun=noun, does=question.format(many_of), samples=samples,
@@ -87,6 +90,7 @@ def questioned(row: Route) -> ActionAnswer:
                 return_to=back(call), left=left, chosen=_chosen(form, row), wanted=_wanted(form, noun),
                 many=outcome.changed > MANY and row.name != DRAIN, alone=row.name == DRAIN,
                 below=_below_in_words(outcome), again=SEEN in form,
+                ticked={name for name in ("children", "compare") if name in form},
             )  # fmt: skip
         text = f"{outcome.changed:,} of {outcome.matched:,} {noun}s {said}."
         if outcome.refused:
@@ -99,43 +103,35 @@ def questioned(row: Route) -> ActionAnswer:
 
 async def as_it_was_shown(call: Call, row: Route, form: dict[str, list[str]], body: ManyBody) -> ManyBody:
     """The same, where it is about what its question has shown; else a dry run of it, for the question is to be put
-    once more: of those that were ticked some have ended since, or begun anew, or more match than were counted."""
-    seen, noun = form[SEEN][-1], _noun(row)
+    once more: of those that were ticked it would change one that is not as it was, or more match than were
+    counted."""
+    seen = form[SEEN][-1]
     asked: ManyBody = (
         msgspec.structs.replace(body, dry_run=True)
         if isinstance(body, wire_bulk.BulkDrain)
         else msgspec.structs.replace(body, dry_run=True, background=False)
     )
-    if state := await call.services.reads.moment(partial(_state, noun, form)):
-        return body if state == seen else asked
+    if (shown := await call.services.reads.moment(partial(_shown, body))) is not None:
+        return body if set(shown) <= set(seen.split("/")) else asked
     if not (seen.isascii() and seen.isdigit() and len(seen) < 19) or int(seen) > MANY:
         return body  # very many are never quite as they were
     found = await row.handler(call, asked)
     return asked if isinstance(found, wire_bulk.BulkAnswer) and found.changed > int(seen) else body
 
 
-def _state(noun: str, form: dict[str, list[str]], reader: Reader) -> str:
-    """How those that were ticked are, as far as a person would decide otherwise: how they have ended, or which
-    workers are there. Empty where it is about all that match."""
-    if "everything" in form or not form.get("ids"):
-        return ""
-    state_of = _state_of_worker if noun == "worker" else _state_of_job
-    states = sorted((each, state_of(reader, each)) for each in form["ids"])
-    return hashlib.sha256(repr(states).encode()).hexdigest()
-
-
-def _state_of_job(reader: Reader, said: str) -> str:
-    job = reader.job(int(said)) if said.isascii() and said.isdigit() and len(said) < 19 else None
-    if job is None:
-        return "gone"
-    return job.status if job.completed_at is not None else "open"
-
-
-def _state_of_worker(reader: Reader, worker_id: str) -> str:
-    found = reader.roster.worker(worker_id)
-    if found is None:
-        return "gone"
-    return "away" if found[0].status is WorkerStatus.OFFLINE else "there"
+def _shown(body: ManyBody, reader: Reader) -> list[str] | None:
+    """Those that were ticked and would be changed, each with how it is, as far as a person would decide otherwise:
+    how a job has ended, and whether a worker is there. None where it is about all that match."""
+    if body.ids is None:
+        return None
+    if isinstance(body, wire_bulk.BulkBody):
+        work = bulk.work_of(body)
+        jobs = [job for id_ in dict.fromkeys(body.ids) if (job := reader.job(int(id_))) and touches(work, job)]
+        return [f"{job.id} {job.status if job.completed_at is not None else 'open'}" for job in jobs]
+    if isinstance(body, wire_bulk.BulkDrain):
+        return [str(each) for each in body.ids]  # the drain of one that has come or gone is no other
+    found = [each for id_ in body.ids if (each := reader.roster.worker(str(id_))) is not None]
+    return [f"{worker.id} {'away' if worker.status is WorkerStatus.OFFLINE else 'there'}" for worker, _ in found]
 
 
 def _below_in_words(found: wire_bulk.BulkAnswer) -> str:
@@ -147,15 +143,19 @@ def _below_in_words(found: wire_bulk.BulkAnswer) -> str:
     return f"{least}{found.children:,} {jobs} that came of {least}{found.parents:,} of them"
 
 
-def _samples(row: Route, form: dict[str, list[str]], reader: Reader) -> list[tuple[str, str]]:
-    """Some of the jobs, or workers, that it is about: where their pages are, and what they are called."""
+def _body(row: Route, form: dict[str, list[str]]) -> ManyBody:
+    """As the dry run had it."""
     assert row.body is not None
-    body = body_of(bulk_fields(form, row.body), row.body)
+    body = body_of(fields_of(form, row.body), row.body)
+    assert not isinstance(body, Refusal), "it was none for the dry run"
+    return cast(ManyBody, body)
+
+
+def _samples(body: ManyBody, reader: Reader) -> list[tuple[str, str]]:
+    """Some of the jobs, or workers, that it is about: where their pages are, and what they are called."""
     if isinstance(body, wire_bulk.BulkWorkers | wire_bulk.BulkDrain):
         workers = removal.sample(reader, body, most=SAMPLES)
         return [(f"/workers/{quote(each.id, safe='')}", each.id) for each in workers]
-    if not isinstance(body, wire_bulk.BulkBody):
-        return []
     jobs = bulk.sample(reader, body, most=SAMPLES)
     return [(f"/jobs/{job.id}", job.source_path or known_hash(job.source_hash)[:16]) for job in jobs]
 
@@ -163,7 +163,7 @@ def _samples(row: Route, form: dict[str, list[str]], reader: Reader) -> list[tup
 def _chosen(form: dict[str, list[str]], row: Route) -> list[tuple[str, str]]:
     """What a person has chosen of the change itself, beside the jobs."""
     assert row.body is not None
-    fields = bulk_fields(form, row.body)
+    fields = fields_of(form, row.body)
     named = CHOSEN.get(row.name, {})
     return [(words, ", ".join(fields[name])) for name, words in named.items() if name in fields]
 

@@ -108,14 +108,16 @@ def sign_out(props: Props, script: bool) -> Case:
 def drill(props: Props, script: bool) -> Case:
     """Its outcome comes to the page by itself."""
 
-    def proven() -> int:
-        return sum(each["ok"] for each in props.call("GET", "/api/admin/backup/drills")["drills"])
+    def outcomes() -> tuple[int, list[str]]:
+        """How many have passed, and why each of the others has not."""
+        drills = props.call("GET", "/api/admin/backup/drills")["drills"]
+        return sum(each["ok"] for each in drills), [each["detail"] for each in drills if not each["ok"]]
 
-    before = proven()
+    before, failed = outcomes()
     return Case(
         at="/admin/backup",
-        stored=proven,
-        to=before + 1,
+        stored=outcomes,
+        to=(before + 1, failed),
         later=True,
         said="The drill runs; its outcome will stand here.",
         shown="/admin/backup",
