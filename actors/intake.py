@@ -326,8 +326,7 @@ class Intake:
         if info is not None:
             found = await self._digest(info)
             if found is None or found == source_hash:
-                arrived = SourceArrived(source_hash, info.size, verified=found is not None, epoch=epoch)
-                return await tell_waiting(self._writer, arrived)
+                return await self._arrived(source_hash, info, verified=found is not None, epoch=epoch)
             return await self._wrong(source_hash, info.key, found)
         if is_incoming_key(self._objects.plain_source_key(source_hash)):
             return await self._look_for_incoming(source_hash, epoch)
@@ -357,22 +356,41 @@ class Intake:
             copied = await self._objects.copy(info.key, source_key(source_hash), like=info)
             if not isinstance(copied, ObjectInfo):
                 continue  # it is being written anew: looked at again
-            arrived = SourceArrived(source_hash, copied.size, verified=found is not None, epoch=epoch)
-            outcome = await tell_waiting(self._writer, arrived)
-            if not isinstance(outcome, Refusal):
+            outcome = await self._arrived(source_hash, copied, verified=found is not None, epoch=epoch)
+            unfit = isinstance(outcome, Refusal) and outcome.code is RefusalCode.SOURCE_MISSING
+            if unfit or not isinstance(outcome, Refusal):
                 with suppress(ObjectStoreError):  # else the search for what comes in finds it
                     await self._objects.delete(info.key)
-            return outcome
+            if not unfit:
+                return outcome
+            rejected = outcome
         return rejected or _missing(source_key(source_hash))
+
+    async def _arrived(
+        self, source_hash: str, info: ObjectInfo, *, verified: bool, epoch: int
+    ) -> SourceSettledFor | Refusal:
+        """Tell the jobs that wait for it. One that was not read, and has as many bytes as none of them announced, is
+        removed unless it is the source of others, so that the right one can come."""
+        settled = await tell_waiting(self._writer, SourceArrived(source_hash, info.size, verified, epoch))
+        if verified or isinstance(settled, Refusal) or settled.jobs:
+            return settled
+        reason = _removed(info.key, f"{info.size:,} bytes, and others were announced")
+        rejected = await tell_waiting(self._writer, SourceRejected(source_hash, reason, unread=True))
+        if isinstance(rejected, Refusal):
+            return settled
+        return await self._remove(info.key, reason)
 
     async def _wrong(self, source_hash: str, key: str, found: str | None) -> Refusal:
         """Not the bytes that it is named for: away with them, so that the right ones can come."""
-        log.warning("a source has the wrong bytes; removed", key=key, found=found)
+        reason = _removed(source_key(source_hash), f"SHA-256 {found}")
+        refusal = await self._remove(key, reason)
+        await tell_waiting(self._writer, SourceRejected(source_hash, reason))
+        return refusal
+
+    async def _remove(self, key: str, reason: str) -> Refusal:
+        log.warning("a source is not the right one; removed", key=key, reason=reason)
         await self._objects.delete(key)
         self.rejected += 1
-        name = source_key(source_hash)
-        reason = f"what was uploaded as {name} has SHA-256 {found}; it was removed, upload the right file"
-        await tell_waiting(self._writer, SourceRejected(source_hash, reason))
         return Refusal(RefusalCode.SOURCE_MISSING, f"{reason[0].upper()}{reason[1:]}.")
 
     async def _digest(self, info: ObjectInfo) -> str | None:
@@ -411,6 +429,10 @@ class Intake:
 def _proof(job_id: int) -> str:
     """What the look is called that proves the source of this job: neither a hash nor a key."""
     return f"proof {job_id}"
+
+
+def _removed(name: str, has: str) -> str:
+    return f"what was uploaded as {name} has {has}; it was removed, upload the right file"
 
 
 def _missing(key: str) -> Refusal:

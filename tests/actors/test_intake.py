@@ -228,6 +228,35 @@ async def test_above_the_limit_only_the_size_is_looked_at(tmp_path: Path, autoju
         assert rows == [(LIMIT + 1, None)]  # not said to be verified
 
 
+async def test_one_that_was_not_read_and_fits_no_job_is_removed(tmp_path: Path, autojump_clock: Any) -> None:
+    """It stayed, as one that was checked: the right file could be sent neither at once nor in parts."""
+    async with looking(tmp_path) as it:
+        await it.alone.ask(submission("a", ready=False, source_size=LIMIT + 1))
+        it.store.put("a", size=LIMIT + 2)
+        told = await it.check("a")
+        assert isinstance(told, Refusal)
+        assert told.code is RefusalCode.SOURCE_MISSING
+        status, error = it.status()
+        assert status == "uploading"
+        assert "1,002 bytes, and others were announced" in (error or "")
+        assert not it.store.sizes
+        assert it.alone.book.probe.rows("files", "size", key=source_key(hash_of("a"))) == []
+        it.store.put("a", size=LIMIT + 1)
+        assert await it.check("a") == SourceSettledFor(1)
+        assert it.status() == ("pending", None)
+
+
+async def test_one_that_was_not_read_and_is_the_source_of_others_stays(tmp_path: Path, autojump_clock: Any) -> None:
+    async with looking(tmp_path) as it:
+        await it.alone.ask(submission("a", ready=False, source_size=LIMIT + 1))
+        it.store.put("a", size=LIMIT + 1)
+        await it.check("a")
+        await it.alone.ask(submission("a", type_="another", ready=False, source_size=LIMIT + 2))
+        assert await it.check("a") == SourceSettledFor(0)
+        assert it.store.sizes
+        assert [it.status(number)[0] for number in (1, 2)] == ["pending", "uploading"]
+
+
 async def test_a_checksum_that_the_store_vouches_for_saves_the_reading(tmp_path: Path, autojump_clock: Any) -> None:
     async with looking(tmp_path) as it:
         await it.submit("a")
