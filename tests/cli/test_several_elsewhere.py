@@ -58,8 +58,10 @@ def stored(request: pytest.FixtureRequest, shared: Running) -> Callable[[int], i
     seaweed: Seaweed = request.getfixturevalue("seaweed")
     prefix = shared.settings["BLOBFORGE_S3_PREFIX"]
 
+    client = seaweed.client()  # once: it takes longer than the look
+
     def count(job_id: int) -> int:
-        found = seaweed.client().list_objects_v2(Bucket=seaweed.bucket, Prefix=f"{prefix}/outputs/")
+        found = client.list_objects_v2(Bucket=seaweed.bucket, Prefix=f"{prefix}/outputs/")
         return sum(f"/{job_id}/1/" in each["Key"] for each in found.get("Contents", []))
 
     return count
@@ -72,7 +74,9 @@ def outputs(archive: Archive, job_id: int) -> set[str]:
 
 def test_a_worker_that_is_killed_at_any_of_fifty_files(archive: Archive, stored: Callable[[int], int]) -> None:
     running, seen = archive.running, {}
-    for at in (1, 9, 25, 42, FILES):
+    for at in (1, 9, 25, 42, FILES, *range(2, FILES, 3)):
+        if len(seen) >= 5 and sum(there < FILES for there in seen.values()) >= 3:
+            break  # of those that were looked at in time; a busy machine takes further ones
         source = running.folder / f"{at}.killed"
         source.write_text(f"{at}")
         job_id = json.loads(running.ok("submit", source, "--tag", archive.tag, "--json"))["job_id"]
