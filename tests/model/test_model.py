@@ -112,6 +112,19 @@ def test_where_the_clock_was_set_back_a_type_that_was_resumed_by_hand_may_be_pau
     plan.teardown()
 
 
+@pytest.mark.parametrize("name", sorted(ENGINES))
+def test_an_output_may_have_the_bytes_of_a_source_that_is_being_deleted(tmp_path: Path, name: str) -> None:
+    """The job that it is the source of is served from the output, and needs no source of that name."""
+    plan = on(name, tmp_path)()
+    plan.two_workers_and_some_jobs(group=None, then=None)
+    plan.a_stage_is_joined(source_hash=SOURCES[2], names=("a",), batch=None, put=False, pages=[])
+    plan.a_source_is_deleted_and_sent_again(SOURCES[0], "unanswered", 0)
+    plan.an_output_is_read(0, SOURCES[0], there=True)
+    assert [job.hash for job in plan.world.jobs.values()][-1] == SOURCES[0]
+    plan.the_database_is_what_the_model_says()
+    plan.teardown()
+
+
 @pytest.mark.parametrize("ended", [0, 2])
 def test_a_canary_that_would_be_one_too_many(ended: int) -> None:
     """In plans by chance there are seldom so many; which of them have ended is looked for then."""

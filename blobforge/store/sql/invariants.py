@@ -574,8 +574,9 @@ INVARIANTS: Final = (
     Invariant(
         "sources that are being deleted, and have jobs",
         """SELECT key FROM doomed_objects WHERE state = 'deleting' AND key LIKE 'sources/%'
-              AND EXISTS (SELECT 1 FROM jobs WHERE source_hash = substr(doomed_objects.key, 9))""",
-        ("doomed_objects", "jobs"),
+              AND EXISTS (SELECT 1 FROM jobs WHERE source_hash = substr(doomed_objects.key, 9)
+                             AND coalesce(jobs.chain, '') NOT LIKE '%"source":%')""",
+        ("doomed_objects", "jobs", "jobs.chain"),
     ),
     Invariant(
         "results that are being deleted, and are those of jobs",
