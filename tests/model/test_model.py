@@ -113,6 +113,18 @@ def test_where_the_clock_was_set_back_a_type_that_was_resumed_by_hand_may_be_pau
 
 
 @pytest.mark.parametrize("name", sorted(ENGINES))
+def test_a_row_of_failures_begins_once_where_the_one_before_is_yet_to_come(tmp_path: Path, name: str) -> None:
+    """The clock was set back. What was completed between was not known of the new one, which began again."""
+    plan = on(name, tmp_path)()
+    plan.two_workers_and_some_jobs(group=None, then=None)
+    for ending, seconds in (("complete", 0), ("resume", 3 * 3600), ("nothing", -4 * 3600)):
+        plan.time_passes(seconds)
+        plan.everybody_fails_a_type(ending)
+        plan.the_database_is_what_the_model_says()
+    plan.teardown()
+
+
+@pytest.mark.parametrize("name", sorted(ENGINES))
 def test_an_output_may_have_the_bytes_of_a_source_that_is_being_deleted(tmp_path: Path, name: str) -> None:
     """The job that it is the source of is served from the output, and needs no source of that name."""
     plan = on(name, tmp_path)()

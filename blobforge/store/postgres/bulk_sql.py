@@ -213,14 +213,14 @@ LOADS: Final = f"""
       FROM type_settings AS t WHERE type {_NAMES}"""
 
 
-# How many were completed by hour, since the first failure in a row, or, where there is none, in the latest day: the
-# clock may have been set back since.
+# How many were completed by hour, since the first failure in a row, and in the latest day: the clock may have been
+# set back, and a row that begins now is of an earlier hour than the one before.
 def _rows_in_a_row(types: str) -> str:
     return f"""
     SELECT asked.type, b.state, (
         SELECT json_agg(json_build_array(slot, n))::text FROM happenings AS h
          WHERE h.step = 3600 AND h.type = asked.type AND h.what = 'completed'
-           AND h.slot >= coalesce(b.hour, (SELECT max(slot) - 24 FROM happenings WHERE step = 3600)))
+           AND h.slot >= least(b.hour, (SELECT max(slot) - 24 FROM happenings WHERE step = 3600)))
       FROM ({types}) AS asked LEFT JOIN breakers AS b ON b.type = asked.type"""
 
 

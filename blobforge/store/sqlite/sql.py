@@ -133,14 +133,14 @@ NEEDED_LOADS: Final = _rows_of(
     " owed_at",
     "type_settings AS t WHERE type {is_one}",
 )
-# How many were completed by hour, since the first failure in a row, or, where there is none, in the latest day: the
-# clock may have been set back since.
+# How many were completed by hour, since the first failure in a row, and in the latest day: the clock may have been
+# set back, and a row that begins now is of an earlier hour than the one before.
 _ROW: Final = """
     asked.value, (SELECT state FROM breakers WHERE type = asked.value),
     (SELECT '' || json_group_array(json_array(slot, n)) FROM happenings
       WHERE step = 3600 AND type = asked.value AND what = 'completed'
-        AND slot >= coalesce((SELECT hour FROM breakers WHERE type = asked.value),
-                             (SELECT max(slot) - 24 FROM happenings WHERE step = 3600)))"""
+        AND slot >= min(coalesce((SELECT hour FROM breakers WHERE type = asked.value), 9223372036854775807),
+                        (SELECT max(slot) - 24 FROM happenings WHERE step = 3600)))"""
 NEEDED_ROWS: Final = LoadPart(
     f"SELECT {_ROW} FROM (SELECT ? AS value) AS asked",
     f"(SELECT json_group_array(json_array({_ROW})) FROM json_each(?) AS asked)",

@@ -72,19 +72,23 @@ class Comparisons(Breakers):
     def comparisons_for(
         self, worker: Worker, types: Sequence[str], accepts: Sequence[str], left: Mapping[str, int]
     ) -> tuple[list[Job], set[tuple[str, int]]]:
-        """Those that wait, in their order; and the lines that a limit or a pause shuts."""
+        """Those that wait, in their order; and the lines that a limit or a pause shuts.
+
+        What a breaker lets through of a type that it has paused is no comparison.
+        """
         compared = self.compared_types(worker, types)
         lanes = (0, 1) if "options" in accepts else (0,)
-        shut = {(type_, lane) for type_ in compared if left.get(kind_of(type_)) == 0 for lane in lanes}
+        closed = {type_ for type_ in compared if left.get(kind_of(type_)) == 0 or self.is_broken(kind_of(type_))}
+        shut = {(type_, lane) for type_ in closed for lane in lanes}
         shut |= {
             (type_, 2 * number + lane)
             for number, (type_, called) in self.sets.items()
-            if type_ in compared and left.get(kind_of(type_)) == 0 and self.fits(worker, called)
+            if type_ in closed and self.fits(worker, called)
             for lane in lanes
         }
-        ready = [job for job in self.jobs.values() if job.status == "pending" and job.type in compared]
+        ready = [job for job in self.jobs.values() if job.status == "pending" and job.type in set(compared) - closed]
         ready = [job for job in ready if job.not_before is None and (job.options is None or "options" in accepts)]
-        ready = [job for job in ready if self.fits(worker, job.requires) and left.get(kind_of(job.type)) != 0]
+        ready = [job for job in ready if self.fits(worker, job.requires)]
         return sorted(ready, key=lambda job: (job.priority, job.id)), shut
 
     def with_comparisons(
