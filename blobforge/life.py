@@ -666,9 +666,9 @@ def has_expired(job: Job) -> bool:
 
 
 def never_started(job: Job) -> bool:
-    """Whether it is dead because its source was not uploaded, or it has expired: it was not started since it was
-    submitted, or retried. Submitting it again then brings it back."""
-    return job.status is JobStatus.DEAD and job.started_at is None
+    """Whether it is dead because its source was not uploaded, or not again, or it has expired: it was not started
+    since it was submitted, or retried, or its source had vanished. Submitting it again then brings it back."""
+    return job.status is JobStatus.DEAD and (job.started_at is None or job.sourceless)
 
 
 def forget_result(job: Job, *, attempt: int, now: int) -> Job | None:

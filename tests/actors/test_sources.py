@@ -8,7 +8,9 @@ from actors.messages import (
     Cancel,
     Claim,
     Complete,
+    Due,
     ExpireUploads,
+    Fail,
     NewJob,
     ObjectSeen,
     Retry,
@@ -17,6 +19,7 @@ from actors.messages import (
     SourceRejected,
     Submit,
     Unsent,
+    WakeJobs,
 )
 from tests.store.making import ADMIN, Book, hash_of, submission
 
@@ -46,6 +49,23 @@ def test_a_source_that_nobody_read_serves_no_job_that_announced_another_size(tmp
     book.do(Cancel(1))
     assert book.do(Retry(1)).status == "uploading"
     assert book.do(Submit(NewJob("tiff", hash_of("a"), source_size=5), present)).status == "pending"
+    book.close()
+
+
+def test_one_that_was_tried_and_whose_source_vanished_is_revived_when_that_comes(tmp_path: Path) -> None:
+    """Found by the model: it had been started once, and stayed dead."""
+    book = Book(tmp_path / "blobforge.db")
+    book.do(submission("a"))
+    book.register("w1")
+    lease = book.do(Claim(ADMIN, "w1", ("pdf",))).jobs[0].lease
+    book.do(Fail(ADMIN, "w1", 1, "boom", lease))
+    (due,) = book.probe.column("jobs", "not_before")
+    book.now = due
+    book.do(WakeJobs((Due(1, due),)))
+    assert book.do(submission("a", ready=False)).status == "uploading"
+    book.do(ExpireUploads((Unsent(1),), 60.0))
+    assert book.probe.column("jobs", "status") == ["dead"]
+    assert book.do(submission("a")).status == "pending"
     book.close()
 
 
