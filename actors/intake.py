@@ -25,6 +25,7 @@ from typing import Any, ClassVar, Protocol
 
 import structlog
 import trio
+from msgspec.structs import replace
 
 from actors.arrival import tell_waiting
 from actors.keeper import OutputKeeper
@@ -357,11 +358,11 @@ class Intake:
             if not isinstance(copied, ObjectInfo):
                 continue  # it is being written anew: looked at again
             outcome = await self._arrived(source_hash, copied, verified=found is not None, epoch=epoch)
-            unfit = isinstance(outcome, Refusal) and outcome.code is RefusalCode.SOURCE_MISSING
-            if unfit or not isinstance(outcome, Refusal):
+            wrong = isinstance(outcome, Refusal) and outcome.code is RefusalCode.SOURCE_MISSING
+            if wrong or not isinstance(outcome, Refusal):
                 with suppress(ObjectStoreError):  # else the search for what comes in finds it
                     await self._objects.delete(info.key)
-            if not unfit:
+            if not wrong:
                 return outcome
             rejected = outcome
         return rejected or _missing(source_key(source_hash))
@@ -369,28 +370,25 @@ class Intake:
     async def _arrived(
         self, source_hash: str, info: ObjectInfo, *, verified: bool, epoch: int
     ) -> SourceSettledFor | Refusal:
-        """Tell the jobs that wait for it. One that was not read, and has as many bytes as none of them announced, is
-        removed unless it is the source of others, so that the right one can come."""
-        settled = await tell_waiting(self._writer, SourceArrived(source_hash, info.size, verified, epoch))
+        """Tell the jobs that wait for it. One that is too large to be read for each job, and is none's by its size,
+        is read after all: its bytes are the right ones, whatever was announced, or make room for those."""
+        arrived = SourceArrived(source_hash, info.size, verified, epoch)
+        settled = await tell_waiting(self._writer, arrived)
         if verified or isinstance(settled, Refusal) or settled.jobs:
             return settled
-        reason = _removed(info.key, f"{info.size:,} bytes, and others were announced")
-        rejected = await tell_waiting(self._writer, SourceRejected(source_hash, reason, unread=True))
-        if isinstance(rejected, Refusal):
-            return settled
-        return await self._remove(info.key, reason)
+        found = await self._read(info.key)
+        if found != source_hash:
+            return await self._wrong(source_hash, info.key, found)
+        return await tell_waiting(self._writer, replace(arrived, verified=True))
 
     async def _wrong(self, source_hash: str, key: str, found: str | None) -> Refusal:
         """Not the bytes that it is named for: away with them, so that the right ones can come."""
-        reason = _removed(source_key(source_hash), f"SHA-256 {found}")
-        refusal = await self._remove(key, reason)
-        await tell_waiting(self._writer, SourceRejected(source_hash, reason))
-        return refusal
-
-    async def _remove(self, key: str, reason: str) -> Refusal:
-        log.warning("a source is not the right one; removed", key=key, reason=reason)
+        log.warning("a source has the wrong bytes; removed", key=key, found=found)
         await self._objects.delete(key)
         self.rejected += 1
+        name = source_key(source_hash)
+        reason = f"what was uploaded as {name} has SHA-256 {found}; it was removed, upload the right file"
+        await tell_waiting(self._writer, SourceRejected(source_hash, reason))
         return Refusal(RefusalCode.SOURCE_MISSING, f"{reason[0].upper()}{reason[1:]}.")
 
     async def _digest(self, info: ObjectInfo) -> str | None:
@@ -399,7 +397,13 @@ class Intake:
             return info.sha256
         if info.size > self._verify_limit:
             return None
-        return await self._objects.digest(info.key)
+        return await self._read(info.key)
+
+    async def _read(self, key: str) -> str:
+        found = await self._objects.digest(key)
+        if found is None:
+            raise ObjectStoreError(f"{key} has vanished while it was read")  # it is looked for again
+        return found
 
     async def _look_for_output(self, key: str) -> None:
         info = await self._objects.head(key)
@@ -429,10 +433,6 @@ class Intake:
 def _proof(job_id: int) -> str:
     """What the look is called that proves the source of this job: neither a hash nor a key."""
     return f"proof {job_id}"
-
-
-def _removed(name: str, has: str) -> str:
-    return f"what was uploaded as {name} has {has}; it was removed, upload the right file"
 
 
 def _missing(key: str) -> Refusal:

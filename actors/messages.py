@@ -176,16 +176,11 @@ class SourceArrived(Message[SourceSettledFor], frozen=True):
 
 
 class SourceRejected(Message[SourceSettledFor], frozen=True):
-    """The uploaded bytes are not those that their name says; they were removed, and the jobs go on waiting.
-
-    `unread`: that is said of their number alone, and they are still there. Refused where a job has them for its
-    source, or none waits.
-    """
+    """The uploaded bytes are not those that their name says; they were removed, and the jobs go on waiting."""
 
     source_hash: str
     reason: str
     after: int = 0  # of the jobs that wait for it, those behind this one
-    unread: bool = False
 
 
 class ChildSourceRead(Message[SourceSettledFor], frozen=True):

@@ -102,15 +102,26 @@ def waiting(job: Job, around: Surroundings, *, source_until: int | None, now: in
     return replace(found, expires=job.expiry) if found is not None and job.expiry is not None else found
 
 
+def _awaited(job: Job, source_until: int | None) -> Waiting:
+    if job.waits_for_proof:
+        return Waiting(
+            Reason.SOURCE, "Its source is an output of the job that it came of, which the server still reads."
+        )
+    if job.chain is not None and job.chain.joins:
+        text = "The server puts its source, which names what the stage before has made, into the store."
+        return Waiting(Reason.SOURCE, text)
+    return Waiting(
+        Reason.SOURCE,
+        "Its source is not in the store yet. Upload it, and the job is ready; if it never comes, it is dead.",
+        source_until,
+        (f"blobforge submit FILE --type {_quoted(job.type)}",),
+    )
+
+
 def _why(job: Job, around: Surroundings, source_until: int | None, now: int) -> Waiting | None:
     match job.status:
         case JobStatus.UPLOADING:
-            return Waiting(
-                Reason.SOURCE,
-                "Its source is not in the store yet. Upload it, and the job is ready; if it never comes, it is dead.",
-                source_until,
-                (f"blobforge submit FILE --type {_quoted(job.type)}",),
-            )
+            return _awaited(job, source_until)
         case JobStatus.FAILED:
             left = job.max_attempts - job.attempts
             again = "this is its last attempt" if left == 1 else f"{left} attempts are left"

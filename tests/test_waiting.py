@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 from msgspec.structs import replace
 
+from blobforge.chain import ChainPlace
 from blobforge.job import Job, JobStatus
 from blobforge.jobtype import TypeLoad, TypeSettings
 from blobforge.requirements import canonical
@@ -69,6 +70,14 @@ def test_a_missing_source_says_how_long_it_is_waited_for() -> None:
     found = waiting(job(JobStatus.UPLOADING), Surroundings(), source_until=NOW + HOUR, now=NOW)
     assert found is not None
     assert (found.reason, found.until) == (Reason.SOURCE, NOW + HOUR)
+    assert "Upload it" in found.text
+
+
+@pytest.mark.parametrize("place", [ChainPlace(parent=1, source="outputs/x/1/1/a"), ChainPlace(parent=1, joins=True)])
+def test_no_person_is_asked_to_upload_what_the_server_has_made(place: ChainPlace) -> None:
+    found = waiting(job(JobStatus.UPLOADING, chain=place), Surroundings(), source_until=None, now=NOW)
+    assert found is not None
+    assert (found.reason, found.change, "pload" in found.text) == (Reason.SOURCE, (), False)
 
 
 @pytest.mark.parametrize("status", [JobStatus.RUNNING, JobStatus.COMPLETED, JobStatus.DEAD, JobStatus.CANCELLED])

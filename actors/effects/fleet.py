@@ -110,11 +110,9 @@ def register(tx: Transaction, message: Register) -> WorkerRegistered | Refusal:
 def _silence(tx: Transaction, worker: Worker, silent: float | None) -> int:
     """Milliseconds since the worker was heard of. A clock that is set forward makes no worker silent, one that is set
     back none alive, and what was heard since the caller looked counts."""
-    by_clock = max(0, tx.now - (worker.last_heartbeat or 0))
-    is_set_back = tx.now < (worker.last_heartbeat or 0)
-    if silent is None:
-        return by_clock
-    return round(silent * 1000) if is_set_back else min(by_clock, round(silent * 1000))
+    by_clock = tx.now - (worker.last_heartbeat or 0)
+    said = [] if silent is None else [round(silent * 1000)]
+    return min([*said, by_clock] if by_clock >= 0 else said, default=0)
 
 
 def _replaced(tx: Transaction, worker: Worker) -> Worker:

@@ -283,10 +283,8 @@ def _arrived(tx: Transaction, job: Job, message: SourceArrived) -> Job | None:
     return life.arrive(job, size=message.size, avoid=avoid, policy=tx.retry_policy(job.type), now=tx.now)
 
 
-def source_rejected(tx: Transaction, message: SourceRejected) -> SourceSettledFor | Refusal:
+def source_rejected(tx: Transaction, message: SourceRejected) -> SourceSettledFor:
     """Say it on every job that waits; they go on waiting for the right bytes until their time is over."""
-    if message.unread and not message.after and not _only_awaited(tx, message.source_hash):
-        return Refusal(RefusalCode.OBJECT_FINAL, "A job has this source, or none waits for it: it stays.")
     tx.store.forget_file(source_key(message.source_hash))
     count = 0
     waiting, following = _waiting(tx, message)
@@ -298,11 +296,6 @@ def source_rejected(tx: Transaction, message: SourceRejected) -> SourceSettledFo
         tx.events.append(JobUpdated(job.id, job.type, told.status))
         count += 1
     return SourceSettledFor(count, following)
-
-
-def _only_awaited(tx: Transaction, source_hash: str) -> bool:
-    jobs = tx.store.jobs_by_hash(source_hash)
-    return bool(jobs) and all(job.status is JobStatus.UPLOADING for job in jobs)
 
 
 def expire_uploads(tx: Transaction, message: ExpireUploads) -> SourceSettledFor:

@@ -21,9 +21,9 @@ import trio
 
 from blobforge.runner import wire
 from blobforge.runner.address import find
-from blobforge.runner.handlers import Handler, as_outcome, declared, is_async, returned_paths
+from blobforge.runner.handlers import MOST_TRACEBACK, Handler, as_outcome, declared, is_async, returned_paths
 from blobforge.runner.job import Job, JobFailed
-from blobforge.runner.redacting import beginning
+from blobforge.runner.redacting import beginning, ending
 from blobforge.runner.strays import COOKIE
 
 
@@ -73,7 +73,7 @@ class HandlerProgram:
             return _failure_reply(error)
         except BaseException as error:  # sys.exit, and what libraries raise instead of an error
             text = str(error) or type(error).__name__
-            return wire.Failed(text, type(error).__name__, traceback=traceback.format_exc()[-16_384:])
+            return wire.Failed(text, type(error).__name__, traceback=ending(traceback.format_exc(), MOST_TRACEBACK))
         finally:
             self._cancel = lambda: None
             for stream in (sys.stdout, sys.stderr):
@@ -116,7 +116,7 @@ def _failure_reply(error: Exception) -> wire.Failed | wire.Trouble:
     outcome = as_outcome(error)
     if not isinstance(outcome, JobFailed):
         return wire.Trouble(beginning(str(outcome), 4096))
-    log_tail = outcome.log_tail[-65_536:] if outcome.log_tail else None
+    log_tail = ending(outcome.log_tail, 65_536) if outcome.log_tail else None
     return wire.Failed(beginning(str(outcome), 8192), outcome.kind, log_tail, outcome.traceback, outcome.retryable)
 
 

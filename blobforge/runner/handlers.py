@@ -25,6 +25,7 @@ from blobforge.outputs import MOST
 from blobforge.runner.guard import Guard
 from blobforge.runner.job import Job, JobCancelled, JobFailed, WorkerTrouble
 from blobforge.runner.process import GRACE
+from blobforge.runner.redacting import ending
 
 Isolation = Literal["process", "thread"]
 
@@ -33,7 +34,7 @@ Handler = Callable[[Job], Awaitable[object] | object]
 several, or a folder. Anything that it raises fails the attempt; JobFailed says more, WorkerTrouble gives the job back
 at no cost to it."""
 
-_MOST_TRACEBACK = 16_384  # characters
+MOST_TRACEBACK = 16_384  # characters
 
 
 class Converter(Protocol):
@@ -139,5 +140,5 @@ def as_outcome(error: Exception) -> JobFailed | WorkerTrouble:
         return WorkerTrouble(f"the disk is full: {error}")
     kind = type(error).__name__
     text = "the handler stopped as if its job had been taken away" if isinstance(error, JobCancelled) else str(error)
-    trace = "".join(traceback.format_exception(error))[-_MOST_TRACEBACK:]
+    trace = ending("".join(traceback.format_exception(error)), MOST_TRACEBACK)
     return JobFailed(text or kind, kind=kind, traceback=trace)

@@ -38,7 +38,13 @@ _LONGEST_KEY = 400  # lines: one that has no end hides no whole log
 def beginning(text: str, most: int) -> str:
     """The beginning of what is too long, cut between two words: half of a secret would not be known for one."""
     cut = text[:most]
-    return text if text == cut else cut.rpartition(" ")[0] or cut
+    return text if text == cut else "".join(cut.rsplit(None, 1)[:1])
+
+
+def ending(text: str, most: int) -> str:
+    """The end of what is too long: as `beginning`, with whole lines where there are any."""
+    cut = text[-most:]
+    return text if text == cut else cut.partition("\n")[2] or "".join(cut.split(None, 1)[-1:])
 
 
 class Redactor:

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import trio
 
+from blobforge.runner.redacting import beginning
+
 PAUSE = 60.0  # seconds until one job is taken as a trial; doubled each time that it fails, too
 LONGEST_PAUSE = 3600.0
 
@@ -43,7 +45,7 @@ class Streak:
         """What keeps the next job away, and the seconds after which to look again; None: nothing does."""
         if not self.on:
             return None
-        said = f"{self._count} jobs in a row failed here, the last one with: {self._last[:200]}"
+        said = f"{self._count} jobs in a row failed here, the last one with: {beginning(self._last, 200)}"
         left = self._until - trio.current_time()
         if left > 0:
             return f"{said}; one is tried in {self._pause:.0f} s", left

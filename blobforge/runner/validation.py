@@ -22,6 +22,7 @@ from blobforge.runner.command import Command
 from blobforge.runner.guard import Guard
 from blobforge.runner.job import Job, JobFailed
 from blobforge.runner.limits import Limits, within
+from blobforge.runner.redacting import beginning
 
 T = TypeVar("T")
 
@@ -200,7 +201,7 @@ def _validate(schema: Schema, output: CheckedOutput) -> None:
         if len(wrong) == _SHOWN:
             break
     if wrong:
-        raise _refused("OutputSchema", output, f"is not as {schema.file} says: {'; '.join(wrong)[:1000]}")
+        raise _refused("OutputSchema", output, f"is not as {schema.file} says: {beginning('; '.join(wrong), 1000)}")
 
 
 def _refused(kind: str, output: CheckedOutput, why: str) -> JobFailed:

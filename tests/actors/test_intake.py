@@ -228,17 +228,17 @@ async def test_above_the_limit_only_the_size_is_looked_at(tmp_path: Path, autoju
         assert rows == [(LIMIT + 1, None)]  # not said to be verified
 
 
-async def test_one_that_was_not_read_and_fits_no_job_is_removed(tmp_path: Path, autojump_clock: Any) -> None:
+async def test_one_above_the_limit_that_fits_no_job_is_read_after_all(tmp_path: Path, autojump_clock: Any) -> None:
     """It stayed, as one that was checked: the right file could be sent neither at once nor in parts."""
     async with looking(tmp_path) as it:
         await it.alone.ask(submission("a", ready=False, source_size=LIMIT + 1))
-        it.store.put("a", size=LIMIT + 2)
+        it.store.put("a", content="another", size=LIMIT + 2)
         told = await it.check("a")
         assert isinstance(told, Refusal)
         assert told.code is RefusalCode.SOURCE_MISSING
         status, error = it.status()
         assert status == "uploading"
-        assert "1,002 bytes, and others were announced" in (error or "")
+        assert hash_of("another") in (error or "")
         assert not it.store.sizes
         assert it.alone.book.probe.rows("files", "size", key=source_key(hash_of("a"))) == []
         it.store.put("a", size=LIMIT + 1)
@@ -246,15 +246,42 @@ async def test_one_that_was_not_read_and_fits_no_job_is_removed(tmp_path: Path, 
         assert it.status() == ("pending", None)
 
 
-async def test_one_that_was_not_read_and_is_the_source_of_others_stays(tmp_path: Path, autojump_clock: Any) -> None:
+async def test_one_above_the_limit_that_no_job_waits_for_is_read_too(tmp_path: Path, autojump_clock: Any) -> None:
+    """Parts of the right file wait for what is found: they are thrown away, or take its place."""
+    async with looking(tmp_path) as it:
+        for content, found in (("another", RefusalCode.SOURCE_MISSING), ("a", SourceSettledFor(0))):
+            it.store.put("a", content=content, size=LIMIT + 1)
+            told = await it.check("a")
+            assert (told.code if isinstance(told, Refusal) else told) == found
+        rows = it.alone.book.probe.rows("files", "sha256", key=source_key(hash_of("a")))
+        assert rows == [(hash_of("a"),)]
+
+
+async def test_whose_bytes_are_right_is_good_for_who_announced_another_size(
+    tmp_path: Path, autojump_clock: Any
+) -> None:
+    """Others have this source, too, perhaps of another database: for a wrong number it is not removed."""
     async with looking(tmp_path) as it:
         await it.alone.ask(submission("a", ready=False, source_size=LIMIT + 1))
         it.store.put("a", size=LIMIT + 1)
         await it.check("a")
+        assert not it.store.asked["digest " + source_key(hash_of("a"))]
         await it.alone.ask(submission("a", type_="another", ready=False, source_size=LIMIT + 2))
-        assert await it.check("a") == SourceSettledFor(0)
+        assert await it.check("a") == SourceSettledFor(1)
+        assert [it.status(number)[0] for number in (1, 2)] == ["pending", "pending"]
         assert it.store.sizes
-        assert [it.status(number)[0] for number in (1, 2)] == ["pending", "uploading"]
+
+
+async def test_one_that_vanishes_while_it_is_read_has_not_come(tmp_path: Path, autojump_clock: Any) -> None:
+    async with looking(tmp_path) as it:
+        await it.submit("a")
+        it.store.put("a")
+        del it.store.digests[source_key(hash_of("a"))]
+        await trio.sleep(3)
+        assert it.status()[0] == "uploading"
+        it.store.put("a")
+        await trio.sleep(3)
+        assert it.status() == ("pending", None)
 
 
 async def test_a_checksum_that_the_store_vouches_for_saves_the_reading(tmp_path: Path, autojump_clock: Any) -> None:

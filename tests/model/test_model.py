@@ -99,26 +99,22 @@ def test_that_a_job_has_ended_is_not_told_again_where_its_retry_is_undone_at_onc
 
 
 @pytest.mark.parametrize("name", sorted(ENGINES))
-def test_where_the_clock_was_set_back_a_type_that_was_resumed_by_hand_may_be_paused_again(
-    tmp_path: Path, name: str
+@pytest.mark.parametrize(
+    "turns",
+    [
+        pytest.param((("resume", 0), ("complete", -3), ("complete", 0)), id="it may be paused again"),
+        pytest.param((("complete", 0), ("resume", 3), ("nothing", -4)), id="the first failure counts"),
+    ],
+)
+def test_where_the_clock_was_set_back_a_type_that_was_resumed_by_hand(
+    tmp_path: Path, name: str, turns: tuple[tuple[str, int], ...]
 ) -> None:
-    """What was completed since is counted by the hour: of an hour that is still to come it cannot be known."""
+    """What was completed since is counted by the hour: of an hour that is still to come it cannot be known, and of
+    those between it must be."""
     plan = on(name, tmp_path)()
     plan.two_workers_and_some_jobs(group=None, then=None)
-    for ending, seconds in (("resume", 0), ("complete", -3 * 3600), ("complete", 0)):
-        plan.time_passes(seconds)
-        plan.everybody_fails_a_type(ending)
-        plan.the_database_is_what_the_model_says()
-    plan.teardown()
-
-
-@pytest.mark.parametrize("name", sorted(ENGINES))
-def test_a_row_of_failures_begins_once_where_the_one_before_is_yet_to_come(tmp_path: Path, name: str) -> None:
-    """The clock was set back. What was completed between was not known of the new one, which began again."""
-    plan = on(name, tmp_path)()
-    plan.two_workers_and_some_jobs(group=None, then=None)
-    for ending, seconds in (("complete", 0), ("resume", 3 * 3600), ("nothing", -4 * 3600)):
-        plan.time_passes(seconds)
+    for ending, hours in turns:
+        plan.time_passes(hours * 3600)
         plan.everybody_fails_a_type(ending)
         plan.the_database_is_what_the_model_says()
     plan.teardown()

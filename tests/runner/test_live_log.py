@@ -16,7 +16,7 @@ from blobforge.runner import Command, Worker
 from blobforge.runner.holdings import MOST_WORDS, Held, Holdings
 from blobforge.runner.livelog import LiveLog, LogSender
 from blobforge.runner.process import Tail
-from blobforge.runner.redacting import Redactor, beginning
+from blobforge.runner.redacting import Redactor, beginning, ending
 from tests.runner.coordinator import LEASE_LOST, Coordinator
 from tests.runner.scripted import Answer, Scripted, eventually
 
@@ -33,6 +33,17 @@ async def test_what_is_too_long_is_cut_off_behind_what_is_taken_out(before: int)
     assert "correct" not in held.progress["message"]
     assert len(held.progress["message"]) <= MOST_WORDS
     assert "correct" not in redactor.text(beginning("x" * before + " correct-horse-battery", before + 9))
+    assert "battery" not in redactor.text(ending("correct-horse-battery " + "x" * before, before + 9))
+
+
+def test_what_is_cut_off_at_a_length_keeps_what_it_can() -> None:
+    listed = "Failed for these:\n" + "\n".join(f"/data/file{number}.pdf" for number in range(1000))
+    assert len(beginning(listed, 8192)) > 8000
+    assert ending(listed, 100).startswith("/data/file")
+    assert [beginning("x" * 9, 5), ending("x" * 9, 5), beginning(" " * 9, 5), ending(" " * 9, 5)] == ["xxxxx"] * 2 + [
+        ""
+    ] * 2
+    assert beginning("short", 5) == ending("short", 5) == "short"
 
 
 def new_log(redactor: Redactor | None = None) -> LiveLog:

@@ -10,6 +10,7 @@ from urllib.parse import urlencode
 import pytest
 
 from tests.fixtures.local import LocalServer
+from tests.web.calls import finish
 
 AGAIN = "has changed since you were asked"
 
@@ -93,6 +94,28 @@ async def test_what_was_ticked_in_the_question_is_ticked_in_the_next_one_and_may
     assert AGAIN in question
     assert 'name="compare" value="true" checked>' in question
     assert "compare" not in dict(answer_to(question)), "it is no hidden field"
+
+
+async def test_that_what_came_of_a_job_is_ticked_in_the_question_is_no_change(
+    local: LocalServer, autojump_clock: Any
+) -> None:
+    """It was asked once more each time, and not at all where the jobs themselves had ended."""
+    await local.register()
+    job_id = await local.submit(b"a document", then=[{"type": "ocr"}])
+    await finish(local)
+    fields = [("ids", str(job_id)), ("dry_run", "true"), ("return_to", "/jobs")]
+    answer = [*answer_to(await posted(local, "/do/jobs/cancel", fields)), ("children", "true")]
+    await local.call("POST", f"/api/jobs/{job_id}/retry")
+    assert AGAIN in await posted(local, "/do/jobs/cancel", answer), "it is open again"
+    await finish(local)
+    assert await posted(local, "/do/jobs/cancel", answer) == ""
+
+
+async def test_what_many_jobs_are_to_require_is_told(local: LocalServer, autojump_clock: Any) -> None:
+    ids = [await local.submit(b"%d" % number, requires=["gpu"]) for number in range(2)]
+    fields = [*(("ids", str(each)) for each in ids), ("dry_run", "true"), ("requires", "nothing")]
+    question = await posted(local, "/do/jobs/requires", fields)
+    assert re.search(r"New requirements.{0,40}nothing", question, re.S)
 
 
 @pytest.mark.parametrize("more", [False, True])

@@ -147,7 +147,7 @@ async def uploaded(call: Call) -> wire_common.Status | Refusal:
                 f"Job {job_id} has expired: its source had not come by the time that its submission said. Submit it "
                 "again, with another time or none.",
             )
-        if job.attempt == 0 and job.status is JobStatus.DEAD:
+        if life.never_started(job):
             return Refusal(
                 RefusalCode.JOB_NOT_UPLOADING, f"Job {job_id} waited too long for its source. Submit it again."
             )

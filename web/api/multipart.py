@@ -24,10 +24,6 @@ _NO_PARTS = Refusal(
     RefusalCode.WRONG_STORE, "This object store takes an object of any size by one PUT to upload_url."
 )
 
-_BEING_READ = Refusal(
-    RefusalCode.UNAVAILABLE, "An object is there that is still being read: complete the upload again.", retry_after=5
-)
-
 
 class UploadTarget(msgspec.Struct, frozen=True):
     """The key that the upload writes. `is_final`: what is there already is not to be replaced; `write_once`: nor what
@@ -79,10 +75,14 @@ async def complete(call: Call, body: wire_files.MultipartDone) -> wire_common.St
             return wire_common.Status("stored")
         parts = [(each.number, each.etag) for each in sorted(body.parts, key=lambda each: each.number)]
         made = await place.multipart.complete(place.key, body.upload_id, parts, write_once=place.write_once)
-        if not made and place.source is not None:
-            # What is there already may have the wrong bytes: it is looked at, and makes room where it has.
-            if not await looked_at(call, place.source):
-                return _BEING_READ
+        if not made and place.source is not None and place.write_once:
+            # What is there already may have the wrong bytes: it is looked at, and makes room where it has them. Where
+            # that takes long the parts stay: they may be wanted.
+            found = await looked_at(call, place.source)
+            if found is None:
+                return wire_common.Status("stored")
+            if isinstance(found, Refusal) and found.code is not RefusalCode.SOURCE_MISSING:
+                return found
             made = await place.multipart.complete(place.key, body.upload_id, parts, write_once=place.write_once)
         if made:
             return wire_common.Status("stored")

@@ -19,12 +19,13 @@ from blobforge.refusals import Refusal
 from blobforge.store.reading import Reader
 from blobforge.worker import WorkerStatus
 from web.api import bulk, removal, wire_bulk
-from web.dashboard.forms import ActionAnswer, back, body_of, fields_of
+from web.dashboard.forms import NOTHING, ActionAnswer, back, body_of, fields_of
 from web.dashboard.page import Notice, framed, leave, page, watch
 from web.routing import Call, Route
 
 SAMPLES = 5  # that a question names
 SEEN = "seen"  # a field of a question: what it was about when it was put
+EACH = "/"  # before each of those that were ticked, in that field, which is so never empty: no id has one
 ManyBody = wire_bulk.BulkBody | wire_bulk.BulkWorkers | wire_bulk.BulkDrain
 DRAIN = "POST /api/workers/drain"
 _STATE = "their state forbids it"
@@ -80,9 +81,9 @@ def questioned(row: Route) -> ActionAnswer:
             many_of = f"{outcome.changed:,} {noun}{'' if outcome.changed == 1 else 's'}"
             body = _body(row, form)
             totals, (samples, shown) = await framed(
-                call, lambda reader: (_samples(body, reader), _shown(body, reader))
+                call, lambda reader: (_samples(body, reader), _shown(_at_most(body), reader))
             )
-            kept.append((SEEN, "/".join(shown) if shown is not None else str(outcome.changed)))
+            kept.append((SEEN, EACH + EACH.join(shown) if shown is not None else str(outcome.changed)))
             return await page(
                 call, "confirm.html", title="Are you sure?", place=f"/{noun}s", totals=totals, to=to, before=before,
                 after=after, noun=noun, does=question.format(many_of), samples=samples,
@@ -112,7 +113,7 @@ async def as_it_was_shown(call: Call, row: Route, form: dict[str, list[str]], bo
         else msgspec.structs.replace(body, dry_run=True, background=False)
     )
     if (shown := await call.services.reads.moment(partial(_shown, body))) is not None:
-        return body if set(shown) <= set(seen.split("/")) else asked
+        return body if set(shown) <= set(seen.split(EACH)) else asked
     if not (seen.isascii() and seen.isdigit() and len(seen) < 19) or int(seen) > MANY:
         return body  # very many are never quite as they were
     found = await row.handler(call, asked)
@@ -132,6 +133,11 @@ def _shown(body: ManyBody, reader: Reader) -> list[str] | None:
         return [str(each) for each in body.ids]  # the drain of one that has come or gone is no other
     found = [each for id_ in body.ids if (each := reader.roster.worker(str(id_))) is not None]
     return [f"{worker.id} {'away' if worker.status is WorkerStatus.OFFLINE else 'there'}" for worker, _ in found]
+
+
+def _at_most(body: ManyBody) -> ManyBody:
+    """The most that the answer may ask for: what came of the jobs is ticked in the question itself."""
+    return msgspec.structs.replace(body, children=True) if isinstance(body, wire_bulk.BulkCancel) else body
 
 
 def _below_in_words(found: wire_bulk.BulkAnswer) -> str:
@@ -165,7 +171,7 @@ def _chosen(form: dict[str, list[str]], row: Route) -> list[tuple[str, str]]:
     assert row.body is not None
     fields = fields_of(form, row.body)
     named = CHOSEN.get(row.name, {})
-    return [(words, ", ".join(fields[name])) for name, words in named.items() if name in fields]
+    return [(words, ", ".join(fields[name]) or NOTHING) for name, words in named.items() if name in fields]
 
 
 def _wanted(form: dict[str, list[str]], noun: str) -> list[tuple[str, str]]:

@@ -26,7 +26,7 @@ def remedies(job: Job, waiting: Waiting, *, may_act: bool, admin: bool) -> list[
     type_ = quote(job.type, safe="")
     match waiting.reason:
         case Reason.SOURCE:
-            return [Remedy("Submit the file", "/submit")] if may_act else []
+            return [Remedy("Submit the file", "/submit")] if may_act and waiting.change else []
         case Reason.BACK_OFF:
             again = Remedy("Try again now", f"/do/jobs/{job.id}/retry", acts=True, fields={"undo": "true"})
             return [again] if may_act and job.status is JobStatus.FAILED else []

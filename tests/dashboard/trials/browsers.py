@@ -123,7 +123,7 @@ def end(browsers: Browsers, case: Case, trial: Trial, actor: Actor, *, script: b
         pressed.click()
     expect(page.locator(case.says).filter(has_text=case.said).first).to_be_visible()
     if case.later or case.cookie:
-        browsers.props.becomes(lambda: kept(case, page), case.to)
+        browsers.props.until(lambda: kept(case, page) == case.to, else_=lambda: f"{kept(case, page)!r} is kept")
     assert kept(case, page) == case.to
     case.after()
     wanted = case.sends or f"POST {trial.path}"

@@ -137,20 +137,13 @@ class Props:
     def statuses(self, jobs: list[int]) -> Callable[[], object]:
         return lambda: {self.stage.value("jobs", "status", id=each) for each in jobs}
 
-    def until(self, found: Callable[[], Any]) -> Any:
+    def until(self, found: Callable[[], Any], *, else_: Callable[[], str] = lambda: "it did not come about") -> Any:
         """What the server does by itself."""
         end = time.monotonic() + SECONDS_OF_OTHERS
         while not (value := found()):
-            assert time.monotonic() < end, "it did not come about"
+            assert time.monotonic() < end, else_()
             time.sleep(0.02)
         return value
-
-    def becomes(self, stored: Callable[[], object], wanted: object) -> None:
-        """As `until`; says what there is instead."""
-        end = time.monotonic() + SECONDS_OF_OTHERS
-        while (value := stored()) != wanted:
-            assert time.monotonic() < end, f"{value!r} did not become {wanted!r}"
-            time.sleep(0.02)
 
     def ended(self, operation: int) -> None:
         self.until(self.there("operations", "ended_at", id=operation))
