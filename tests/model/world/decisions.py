@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from tests.model.world.batches import OVER
 from tests.model.world.labels import set_called
 from tests.model.world.things import UNDO_MS, Job, No, is_compared
 from tests.model.world.turns import Turns
@@ -228,6 +229,9 @@ class Decisions(Turns):
                     self.enter(job)
                     job.avoid, job.avoid_until = (), None
                     changed += 1
+                    if job.status in OVER and job.chain is not None and job.chain.joined:
+                        # Its stage may have ended by that.
+                        self.to_join += [row[:3] for row, (of, _) in self.kin.items() if of == job_id and row[2] >= 0]
             elif str(job.priority) == became:
                 self.leave(job)
                 job.priority = int(was)

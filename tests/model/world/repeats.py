@@ -28,6 +28,8 @@ class Repeats(State):
         """Refusals, too: the request was answered. But not one that says when to come again: it is asked anew."""
         if isinstance(answer, No) and answer.code in COME_AGAIN:
             return
+        if isinstance(answer, tuple) and answer[0] == "WorkerRegistered" and answer[2] is not None:
+            return
         self.kept[whose, key] = Kept(fingerprint, answer, now)
 
     def purge_repeats(self, now: int) -> None:
