@@ -224,7 +224,12 @@ LENIENT_PLACE = {"lenient": "below"}
 
 
 def query(arguments: MultiDict[str, str], type_: type[Q]) -> Q | Refusal:
-    """Decode a query string. An empty value counts as absent; unknown names are no error."""
+    """Decode a query string. An empty value counts as absent; unknown names are no error. A name that has two values
+    is one: whichever was taken, the client would have meant the other, too."""
+    for name, values in arguments.lists():
+        if len(values) > 1 and len({*values} - {""}) > 1 and name in names(cast(Hashable, type_)):
+            detail = f"{name}: given {len(values)} times, and not with the same value; give it once."
+            return Refusal(RefusalCode.INVALID, detail, field=name)
     given = {name: value for name, value in arguments.items() if value != ""}
     if any("\0" in value for value in given.values()):
         return Refusal(RefusalCode.INVALID, "The query holds a NUL character.")
@@ -249,6 +254,12 @@ def query(arguments: MultiDict[str, str], type_: type[Q]) -> Q | Refusal:
 
 
 @lru_cache(maxsize=64)  # one for each kind of query
+def names(type_: Hashable) -> frozenset[str]:
+    """Those that a query may have."""
+    return frozenset(field.encode_name for field in msgspec.structs.fields(cast("type[msgspec.Struct]", type_)))
+
+
+@lru_cache(maxsize=64)
 def lenient(type_: Hashable) -> dict[str, tuple[int, int | None]]:
     """The names of the LENIENT numbers of a query, each with the least and the most; None: more is refused."""
     found: dict[str, tuple[int, int | None]] = {}

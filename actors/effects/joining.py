@@ -116,7 +116,7 @@ def _join(tx: Transaction, parent: Job, join: Join, stage: StageKey) -> bool:
     text, source_hash = written(StageManifest(FORMAT, *stage, inputs, missing))
     assert parent.chain is not None
     _leave_no_more(tx, parent, step, join)
-    if tx.store.same_job(source_hash, join.type, join.options) is not None:
+    if _is_joined(tx, stage, source_hash, join):
         return False  # it ended as it had before
     root = parent.chain.family or parent.id
     if tx.store.kin.made_of(root) >= MOST_IN_FAMILY - 1:
@@ -144,6 +144,15 @@ def _join(tx: Transaction, parent: Job, join: Join, stage: StageKey) -> bool:
     tx.store.count_family(root, 1)
     tx.facts.append(ManifestMade(job.id, source_hash))
     return True
+
+
+def _is_joined(tx: Transaction, stage: StageKey, source_hash: str, join: Join) -> bool:
+    """Whether the job of this manifest is there: one whose type was changed since is that job, too."""
+    if tx.store.same_job(source_hash, join.type, join.options) is not None:
+        return True
+    parent_id, attempt, step = stage
+    made = tx.store.kin.of_stage(parent_id, attempt, join_step(step), limit=MOST_INPUTS)
+    return any(kin.name == source_hash and tx.store.job(kin.job_id) is not None for kin in made)
 
 
 def nothing_joined(join: Join) -> str:

@@ -37,6 +37,7 @@ from actors.messages import (
     SelectJobs,
     SourceArrived,
     SourceSettledFor,
+    Undo,
     UndoOperation,
 )
 from blobforge.canary import CanaryPlan
@@ -609,6 +610,29 @@ def test_one_bad_page_costs_a_page_and_comes_with_the_next_book(book: ChainBook)
     (second,) = book.manifests()
     assert len(manifest_of(book, book.job(second.job_id)).inputs) == 2
     assert {job.id for job in book.children(parent)} >= {first.job_id, second.job_id}
+
+
+def test_a_page_whose_retry_is_undone_ends_its_stage_as_it_would_have(book: ChainBook) -> None:
+    parent = split(book)
+    first = page(book)
+    book.do(Retry(first, undo="token"))
+    (other,) = (job.id for job in book.children(parent) if job.id != first)
+    book.do(DeleteJob(other))
+    assert books(book) == []
+    book.do(Undo("token"))
+    assert books(book) == [parent], "all that is left of it has ended"
+
+
+def test_what_is_joined_is_joined_once_whatever_its_type_is_by_now(book: ChainBook) -> None:
+    split(book)
+    page(book)
+    last = page(book)
+    (made,) = book.manifests()
+    book.do(Retry(last, undo="token"))
+    book.do(Retype(made.job_id, "leaflet"))
+    book.do(Undo("token"))
+    assert (book.manifests(), books(book)) == ([], []), "the leaflet is of these very pages"
+    assert book.job(made.job_id).type == "leaflet"
 
 
 def test_a_stage_that_brings_nothing_is_not_joined(book: ChainBook) -> None:

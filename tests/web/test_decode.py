@@ -4,15 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from typing import Any
+from urllib.parse import parse_qsl
 
 import msgspec
 import pytest
+from werkzeug.datastructures import MultiDict
 
 from blobforge.refusals import Refusal, RefusalCode
 from tests.fixtures.local import LocalServer
 from web import events
 from web.api import ROUTES
-from web.decode import invalid, json_body
+from web.api.wire_files import SupersededQuery
+from web.decode import invalid, json_body, query
 
 
 @pytest.mark.timeout(60)
@@ -31,6 +34,27 @@ def test_depth_counts_brackets_and_not_what_strings_hold() -> None:
     assert isinstance(deep, Refusal)
     assert json_body(b"[" * 64 + b"]" * 64 + b" ", "application/json", decoder) is not None
     assert json_body(b"[" + b"[]," * 100 + b"[]]", "application/json", decoder) == [[]] * 101
+
+
+@pytest.mark.parametrize(
+    ("asked", "keep"),
+    [
+        ("keep=2", 2),
+        ("keep=2&keep=2", 2),
+        ("keep=2&keep=", 2),
+        ("keep=2&other=1&other=3", 2),
+        ("keep=2&keep=3", None),
+    ],
+)
+def test_a_name_in_a_query_has_one_value(asked: str, keep: int | None) -> None:
+    found = query(MultiDict(parse_qsl(asked, keep_blank_values=True)), SupersededQuery)
+    if keep is not None:
+        assert isinstance(found, SupersededQuery)
+        assert found.keep == keep
+    else:
+        assert isinstance(found, Refusal)
+        assert (found.code, found.field) == (RefusalCode.INVALID, "keep")
+        assert "give it once" in found.detail
 
 
 def patterns(of: Any) -> Iterator[str]:

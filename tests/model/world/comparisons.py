@@ -30,8 +30,9 @@ class Comparisons(Breakers):
         known = [self.jobs[job_id] for job_id in jobs if job_id in self.jobs]
         originals = [job for job in known if job.status == "completed" and job.type in plan.types]
         originals = [
-            job for job in originals if not (job.chain and job.chain.joins) and self.ready(job.hash, job.size)
-        ]
+            job for job in originals
+            if not (job.chain and (job.chain.joins or job.chain.source)) and self.ready(job.hash, job.size)
+        ]  # fmt: skip
         if not originals:
             return No("nothing-to-compare")
         for each in ended:

@@ -48,7 +48,7 @@ class Joins(Chains):
         parent.chain.unjoined.discard(step)
         place = (parent_id, attempt, -1 - step)
         new = [row for row in born if row[:3] == place and row not in self.kin]
-        if not new and self.is_joined(join, content):
+        if not new and self.is_joined(join, content, place):
             return
         full = join.type not in self.types and len(self.types) >= self.rules.max_types
         if full or self.take_set(join.type, set_called(None, parent.group)) is not None:
@@ -80,9 +80,14 @@ class Joins(Chains):
             self.kin[each["job_id"], each["attempt"], row[2], f"{row[0]}/{row[1]}/{row[3]}"] = (new_id, True)
         self.join_family(root)
 
-    def is_joined(self, join: Any, content: Content) -> bool:
-        """Whether it had ended so before, and the job of that is there."""
-        alike = [job for job in self.jobs.values() if (job.type, job.options) == (join.type, join.options)]
+    def is_joined(self, join: Any, content: Content, place: tuple[int, int, int]) -> bool:
+        """Whether it had ended so before, and the job of that is there, of whichever type it is by now."""
+        made = {job_id for row, (job_id, _) in self.kin.items() if row[:3] == place}
+        alike = [
+            job
+            for job in self.jobs.values()
+            if job.id in made or (job.type, job.options) == (join.type, join.options)
+        ]
         return any(without_words(self.manifests[job.hash]) == content for job in alike if job.hash in self.manifests)
 
     def content(self, stage: tuple[int, int, int], there: list[tuple[str, Job]]) -> Content:
