@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager, closing
 from functools import partial
 
 import structlog
@@ -25,13 +26,19 @@ SETTLE_AGAIN_SECONDS = 1.0
 LEFT_SECONDS = 300.0
 
 
-async def followed(engine: Engine, parts: Parts, *, hop: Hop | None) -> HistoryReader | None:
+@asynccontextmanager
+async def followed(engine: Engine, parts: Parts, *, hop: Hop | None) -> AsyncIterator[HistoryReader | None]:
     """The history that this database has, taken up at its end: to be called before anything is read that is told of
-    by it. None: this server is the only one. Raises StoreUnavailable."""
-    source = await (hop or in_thread)(engine.follow)
-    if source is not None:
-        await _take_up(source, parts, hop=hop)
-    return source
+    by it. None: this server is the only one. It is closed behind the block. Raises StoreUnavailable."""
+    with engine.damage_told():
+        source = await (hop or in_thread)(engine.follow)
+    if source is None:
+        yield None
+        return
+    with closing(source):
+        with engine.damage_told():
+            await _take_up(source, parts, hop=hop)
+        yield source
 
 
 def follow(

@@ -190,50 +190,50 @@ async def running(
             parts = Parts(settings, store, reads, objects, shared, secret, hop=hop, now=now, tracer=tracer)
             parts.admin_token = await first_token(settings, shared)
             others = await join(settings, parts)
-            source = await followed(engine, parts, hop=hop)
-            await _resume(parts)
-            parts.replicator = await _replicator(plan, parts)
-        async with _replicating(parts.replicator, store, reads), trio.open_nursery() as actors:
-            # The writer is not cancelled with the others: it ends when it has served all that was sent to it.
-            for actor in (
-                parts.broadcaster,
-                parts.scheduler,
-                parts.reaper,
-                parts.intake,
-                parts.janitor,
-                parts.operator,
-                parts.courier,
-            ):
-                actors.start_soon(actor.run)
-            actors.start_soon(parts.presence.run)
-            if source is not None:
-                follow(source, parts, actors, resume=_resume, inherit=_inherit, hop=hop)
-            if hop is None:  # in virtual time nothing is late, and each of its steps would be one of the clock's
-                actors.start_soon(parts.lag.run)
-                actors.start_soon(parts.limits.run)
-            async with trio.open_nursery() as writing:
-                writing.start_soon(parts.writer.run)
-                try:
-                    with engine.damage_told():
-                        await ensure_administrator(settings, parts, others)
-                    # A new database looks what the store holds before it takes sources: those would be told as
-                    # another's. A store that does not answer holds up no start.
-                    with trio.move_on_after(FIRST_LOOK_SECONDS):
-                        await parts.janitor.looked.wait()
-                    yield parts
-                finally:
-                    if parts.replicator is not None:
-                        parts.replicator.close()
-                    with trio.move_on_after(DRAIN_SECONDS, shield=True):
-                        await parts.writer.stop()
-            # The others take up what is left: all of it has been committed by now.
-            with trio.move_on_after(DRAIN_SECONDS, shield=True):
-                await parts.presence.leave()
-            actors.cancel_scope.cancel()
+        async with followed(engine, parts, hop=hop) as source:
+            with engine.damage_told():
+                await _resume(parts)
+                parts.replicator = await _replicator(plan, parts)
+            async with _replicating(parts.replicator, store, reads), trio.open_nursery() as actors:
+                # The writer is not cancelled with the others: it ends when it has served all that was sent to it.
+                for actor in (
+                    parts.broadcaster,
+                    parts.scheduler,
+                    parts.reaper,
+                    parts.intake,
+                    parts.janitor,
+                    parts.operator,
+                    parts.courier,
+                ):
+                    actors.start_soon(actor.run)
+                actors.start_soon(parts.presence.run)
+                if source is not None:
+                    follow(source, parts, actors, resume=_resume, inherit=_inherit, hop=hop)
+                if hop is None:  # in virtual time nothing is late, and each of its steps would be one of the clock's
+                    actors.start_soon(parts.lag.run)
+                    actors.start_soon(parts.limits.run)
+                async with trio.open_nursery() as writing:
+                    writing.start_soon(parts.writer.run)
+                    try:
+                        with engine.damage_told():
+                            await ensure_administrator(settings, parts, others)
+                        # A new database looks what the store holds before it takes sources: those would be told as
+                        # another's. A store that does not answer holds up no start.
+                        with trio.move_on_after(FIRST_LOOK_SECONDS):
+                            await parts.janitor.looked.wait()
+                        yield parts
+                    finally:
+                        if parts.replicator is not None:
+                            parts.replicator.close()
+                        with trio.move_on_after(DRAIN_SECONDS, shield=True):
+                            await parts.writer.stop()
+                # The others take up what is left: all of it has been committed by now.
+                with trio.move_on_after(DRAIN_SECONDS, shield=True):
+                    await parts.presence.leave()
+                actors.cancel_scope.cancel()
     finally:
-        reads.close()
-        store.close()
-        shared.close()
+        for opened in (reads, store, shared):
+            opened.close()
         if tracer is not None:
             await tracer.close()
 

@@ -87,4 +87,6 @@ class HistoryReader(Protocol):
     def wake(self) -> None:
         """Have `wait` end. From any thread."""
 
-    def close(self) -> None: ...
+    def close(self) -> None:
+        """Give back what is open; where a thread still waits, it does so as it ends. From any thread but one that
+        reads."""

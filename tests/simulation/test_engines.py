@@ -5,9 +5,11 @@ The others are played on a disk (`test_seeds_*.py`), where a kill leaves what th
 
 from __future__ import annotations
 
+import gc
 import os
 import traceback
 
+import psutil
 import pytest
 
 from tests.fixtures.engines import ENGINES
@@ -40,6 +42,18 @@ def test_a_play_leaves_no_connection(kind: type[Play]) -> None:
     with stage() as folder:
         run(1, folder, "postgres", kind)
     assert not cluster.clients() - before
+
+
+@pytest.mark.parametrize("kind", [Play, SeveralPlay])
+def test_a_play_leaves_no_file_open(kind: type[Play]) -> None:
+    """A thousand of them are played by one process."""
+    shared_cluster()
+    for seed in (1, 2):
+        before = psutil.Process().num_fds()
+        with stage() as folder:
+            run(seed, folder, "postgres", kind)
+        gc.collect()
+    assert psutil.Process().num_fds() <= before
 
 
 class Clinging(Play):

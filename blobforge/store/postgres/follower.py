@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import select
+import threading
 import time
 from contextlib import suppress
 from typing import Any, NoReturn
@@ -34,6 +35,8 @@ class PostgresFollower:
         self._tried_at = 0.0
         self._forks = self._known.forks  # before it was read
         self._woken, self._wakes = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+        self._waiting = threading.Lock()  # held by the thread that waits
+        self._closed = False
 
     # --- reading
 
@@ -101,6 +104,14 @@ class PostgresFollower:
     # --- waiting
 
     def wait(self, seconds: float) -> bool:
+        try:
+            with self._waiting:
+                return not self._closed and self._wait(seconds)
+        finally:
+            if self._closed:
+                self._give_back()
+
+    def _wait(self, seconds: float) -> bool:
         until = time.monotonic() + seconds
         poll = select.poll()
         poll.register(self._woken, select.POLLIN)
@@ -125,14 +136,29 @@ class PostgresFollower:
         return False
 
     def wake(self) -> None:
-        with suppress(OSError):  # it is awake, or closed
-            os.write(self._wakes, b"!")
+        with suppress(OSError):  # it is awake
+            if self._wakes >= 0:
+                os.write(self._wakes, b"!")
 
     def close(self) -> None:
         self._reconnect()
-        self._deaf()
-        os.close(self._wakes)
-        os.close(self._woken)
+        self._closed = True
+        self.wake()
+        self._give_back()
+
+    def _give_back(self) -> None:
+        """Of the thread that closes and the one that waited, the last does it: no other may have these numbers while
+        one is polled."""
+        if not self._waiting.acquire(blocking=False):
+            return
+        try:
+            self._deaf()
+            for fd in (self._wakes, self._woken):
+                if fd >= 0:
+                    os.close(fd)
+            self._wakes = self._woken = -1
+        finally:
+            self._waiting.release()
 
     def _listened(self) -> tuple[bool, psycopg.Connection[Any] | None]:
         """The connection, and whether it is new; None where there is none now."""

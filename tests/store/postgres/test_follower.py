@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import closing, suppress
 
 import msgspec
 import pytest
@@ -47,6 +48,36 @@ def follower(postgres: Cluster, database: str) -> Iterator[PostgresFollower]:
 def commit(turns: WriterTurns, told: str = "") -> None:
     turns.begin(1000)
     turns.commit(told)
+
+
+def pipes() -> set[str]:
+    """Those that this process has open."""
+    found: set[str] = set()
+    for fd in os.listdir("/proc/self/fd"):
+        with suppress(OSError):  # it has been closed since
+            found.add(os.readlink(f"/proc/self/fd/{fd}"))
+    return {each for each in found if each.startswith("pipe:")}
+
+
+@pytest.mark.parametrize("waiting", [True, False])
+def test_what_is_open_is_given_back_by_the_last_that_uses_it(
+    postgres: Cluster, database: str, *, waiting: bool
+) -> None:
+    before = pipes()
+    opened = PostgresFollower(postgres.url(database))
+    assert opened.wait(0), "it listens from now on"
+    assert pipes() - before
+    thread = threading.Thread(target=opened.wait, args=(60,))
+    if waiting:
+        thread.start()
+    opened.close()
+    if waiting:
+        thread.join(30)
+        assert not thread.is_alive(), "it was woken"
+    assert not pipes() - before
+    assert not opened.wait(60)
+    opened.wake()
+    opened.close()
 
 
 def test_what_was_told_is_read_as_it_was(turns: WriterTurns, follower: PostgresFollower) -> None:
