@@ -1,7 +1,7 @@
 """Many deadlines that mostly move: a dictionary that is the truth, and a heap that lags behind it.
 
 A heartbeat moves a deadline ten thousand times for every time that one is missed, so moving is a dictionary write;
-the heap is put right when the old time comes up.
+the heap is put right when the old time comes up, or when most of it is void.
 """
 
 from __future__ import annotations
@@ -12,14 +12,16 @@ import math
 from collections.abc import Hashable
 from typing import Generic, TypeVar
 
+FEW = 1000
 K = TypeVar("K", bound=Hashable)
 V = TypeVar("V")
 
 
 class Deadlines(Generic[K, V]):
-    """Keys with a time (seconds, on trio's clock) and a note each."""
+    """Keys with a time (seconds, on trio's clock) and a note each. `few`: void entries that are left to come up."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, few: int = FEW) -> None:
+        self._few = few
         self._at: dict[K, tuple[float, V]] = {}
         self._heap: list[tuple[float, int, K]] = []
         self._queued: dict[K, float] = {}  # when each comes up in the heap; later entries of it are void
@@ -46,6 +48,10 @@ class Deadlines(Generic[K, V]):
 
     def drop(self, key: K) -> None:
         self._at.pop(key, None)
+        if len(self._heap) > 2 * len(self._at) + self._few:
+            self._heap = [(at, next(self._order), key) for key, (at, _) in self._at.items()]
+            heapq.heapify(self._heap)
+            self._queued = {key: at for key, (at, _) in self._at.items()}
 
     def postpone_all(self, until: float) -> None:
         """No deadline comes before `until` any more."""

@@ -281,6 +281,10 @@ class Intake:
         except DatabaseError as error:
             log.warning("cannot agree with the other servers about a source", error=str(error))
             outcome = Refusal(RefusalCode.UNAVAILABLE, "The database does not answer.", retry_after=5)
+        except Exception:
+            # A bug in what this one led to, or in what was written together with it: the others are looked for.
+            log.exception("looking for an object failed", name=name)
+            outcome = Refusal(RefusalCode.UNAVAILABLE, "The server met a bug as it looked. Ask again.", retry_after=5)
         if outcome is not None:
             for reply in asked:
                 reply.settle(outcome)

@@ -238,6 +238,7 @@ class BeforeRetry(msgspec.Struct, frozen=True):
     sourceless: bool = False
     expires_at: int | None = None
     last_error: str | None = None  # where it says why the job was cancelled: of that a retry leaves nothing
+    had_error: bool = False  # whether it said something else, which a retry leaves
 
 
 class BeforeCancel(msgspec.Struct, frozen=True):

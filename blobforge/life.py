@@ -555,8 +555,11 @@ def retype(job: Job, type_: str, *, now: int) -> Job | Refusal:
 
 def before_retry(job: Job) -> BeforeRetry:
     """The fields of the job that a retry changes, to undo it with."""
-    before = BeforeRetry(**{name: getattr(job, name) for name in BeforeRetry.__struct_fields__})
-    return before if cancelled_for(job) is not None else replace(before, last_error=None)
+    names = (name for name in BeforeRetry.__struct_fields__ if name != "had_error")
+    before = BeforeRetry(**{name: getattr(job, name) for name in names})
+    if cancelled_for(job) is not None:
+        return before
+    return replace(before, last_error=None, had_error=job.last_error is not None)
 
 
 def undo_retry(job: Job, before: BeforeRetry, *, retried_at: int, now: int) -> Job | None:
@@ -564,6 +567,8 @@ def undo_retry(job: Job, before: BeforeRetry, *, retried_at: int, now: int) -> J
     if not allowed(Verb.UNDO_RETRY, job.status) or (job.attempt, job.updated_at) != (before.attempt, retried_at):
         return None
     was = msgspec.structs.asdict(before)
+    if was.pop("had_error") and job.last_error is None:
+        return None  # cancelled and brought back, in the very millisecond of the retry
     if before.last_error is None:
         del was["last_error"]
     return replace(job, **was, avoid=(), avoid_until=None, updated_at=now)

@@ -387,6 +387,18 @@ def _pending(job: Job | Refusal) -> Job:
     return job
 
 
+def test_the_undo_of_a_retry_takes_no_reason_away() -> None:
+    """The retry, a cancellation with a reason, and the undo of that, all in one millisecond."""
+    dead = replace(job_that_is(JobStatus.DEAD), last_error="boom")
+    before = life.before_retry(dead)
+    retried = life.retry(dead, reset_attempts=True, priority=None, source_ready=True, avoid=(), policy=POLICY, now=9)
+    assert isinstance(retried, Job)
+    undone = life.undo_retry(retried, before, retried_at=9, now=9)
+    assert undone is not None
+    assert undone.last_error == "boom"
+    assert life.undo_retry(replace(retried, last_error=None), before, retried_at=9, now=9) is None
+
+
 # ------------------------------------------------------------------ any path
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import tracemalloc
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,7 @@ class Against(RuleBasedStateMachine):
 
     def __init__(self) -> None:
         super().__init__()
-        self.deadlines: Deadlines[str, int] = Deadlines()
+        self.deadlines: Deadlines[str, int] = Deadlines(few=2)
         self.model: dict[str, tuple[float, int]] = {}
         self.now = 0.0
         self.note = 0
@@ -67,6 +68,20 @@ class Against(RuleBasedStateMachine):
 
 Against.TestCase.settings = settings(max_examples=100, stateful_step_count=40)
 TestAgainst = Against.TestCase
+
+
+def test_what_was_dropped_takes_no_room() -> None:
+    """A million sources a day come, and each had a day's time for it."""
+    deadlines: Deadlines[int, None] = Deadlines()
+    tracemalloc.start()
+    try:
+        for number in range(100_000):
+            deadlines.set(number, 86_400.0, None)
+            deadlines.drop(number)
+        assert tracemalloc.get_traced_memory()[0] < 1 << 20
+    finally:
+        tracemalloc.stop()
+    assert len(deadlines) == 0
 
 
 async def test_a_back_off_is_never_longer_than_one_can_be(tmp_path: Path, autojump_clock: Any) -> None:

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 import trio
 
+from actors.effects import submission as submission_effects
 from actors.intake import PAUSE, Intake
 from actors.mailbox import ask
 from actors.messages import (
@@ -126,6 +127,25 @@ async def test_a_source_that_comes_later_is_found_within_seconds(tmp_path: Path,
         looks = it.store.asked.total()
         await trio.sleep(10_000)
         assert it.store.asked.total() == looks  # found is found
+
+
+async def test_a_bug_in_what_a_look_leads_to_ends_neither_the_look_nor_the_others(
+    tmp_path: Path, autojump_clock: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def bug(*_: object) -> None:
+        raise AssertionError("a bug")
+
+    async with looking(tmp_path) as it:
+        await it.submit("a")
+        it.store.put("a")
+        with monkeypatch.context() as broken:
+            broken.setattr(submission_effects, "source_arrived", bug)
+            told = await it.check("a")
+            await trio.sleep(60)
+        assert isinstance(told, Refusal)
+        assert told.code is RefusalCode.UNAVAILABLE
+        await trio.sleep(600)
+        assert it.status() == ("pending", None)
 
 
 async def test_looks_become_rare_but_never_stop(tmp_path: Path, autojump_clock: Any) -> None:

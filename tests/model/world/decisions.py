@@ -223,7 +223,9 @@ class Decisions(Turns):
                     changed += 1
             elif became in ("pending", "uploading"):
                 before = self.retried[token, job_id]
-                if job.status == became and (job.attempt, job.changed_at) == (before["attempt"], at):
+                said = before["error"] and not str(before["error"]).startswith("cancelled: ")
+                gone = said and not job.error  # by a cancellation with a reason, and its undo
+                if job.status == became and (job.attempt, job.changed_at) == (before["attempt"], at) and not gone:
                     self.leave(job)
                     vars(job).update(before)
                     self.enter(job)
