@@ -209,29 +209,48 @@ def _start_one(
 
 
 def _adopt(tx: Transaction, parent: Job, same: Job, link: LinkedOutput, *, joined: bool) -> bool:
-    """The job that is there already comes to the parent's batches and tags. Where it waits for its source, it is
-    given this one: whether it was."""
+    """The job that is there already comes to the parent's batches and tags. Where it waits for its source, or did in
+    vain, it is given this one: whether it was."""
     known = same.chain or ChainPlace(adopted=True)
     if joined and not known.joined:
         known = replace(known, joined=True)
     batches = (*same.batches, *(each for each in parent.batches if each not in same.batches))[:MOST_BATCHES]
     tags, _ = tagged(same.tags, parent.tags, ())
     after = replace(same, chain=known, batches=batches if batches != same.batches else same.batches, tags=tags)
-    arrived = None
-    if same.status is JobStatus.UPLOADING:
-        avoid = kept_from(tx, same)
-        arrived = life.arrive(after, size=link.size, avoid=avoid, policy=tx.retry_policy(same.type), now=tx.now)
-    if arrived is not None:
+    given = _given_its_source(tx, after, size=link.size)
+    if given is not None:
         lent = replace(known, source=link.key, version=link.version, proven=True)
-        after = with_turn(tx.store, replace(arrived, chain=lent))
+        after = replace(given, chain=lent)
+        if after.status is JobStatus.PENDING:
+            after = with_turn(tx.store, after)
     if after == same:
         return False
     tx.store.save_job(same, replace(after, updated_at=tx.now))
     tx.events.append(JobUpdated(same.id, same.type, after.status, worker_id=same.worker_id))
-    if arrived is not None:
+    if same.status is JobStatus.UPLOADING:
         tx.facts.append(SourceSettled(same.id, same.source_hash))
+    if given is not None and after.status is JobStatus.PENDING:
         ready_or_waits(tx, after)
-    return arrived is not None
+    return given is not None
+
+
+def _given_its_source(tx: Transaction, job: Job, *, size: int | None) -> Job | None:
+    """Its source is there: one that waits goes on, one that was given up for it is brought back as by a submission,
+    and one that was cancelled stays so until it is retried. None where none of these is so."""
+    policy = tx.retry_policy(job.type)
+    if job.status is JobStatus.UPLOADING:
+        return life.arrive(job, size=size, avoid=kept_from(tx, job), policy=policy, now=tx.now)
+    if not job.sourceless or job.status not in (JobStatus.DEAD, JobStatus.CANCELLED):
+        return None
+    job = replace(job, source_size=size if size is not None else job.source_size)
+    if job.status is JobStatus.CANCELLED:
+        return job
+    avoid = kept_from(tx, job)
+    back = life.retry(
+        job, reset_attempts=True, priority=None, source_ready=True, avoid=avoid, policy=policy, now=tx.now
+    )
+    assert isinstance(back, Job)
+    return back
 
 
 # --- how the source is proven

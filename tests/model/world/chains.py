@@ -88,7 +88,8 @@ class Chains(Decisions):
             job.hash, job.chain.proven = message.output.sha256, True
             self.arrive(job, message.output.size, now)
             return ("SourceSettledFor", 1, None)
-        lent = same.status == "uploading"
+        waited = same.status == "uploading"
+        lent = waited or (same.status in ("dead", "cancelled") and same.source_never_came)
         tags = tuple(dict.fromkeys((*same.tags, *job.tags)))
         batches = (*same.batches, *(each for each in job.batches if each not in same.batches))
         more = job.chain.joined and (same.chain is None or not same.chain.joined)
@@ -99,7 +100,12 @@ class Chains(Decisions):
         same.chain.joined = same.chain.joined or job.chain.joined
         if lent:
             same.chain.source, same.chain.proven = job.chain.source, True
-            self.arrive(same, message.output.size, now)
+            if waited:
+                self.arrive(same, message.output.size, now)
+            else:
+                same.size = message.output.size if message.output.size is not None else same.size
+                if same.status == "dead":
+                    self.again(same, now, reset=True, priority=None)
         row = next(row for row, (of, _) in self.kin.items() if of == job.id)
         self.kin[row] = (same.id, lent)
         if job.chain.joined:
