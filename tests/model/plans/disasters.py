@@ -15,12 +15,11 @@ from tests.model.plans.retention import Retention
 
 
 class Disasters(Retention):
-    """State owned here: the backups, and when the last one was put back."""
+    """State owned here: the backups."""
 
     def __init__(self) -> None:
         super().__init__()
         self.backups: list[tuple[Any, dict[str, Any]]] = []
-        self.restored_at = self.now
 
     @seldom
     @rule()
@@ -33,10 +32,10 @@ class Disasters(Retention):
     def restore(self, which: int, later: int) -> None:
         """The database is lost, and comes back as it was once; a zombie of what was lost may still call.
 
-        Not within the same second as another restore, nor by a clock that went back since.
+        Not within the same second as another restore, nor by a clock that has gone back behind it, or the backup.
         """
         which = min(which, len(self.backups) - 1)
-        self.now = self.restored_at = max(self.now, self.restored_at) + later * 1000
+        self.now = self.latest = max(self.now, self.latest) + later * 1000
         copy, world = self.backups[which]
         self.database.put_back(copy, restored_at=self.now)
         self.start()
