@@ -59,6 +59,7 @@ log = structlog.get_logger("blobforge.intake")
 
 MAILBOX = 1024
 AT_ONCE = 8  # objects looked at side by side; each may hold a thread for as long as the store takes
+PROOFS_AT_ONCE = 6  # of these: a large output is read for hours, and sources are looked for beside it
 # Seconds between two looks that no client asked for. A look at S3 is 3 ms of CPU: a hundred thousand sources that are
 # announced and not yet uploaded would take all there is.
 PAUSE = 0.04
@@ -124,12 +125,16 @@ class Intake:
         self._awaited: dict[str, _Awaited] = {}
         self._outputs: dict[str, OutputUnchecked] = {}
         self._proofs: dict[str, ProofAwaited] = {}  # by the name of the look
+        self._read_early: dict[str, tuple[ObjectInfo, str]] = {}  # of these, what may still be written over
         self._manifests: set[str] = set()  # sources that the database has, until they are in the store
         self._looks: list[tuple[float, int, str]] = []  # (when, tie-break, source hash or output key)
         self._due: dict[str, float] = {}  # when each is looked for next; the heap also holds times that are past
         self._busy: set[str] = set()
+        self._proving: set[str] = set()  # of those, the proofs
         self._wanted: deque[str] = deque()  # those that a client waits for: before all others, and without a pause
-        self._to_prove: deque[str] = deque()  # what is known to be there: behind all others, and without a pause
+        # What is known to be there, or here: behind all others, and without a pause.
+        self._to_put: deque[str] = deque()
+        self._to_prove: deque[str] = deque()
         self._not_before = -math.inf
         self.rejected = 0  # sources that were removed for their wrong bytes
 
@@ -160,6 +165,8 @@ class Intake:
                     envelope = self.mailbox.take_nowait()
                 while len(self._busy) < AT_ONCE and (name := self._next_look()) is not None:
                     self._busy.add(name)
+                    if name in self._proofs:
+                        self._proving.add(name)
                     nursery.start_soon(self._look, name)
 
     def post(self, facts: Sequence[Fact]) -> None:
@@ -172,12 +179,12 @@ class Intake:
                 case ManifestMade(job_id=job_id, source_hash=source_hash):
                     self._await(source_hash).jobs.add(job_id)
                     self._manifests.add(source_hash)
-                    self._to_prove.append(source_hash)
+                    self._to_put.append(source_hash)
                 case ProofAwaited(job_id=job_id):
                     self._proofs[_proof(job_id)] = fact
                     self._to_prove.append(_proof(job_id))
                 case SourceSettled(job_id=job_id, source_hash=source_hash):
-                    self._proofs.pop(_proof(job_id), None)
+                    self._forget_proof(_proof(job_id))
                     awaited = self._awaited.get(source_hash)
                     if awaited is not None:
                         awaited.jobs.discard(job_id)
@@ -193,7 +200,7 @@ class Intake:
                     self.keeper.add(fact)
                 case _:
                     pass  # not heeded
-        if self._next_time() < planned or self._wanted or self._to_prove:
+        if self._next_time() < planned or self._wanted or self._to_put or self._to_prove:
             self.mailbox.nudge()
 
     def post_of_others(self, facts: Sequence[Fact]) -> None:
@@ -230,12 +237,18 @@ class Intake:
             del self._due[name]
             if self._is_anothers(name):
                 self._look_at(name, now + self._pause(name))
+            elif name in self._proofs and len(self._proving) >= PROOFS_AT_ONCE:
+                self._to_prove.append(name)
             elif name not in self._busy and (name in self._awaited or name in self._outputs or name in self._proofs):
                 self._not_before = now + PAUSE
                 return name
-        while self._to_prove:  # one result may have started very many jobs
+        while self._to_put:
+            name = self._to_put.popleft()
+            if name not in self._busy and name in self._awaited:
+                return name
+        while self._to_prove and len(self._proving) < PROOFS_AT_ONCE:  # one result may have started very many jobs
             name = self._to_prove.popleft()
-            if name not in self._busy and (name in self._awaited or name in self._proofs):
+            if name not in self._busy and name in self._proofs:
                 return name
         return None
 
@@ -289,6 +302,7 @@ class Intake:
             for reply in asked:
                 reply.settle(outcome)
         self._busy.discard(name)
+        self._proving.discard(name)
         self._look_again(name)
 
     def _look_again(self, name: str) -> None:
@@ -423,7 +437,7 @@ class Intake:
         info = await self._objects.head(wanted.key, version=wanted.version)
         seen = ObjectSeen(Seen.ABSENT)
         if info is not None:
-            sha256 = info.sha256 or await self._objects.digest(wanted.key, version=wanted.version)
+            sha256 = self._known(name, info) or await self._objects.digest(wanted.key, version=wanted.version)
             if sha256 is not None:
                 seen = ObjectSeen(Seen.VERIFIED, info.size, sha256)
         outcome = await ask(self._writer, ChildSourceRead(wanted.job_id, wanted.key, seen))
@@ -431,7 +445,21 @@ class Intake:
         if known is not None and known is not wanted:
             self._to_prove.append(name)  # it is served from a copy by now, and that one is to be read
         elif known is not None and not isinstance(outcome, Refusal):
-            del self._proofs[name]
+            self._forget_proof(name)
+        elif known is not None and info is not None and seen.sha256 is not None:
+            self._read_early[name] = (info, seen.sha256)
+
+    def _known(self, name: str, info: ObjectInfo) -> str | None:
+        """The checksum of these bytes, where they need not be read: a copy of a large output takes its time, and
+        until then it may be written over."""
+        if info.sha256 is not None or name not in self._read_early:
+            return info.sha256
+        read, sha256 = self._read_early[name]
+        return sha256 if info.etag is not None and info == read else None
+
+    def _forget_proof(self, name: str) -> None:
+        self._proofs.pop(name, None)
+        self._read_early.pop(name, None)
 
 
 def _proof(job_id: int) -> str:

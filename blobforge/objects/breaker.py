@@ -23,6 +23,7 @@ T = TypeVar("T")
 
 # Why a call failed, for the counts: no answer before the deadline; not made, as the store just missed one; refused.
 SILENT, NOT_ASKED, ERROR = "silent", "not asked", "error"
+_LOOKS = 4  # in the time for which long work may stand still, whether it has moved
 
 
 class NotAnsweringError(ObjectStoreError):
@@ -96,12 +97,16 @@ class Breaker:
         self._silent_since = None
         return result
 
-    async def transfer(self, hop: Hop, work: Callable[[], T], *, timeout: float, op: str) -> T:
+    async def transfer(
+        self, hop: Hop, work: Callable[[], T], *, timeout: float, op: str, moved: Callable[[], int] | None = None
+    ) -> T:
         """Run long `work`. Fails at once while the breaker is open, but neither opens it nor is its probe:
         an object too large for its deadline says nothing about the store, and a probe has to be short.
+
+        With `moved`, `timeout` is for how long this number may stay the same, however long the work takes.
         """
         self._refuse_while_open(op)
-        return await self._bounded(hop, work, timeout, op)
+        return await self._bounded(hop, work, timeout, op, moved)
 
     def _refuse_while_open(self, op: str) -> None:
         wait = self._closed_until - trio.current_time()
@@ -113,12 +118,14 @@ class Breaker:
         assert self._silent_since is not None
         return f"{self._where}: not answering since {self._silent_since:%Y-%m-%dT%H:%M:%SZ}"
 
-    async def _bounded(self, hop: Hop, work: Callable[[], T], timeout: float, op: str) -> T:
+    async def _bounded(
+        self, hop: Hop, work: Callable[[], T], timeout: float, op: str, moved: Callable[[], int] | None = None
+    ) -> T:
         span = nullcontext() if self._tracer is None else self._tracer.child(f"object store {op}", {})
         began = trio.current_time()
         try:
-            with span, trio.fail_after(timeout):
-                result = await hop(work)
+            with span, trio.fail_after(timeout) as deadline:
+                result = await (hop(work) if moved is None else _watched(hop, work, deadline, timeout, moved))
         except NotAnsweringError:
             self.calls.failures[op, SILENT] += 1
             raise
@@ -133,3 +140,26 @@ class Breaker:
             ) from error
         self.calls.seconds[op].add(trio.current_time() - began)
         return result
+
+
+async def _watched(
+    hop: Hop, work: Callable[[], T], deadline: trio.CancelScope, timeout: float, moved: Callable[[], int]
+) -> T:
+    """Run `work`, and put its deadline off as long as it moves."""
+
+    async def put_off() -> None:
+        while True:
+            before = moved()
+            await trio.sleep(timeout / _LOOKS)
+            if moved() != before:
+                deadline.deadline = trio.current_time() + timeout
+
+    async with trio.open_nursery() as beside:
+        beside.start_soon(put_off)
+        try:
+            return await hop(work)
+        except ObjectStoreError as error:
+            failed = error  # it leaves from here as it is: a nursery would make it a group of one
+        finally:
+            beside.cancel_scope.cancel()
+    raise failed

@@ -10,7 +10,6 @@ import base64
 import binascii
 import contextlib
 import hashlib
-import threading
 from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +20,7 @@ from blobforge.objects import Listed, ListedPage, Missed, ObjectInfo, answers
 from blobforge.objects.answers import status_of
 from blobforge.objects.keys import is_key
 from blobforge.objects.multipart import LARGEST_PART, NOT_OFFERED
+from blobforge.objects.reading import Reading
 
 if TYPE_CHECKING:
     from mypy_boto3_s3.client import S3Client
@@ -125,7 +125,7 @@ class Bucket:
                 raise
             return False
 
-    def digest(self, full: str, abandoned: threading.Event, version: str | None = None) -> str | None:
+    def digest(self, full: str, reading: Reading, version: str | None = None) -> str | None:
         which: dict[str, Any] = {"VersionId": version} if version is not None else {}
         digest = hashlib.sha256()
         with self.translated("read an object"):
@@ -137,7 +137,7 @@ class Bucket:
             with contextlib.closing(answer["Body"]) as body:
                 answers.check_object(answer, self._handwriting)
                 for chunk in body.iter_chunks(_CHUNK):
-                    if abandoned.is_set():
+                    if not reading.goes_on(len(chunk)):
                         break
                     digest.update(chunk)
         return digest.hexdigest()

@@ -31,6 +31,7 @@ from blobforge.objects.incoming import (
 )
 from blobforge.objects.keys import is_source_key, name_in
 from blobforge.objects.paths import note_beside
+from blobforge.objects.reading import Reading
 
 FOLDER_TRIES = 100  # each is lost only to another process that takes an empty folder away in that very moment
 PIECE = 256 << 10  # bytes of a download that wait for their reader: the slow are many
@@ -280,12 +281,12 @@ def _write_sidecar(path: Path, sidecar: _Sidecar) -> None:
             file.write(msgspec.json.encode(sidecar))
 
 
-def digest(path: Path, abandoned: threading.Event) -> str | None:
-    """Hash the file in pieces, or None if absent; gives up (with a useless answer) once `abandoned` is set."""
+def digest(path: Path, reading: Reading) -> str | None:
+    """Hash the file in pieces, or None if absent; gives up (with a useless answer) once it is abandoned."""
     digest = hashlib.sha256()
     try:
         with path.open("rb", buffering=0) as file:
-            while not abandoned.is_set() and (piece := file.read(BATCH)):
+            while (piece := file.read(BATCH)) and reading.goes_on(len(piece)):
                 digest.update(piece)
     except (FileNotFoundError, NotADirectoryError):
         return None

@@ -29,6 +29,7 @@ from blobforge.objects.incoming import DIR_MODE, Incoming, TooLargeError, Upload
 from blobforge.objects.keys import check_upload, is_incoming_key, is_key, source_key
 from blobforge.objects.links import Denied, Grant, Links
 from blobforge.objects.paths import path_of
+from blobforge.objects.reading import Moved, Reading, copy_timeout
 
 _THREADS = 16  # at once, for transfers and for questions each: a disk gains nothing from more
 _DIGESTS = 4
@@ -38,8 +39,9 @@ DISCARD_SECONDS = 5.0  # to wait for a thread that removes a broken upload; else
 class LocalStore:
     """An ObjectStore in the folder `root` (created if absent). `clock` gives Unix seconds for URL lifetimes.
 
-    `reserve` bytes of the disk are never filled; `timeout` and `digest_timeout` are deadlines in seconds, so that
-    a hung network mount is an ObjectStoreError and not a silence. `hop` runs the file work.
+    `reserve` bytes of the disk are never filled; `timeout` and `digest_timeout` (for which no byte comes of the files
+    that are read whole) are in seconds, so that a hung network mount is an ObjectStoreError and not a silence. `hop`
+    runs the file work.
     """
 
     name = "local"
@@ -67,6 +69,7 @@ class LocalStore:
         self._breaker = Breaker(f"object folder {self.root}", pause=timeout, tracer=tracer)
         self.calls = self._breaker.calls
         self._asking = hop or threads(_THREADS)
+        self._moved = Moved()
         self._digesting = hop or threads(_DIGESTS)  # apart, so that long reads never keep a short question waiting
         self._moving = hop or patient_threads(_THREADS)
         self._incoming = self.root / "incoming"
@@ -128,7 +131,8 @@ class LocalStore:
     async def copy(self, key: str, to: str, *, like: ObjectInfo | None) -> ObjectInfo | Missed:
         """Give the file a second name; make a file of its own where the file system has no such thing."""
         work = partial(files.link, self._names, self.root, (key, self._path(key)), (to, self._path(to)), like=like)
-        return await self._breaker.transfer(self._digesting, work, timeout=self._digest_timeout, op="copy")
+        timeout = copy_timeout(self._digest_timeout, like.size if like is not None else None)
+        return await self._breaker.transfer(self._digesting, work, timeout=timeout, op="copy")
 
     async def put_own(self, key: str, data: bytes) -> None:
         incoming = Incoming(self._incoming, reserve=0)
@@ -139,12 +143,11 @@ class LocalStore:
         """Nothing: the folder's abilities are known."""
 
     async def digest(self, key: str, *, version: str | None = None) -> str | None:
-        path, abandoned = self._path(key), threading.Event()
-        work = partial(files.digest, path, abandoned)
-        try:
-            return await self._breaker.transfer(self._digesting, work, timeout=self._digest_timeout, op="digest")
-        finally:
-            abandoned.set()  # the thread of a cancelled caller stops at its next batch
+        with Reading(self._moved) as reading:
+            work = partial(files.digest, self._path(key), reading)
+            return await self._breaker.transfer(
+                self._digesting, work, timeout=self._digest_timeout, op="digest", moved=self._moved
+            )
 
     async def beginning(self, key: str, most: int, *, version: str | None = None) -> bytes | None:
         work = partial(files.beginning, self._path(key), most)

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import base64
 import os
-import threading
 import time
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
@@ -28,6 +27,7 @@ from blobforge.objects.bucket import Bucket
 from blobforge.objects.disposition import attachment, attachment_in_query
 from blobforge.objects.keys import ACCEPTED, OUTPUTS, SOURCES, check_prefix, check_upload, incoming_key
 from blobforge.objects.multipart import S3Multipart
+from blobforge.objects.reading import Moved, Reading, copy_timeout
 from blobforge.objects.sigv4 import Presigner
 
 if TYPE_CHECKING:
@@ -35,15 +35,13 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-COPIED_A_SECOND = 20 << 20  # bytes, by a slow store; a copy that is given up is begun anew, and would never end
-
 
 class S3Store:
     """An ObjectStore in `bucket` below `prefix`, at `endpoint` (`scheme://host[:port]`), path style, SigV4.
 
-    `timeout` bounds each question, `digest_timeout` the reading of a whole object, `pause` is how long a store
-    that missed a deadline is left alone (all seconds). `questions` and `digests` are how many threads each may
-    take. `clock` gives Unix seconds for signing.
+    `timeout` bounds each question, `digest_timeout` the time for which no byte comes of the objects that are read
+    whole, `pause` is how long a store that missed a deadline is left alone (all seconds). `questions` and `digests`
+    are how many threads each may take. `clock` gives Unix seconds for signing.
     """
 
     name = "s3"
@@ -75,6 +73,7 @@ class S3Store:
         self._asking: Hop = threads(questions)
         # Apart, so that long reads never keep a short question waiting.
         self._digesting: Hop = threads(digests)
+        self._moved = Moved()
         self._second = (0, datetime.fromtimestamp(0, UTC))
         config = Config(
             signature_version="s3v4",
@@ -161,7 +160,7 @@ class S3Store:
     async def copy(self, key: str, to: str, *, like: ObjectInfo | None) -> ObjectInfo | Missed:
         """The bytes stay in the store; how long that takes depends on their number."""
         work = partial(self._bucket.copy, key, to, like)
-        timeout = max(self._digest_timeout, like.size / COPIED_A_SECOND if like is not None else 0.0)
+        timeout = copy_timeout(self._digest_timeout, like.size if like is not None else None)
         return await self._breaker.transfer(self._digesting, work, timeout=timeout, op="copy")
 
     async def put_own(self, key: str, data: bytes) -> None:
@@ -177,12 +176,11 @@ class S3Store:
         self.learned = True
 
     async def digest(self, key: str, *, version: str | None = None) -> str | None:
-        abandoned = threading.Event()
-        work = partial(self._bucket.digest, self._bucket.full(key), abandoned, version)
-        try:
-            return await self._breaker.transfer(self._digesting, work, timeout=self._digest_timeout, op="digest")
-        finally:
-            abandoned.set()  # the thread of a cancelled caller stops at its next chunk
+        with Reading(self._moved) as reading:
+            work = partial(self._bucket.digest, self._bucket.full(key), reading, version)
+            return await self._breaker.transfer(
+                self._digesting, work, timeout=self._digest_timeout, op="digest", moved=self._moved
+            )
 
     async def beginning(self, key: str, most: int, *, version: str | None = None) -> bytes | None:
         work = partial(self._bucket.beginning, self._bucket.full(key), most, version)

@@ -25,9 +25,10 @@ from actors.messages import (
     Seen,
     SourceSettledFor,
 )
+from blobforge.chain import Step
 from blobforge.events import ManifestMade, ProofAwaited
 from blobforge.objects import ListedPage, ObjectInfo, ObjectStoreError
-from blobforge.objects.keys import incoming_prefix, source_key
+from blobforge.objects.keys import accepted_key, incoming_prefix, source_key
 from blobforge.refusals import Refusal, RefusalCode
 from tests.actors.alone import Alone, writer_alone
 from tests.store.making import ADMIN, hash_of, submission
@@ -43,6 +44,9 @@ class ScriptedStore:
         self.sizes: dict[str, int] = {}
         self.digests: dict[str, str] = {}
         self.vouched: dict[str, str] = {}
+        self.etags: dict[str, str] = {}
+        self.endless: set[str] = set()  # keys of objects that are read for hours
+        self.copies = True
         self.away = False
         self.slow = 0.0
         self.asked: Counter[str] = Counter()
@@ -63,19 +67,26 @@ class ScriptedStore:
             self.at_once -= 1
         if self.away:
             raise ObjectStoreError("it is away")
-        return ObjectInfo(key, self.sizes[key], self.vouched.get(key)) if key in self.sizes else None
+        if key not in self.sizes:
+            return None
+        return ObjectInfo(key, self.sizes[key], self.vouched.get(key), etag=self.etags.get(key))
 
     def plain_source_key(self, source_hash: str) -> str:
         return source_key(source_hash)
 
     async def copy(self, key: str, to: str, *, like: ObjectInfo | None) -> ObjectInfo | str:
+        if not self.copies:
+            raise ObjectStoreError("it does not copy")
         if key not in self.sizes:
             return "absent"
         self.sizes[to] = self.sizes[key]
+        self.digests[to] = self.digests.get(key, "")
         return ObjectInfo(to, self.sizes[key])
 
     async def digest(self, key: str, *, version: str | None = None) -> str | None:
         self.asked["digest " + key] += 1
+        if key in self.endless:
+            await trio.sleep_forever()
         if self.away:
             raise ObjectStoreError("it is away")
         return self.digests.get(key)
@@ -215,6 +226,46 @@ async def test_an_output_that_is_copied_while_it_is_read_is_read_again_at_once(
         it.intake.post([ProofAwaited(1000, "accepted/x/1", None)])
         await trio.sleep(1)
         assert it.store.asked["accepted/x/1"] == 1
+
+
+async def test_outputs_that_are_read_for_hours_hold_up_nothing_else(tmp_path: Path, autojump_clock: Any) -> None:
+    """Eight of them took all places: no source was found any more."""
+    async with looking(tmp_path) as it:
+        for number in range(20):
+            it.store.sizes[f"outputs/x/{number}"] = 1 << 40
+            it.store.endless.add(f"outputs/x/{number}")
+        it.intake.post([ProofAwaited(1000 + number, f"outputs/x/{number}", None) for number in range(20)])
+        await trio.sleep(60)
+        await it.submit("a")
+        it.store.put("a")
+        assert await it.check("a") == SourceSettledFor(1)
+        await it.submit("b")
+        it.store.put("b")
+        await trio.sleep(10)
+        assert (it.intake.awaited, it.status(2)[0]) == (0, "pending")
+
+
+async def test_an_output_that_is_still_to_be_copied_is_read_once(tmp_path: Path, autojump_clock: Any) -> None:
+    """It was read whole every 5 s, for as long as the copy took."""
+    async with looking(tmp_path) as it:
+        it.store.copies = False
+        await it.alone.ask(Register(ADMIN, "w", "pdf"))
+        await it.alone.ask(submission("a", then=(Step("summary"),)))
+        (job,) = (await it.alone.ask(Claim(ADMIN, "w", ("pdf",)))).jobs
+        key, copy = job.upload_key, accepted_key("binstallation", job.upload_key)
+        it.store.sizes[key], it.store.digests[key], it.store.etags[key] = 7, hash_of("text"), "one"
+        seen = ObjectSeen(Seen.PRESENT, 7, etag="one")
+        await it.alone.ask(Complete(ADMIN, "w", job.id, job.lease, key, seen, result='{"filename": "a.md"}'))
+        await trio.sleep(60)
+        looked = it.store.asked[key]
+        assert (it.store.asked["digest " + key], it.status(2)[0]) == (1, "uploading")
+        assert looked > 5
+        it.store.etags[key] = "another"  # is another one, and read
+        await trio.sleep(60)
+        assert it.store.asked["digest " + key] == 2
+        it.store.etags[key], it.store.copies = "one", True
+        await trio.sleep(10)
+        assert (it.store.asked["digest " + copy], it.status(2)[0]) == (1, "pending")
 
 
 async def test_wrong_bytes_are_removed_and_told(tmp_path: Path, autojump_clock: Any) -> None:

@@ -133,3 +133,46 @@ async def test_a_slow_transfer_opens_nothing_but_heeds_what_is_open(breaker: Bre
 
 async def test_in_place_runs_here(breaker: Breaker) -> None:
     assert await breaker.call(in_place, lambda: 7, timeout=1.0, op="ask") == 7
+
+
+class Flowing(Store):
+    """Bytes come out of it for so long, each second some; then it says nothing more, or has ended."""
+
+    def __init__(self, seconds: int, *, ends: bool = True) -> None:
+        super().__init__()
+        self.seconds, self.ends = seconds, ends
+        self.moved = 0
+
+    async def hop(self, work: Callable[[], T], /) -> T:
+        for _ in range(self.seconds):
+            await trio.sleep(1)
+            self.moved += 1
+        if not self.ends:
+            await trio.sleep_forever()
+        return work()
+
+
+async def read(breaker: Breaker, store: Flowing, work: Callable[[], str] = lambda: "read") -> str:
+    return await breaker.transfer(store.hop, work, timeout=8.0, op="digest", moved=lambda: store.moved)
+
+
+async def test_what_goes_on_may_take_as_long_as_it_likes(breaker: Breaker, autojump_clock) -> None:
+    """A large object was read from its beginning again, for ever."""
+    assert await read(breaker, Flowing(10_000)) == "read"
+    before = trio.current_time()
+    with pytest.raises(NotAnsweringError, match="no answer within 8 s"):
+        await read(breaker, Flowing(100, ends=False))
+    assert 100 + 8 <= trio.current_time() - before <= 100 + 2 * 8
+    assert breaker.answering  # one that stops midway says nothing about the others
+    assert breaker.calls.failures["digest", "silent"] == 1
+
+
+async def test_a_refusal_amid_a_long_read_is_what_it_is(breaker: Breaker, autojump_clock) -> None:
+    def refuse() -> str:
+        raise ObjectStoreError("no")
+
+    with pytest.raises(ObjectStoreError, match=r"^no$"):
+        await read(breaker, Flowing(3), refuse)
+    with trio.move_on_after(5) as scope:
+        await read(breaker, Flowing(100))
+    assert scope.cancelled_caught

@@ -10,7 +10,7 @@ import time
 import httpx
 import pytest
 
-from blobforge.objects import ObjectInfo, ObjectTooLargeError, bucket, s3
+from blobforge.objects import ObjectInfo, ObjectTooLargeError, bucket, reading
 from blobforge.objects.multipart import LARGEST_PART, MIB, MOST_PARTS, PART, Upload, part_size
 from blobforge.objects.s3 import S3Store
 from tests.fixtures.seaweed import Seaweed
@@ -156,7 +156,7 @@ async def test_what_is_too_large_for_one_copy_is_copied_in_parts(
     # And has as long as so many bytes need, whatever the deadline of others is.
     await store.delete(kept)
     store._digest_timeout = 0.0
-    monkeypatch.setattr(s3, "COPIED_A_SECOND", FIVE // 20)
+    monkeypatch.setattr(reading, "COPIED_A_SECOND", FIVE // 20)
     assert isinstance(await store.copy(output, kept, like=like), ObjectInfo)
 
 
