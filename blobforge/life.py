@@ -232,9 +232,12 @@ def with_former(job: Job) -> Job | None:
 
 def _with(job: Job, former: Result | None) -> Job:
     """As it is while it is tried again: with this result of an earlier attempt, or without any."""
+    return replace(_keeping(job, former), status=JobStatus.PENDING, compare_until=None)
+
+
+def _keeping(job: Job, former: Result | None) -> Job:
     return replace(
         job,
-        status=JobStatus.PENDING,
         output_key=former.output_key if former is not None else None,
         result=former.result if former is not None else None,
         result_size=former.size if former is not None else None,
@@ -242,7 +245,6 @@ def _with(job: Job, former: Result | None) -> Job:
         kept_attempt=former.attempt if former is not None else None,
         output_bytes=_weighed(job, former.output_bytes if former is not None else 0),
         replaced=None,
-        compare_until=None,
     )
 
 
@@ -491,7 +493,8 @@ def retry(
 
     It is kept from the workers in `avoid` for a while.
     A result stays until another completion is accepted, and for good if none is; with `compare`, for a while longer,
-    also where it was said of an earlier retry, and nothing was accepted since.
+    also where it was said of an earlier retry, and nothing was accepted since. So does the one that it took the place
+    of: it may still be found that the output is not there.
     """
     if not allowed(Verb.RETRY, job.status):
         return Refusal(
@@ -517,7 +520,7 @@ def retry(
         last_error=None if cancelled_for(job) is not None else job.last_error,
         kept_attempt=job.result_attempt if brought else None,
         made_by=job.made_by if brought else None,
-        replaced=None,
+        replaced=job.replaced if brought else None,
         compare=brought and (compare or (job.compare and job.kept_attempt is not None)),
         compare_until=None,
         sourceless=False,
@@ -571,6 +574,9 @@ def undo_retry(job: Job, before: BeforeRetry, *, retried_at: int, now: int) -> J
         return None  # cancelled and brought back, in the very millisecond of the retry
     if before.last_error is None:
         del was["last_error"]
+    del was["replaced"]  # the job has it still, if it is still there
+    if before.compare_until is not None and job.replaced is None:
+        was |= {"compare": False, "compare_until": None}
     return replace(job, **was, avoid=(), avoid_until=None, updated_at=now)
 
 
@@ -677,13 +683,11 @@ def never_started(job: Job) -> bool:
 
 
 def forget_result(job: Job, *, attempt: int, now: int) -> Job | None:
-    """The output that was kept of this attempt is lost. None when the job keeps none of it."""
-    if job.kept_attempt == attempt:
-        return replace(
-            job, output_key=None, result=None, result_size=None, made_by=None, kept_attempt=None, compare=False,
-            output_bytes=_weighed(job, 0), updated_at=now,
-        )  # fmt: skip
+    """The output that was kept of this attempt is lost: the job has the result that was there before it, if any. None
+    when the job keeps none of it."""
     former = former_result(job)
+    if job.kept_attempt == attempt:
+        return replace(_keeping(job, former), compare=job.compare and former is not None, updated_at=now)
     if former is not None and former.attempt == attempt:
         return without_former(job, now=now)
     return None
@@ -691,6 +695,8 @@ def forget_result(job: Job, *, attempt: int, now: int) -> Job | None:
 
 def without_former(job: Job, *, now: int) -> Job:
     """The result that the job's own took the place of is kept no longer."""
+    if job.status is not JobStatus.COMPLETED:
+        return replace(job, replaced=None)  # its own is what is compared, and an undo may still put it back
     return replace(job, replaced=None, compare=False, compare_until=None, updated_at=now)
 
 

@@ -97,15 +97,22 @@ def _revoked(tx: Transaction, job_id: int, attempt: int, key: str) -> int:
     if revoked is None:
         if (without := life.forget_result(job, attempt=attempt, now=tx.now)) is not None:
             tx.store.save_job(job, without)
+            if job.kept_attempt == attempt:
+                _former_is_back(tx, without)
         return 0
     if is_comparison(job.type):  # one try
         revoked = replace(revoked, status=JobStatus.DEAD, started_at=job.started_at, completed_at=tx.now)
     revoked = blamed(tx, revoked, REVOKED_CAUSE)
     tx.store.save_job(job, revoked)
-    if revoked.kept_attempt is not None:
-        tx.store.superseded.restored(job.id, revoked.kept_attempt)
-        chains.result_is_back(tx, revoked, revoked.kept_attempt)
+    _former_is_back(tx, revoked)
     chains.output_revoked(tx, job, attempt)
     tx.end_attempt(job, revoked, Outcome.REVOKED, kind=REVOKED_CAUSE.kind, error=revoked.last_error)
     tell_return(tx, revoked)
     return 1
+
+
+def _former_is_back(tx: Transaction, job: Job) -> None:
+    """The job, as it was just saved, has the result again that another one had replaced, if it has any."""
+    if job.kept_attempt is not None:
+        tx.store.superseded.restored(job.id, job.kept_attempt)
+        chains.result_is_back(tx, job, job.kept_attempt)

@@ -23,6 +23,7 @@ from actors.messages import (
     Several,
     TakeDoomed,
     TellOutputs,
+    Undo,
 )
 from blobforge.job import JobStatus
 from blobforge.objects.keys import prefix_of
@@ -132,6 +133,50 @@ def test_as_long_as_its_successor_is_not_proven_it_may_come_back(book: Book) -> 
     (job,) = book.do(Claim(ADMIN, "w1", ("pdf",))).jobs
     book.do(Complete(ADMIN, "w1", job.id, output_key=book.key(job.id, job.attempt), output=THERE))
     assert noted(book) == [(job_id, 2, 0, 7)]
+    assert book.database.broken() == []
+
+
+@pytest.mark.parametrize("there", [True, False])
+def test_it_may_come_back_after_a_retry_of_its_successor_too(book: Book, there: bool) -> None:
+    """The job was left without any result."""
+    job_id = converted(book, 1)
+    book.do(Retry(job_id))
+    (job,) = book.do(Claim(ADMIN, "w1", ("pdf",))).jobs
+    key = book.key(job.id, job.attempt)
+    book.do(Complete(ADMIN, "w1", job.id, output_key=key, output=ObjectSeen(Seen.UNKNOWN), result="2"))
+    book.do(Retry(job_id, compare=True))
+    book.do(OutputChecked(job_id, 2, key, THERE if there else ObjectSeen(Seen.ABSENT)))
+    result = (2, "2") if there else (1, '{"n": 0}')
+    with book.reader() as reader:
+        found = reader.job(job_id)
+        assert found is not None
+        assert (found.result_attempt, found.result, found.compare) == (*result, True)
+        assert found.output_key == book.key(job_id, result[0])
+    assert noted(book) == ([(job_id, 1, 0, 7)] if there else [])
+    assert book.database.broken() == []
+    (job,) = book.do(Claim(ADMIN, "w1", ("pdf",))).jobs
+    book.do(Complete(ADMIN, "w1", job.id, output_key=book.key(job.id, job.attempt), output=THERE))
+    assert noted(book) == ([(job_id, 1, 1, 7), (job_id, 2, 0, 7)] if there else [(job_id, 1, 0, 7)])
+
+
+def test_what_has_gone_is_not_compared_by_an_undo(book: Book) -> None:
+    """An undone retry put the former result back, whose objects were deleted by then."""
+    job_id = converted(book, 1)
+    book.do(Retry(job_id, compare=True))
+    (job,) = book.do(Claim(ADMIN, "w1", ("pdf",))).jobs
+    book.do(Complete(ADMIN, "w1", job.id, output_key=book.key(job.id, job.attempt), output=THERE))
+    for token in ("kept", "gone"):
+        book.do(Retry(job_id, undo=token))
+        if token == "gone":
+            assert book.do(Prune((), superseded_before=book.now)).results == 1
+            assert doomed(book) == {book.key(job_id, 1)}
+        assert book.do(Undo(token)).changed == 1
+        with book.reader() as reader:
+            found = reader.job(job_id)
+            assert found is not None
+            assert (found.status, found.result_attempt) == (JobStatus.COMPLETED, 2)
+            compared = token == "kept"
+            assert (found.replaced is not None, found.compare, found.compare_until is not None) == (compared,) * 3
     assert book.database.broken() == []
 
 

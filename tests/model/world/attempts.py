@@ -364,27 +364,33 @@ class Attempts(Access, Comparisons, Chains):
             return ("SomeChanged", 0)
         return ("SomeChanged", self.revoke(message.job_id, message.attempt, message.key, now))
 
+    @staticmethod
+    def has_the_former(job: Job) -> None:
+        former = job.replaced or (None, None, None, None, 0)
+        job.kept_attempt, job.output, job.result, job.made_by, job.bytes = former
+        job.replaced = None
+
     def revoke(self, job_id: int, attempt: int, key: str, now: int) -> int:
         self.files.pop(key, None)
         job = self.jobs.get(job_id)
         if job is None or job.status != "completed" or job.attempt != attempt:
             if job is not None and job.kept_attempt == attempt:
                 job.history[attempt].forgotten = True
-                job.kept_attempt = job.output = job.result = job.made_by = None
-                job.compare, job.bytes = False, 0
+                self.has_the_former(job)
+                job.compare = job.compare and job.kept_attempt is not None
                 job.changed_at = now
+                self.result_is_back(job)
             elif job is not None and job.replaced is not None and job.replaced[0] == attempt:
-                job.replaced = job.compare_until = None
-                job.compare = False
-                job.changed_at = now
+                job.replaced = None
+                if job.status == "completed":
+                    job.compare, job.compare_until, job.changed_at = False, None, now
             return 0
         self.children_revoked(job_id, attempt, now)
         self.give_back(job, "revoked", now)
         job.losses += 1
         job.completed_at = None
-        former = job.replaced or (None, None, None, None, 0)
-        job.kept_attempt, job.output, job.result, job.made_by, job.bytes = former
-        job.replaced = job.compare_until = None
+        self.has_the_former(job)
+        job.compare_until = None
         self.result_is_back(job)
         job.error = job.blamed = True
         if job.losses >= self.rules.max_losses or is_compared(job.type):

@@ -12,7 +12,7 @@ from tests.model.world.turns import Turns
 
 BY_RETRY = (
     "status", "priority", "attempt", "attempts", "losses", "worker", "lease", "completed_at", "not_before",
-    "expires_at", "progress", "kept_attempt", "replaced", "releases", "source_never_came", "expired", "made_by",
+    "expires_at", "progress", "kept_attempt", "releases", "source_never_came", "expired", "made_by",
     "compare", "compare_until", "error",
 )  # fmt: skip
 
@@ -46,7 +46,9 @@ class Decisions(Turns):
         job.priority = priority or job.priority
         if reset:
             job.attempts = job.losses = job.releases = 0
-        job.worker = job.lease = job.completed_at = job.progress = job.replaced = None
+        job.worker = job.lease = job.completed_at = job.progress = None
+        if job.kept_attempt is None:
+            job.replaced = None
         job.not_before = job.expires_at = None
         job.source_never_came = job.expired = False
         job.changed_at = now
@@ -228,6 +230,8 @@ class Decisions(Turns):
                 if job.status == became and (job.attempt, job.changed_at) == (before["attempt"], at) and not gone:
                     self.leave(job)
                     vars(job).update(before)
+                    if job.replaced is None and job.compare_until is not None:
+                        job.compare, job.compare_until = False, None
                     self.enter(job)
                     job.avoid, job.avoid_until = (), None
                     changed += 1
