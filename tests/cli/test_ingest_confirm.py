@@ -1,4 +1,4 @@
-"""Uploads that the server was not told of one by one: at the end it is asked for each; what is not there failed."""
+"""Uploads that the server was not told of at once: it is asked for each later; what is not there failed."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import Any, cast
 import pytest
 
 from blobforge.cli.common import CliSession
+from blobforge.cli.ingest import uploads
 from blobforge.cli.ingest.batches import AwaitedUpload, Batches, JobOptions
 from blobforge.cli.ingest.cache import Content, HashCache
 from blobforge.cli.ingest.find import Candidate
@@ -93,6 +94,21 @@ async def test_all_files_with_these_bytes_are_taken_back(tmp_path: Path) -> None
     assert run.report.summary().startswith("3 files: 0 new, 3 failed")
     assert run.server.asked == {1: 1}
     assert run.server.deleted == [1, 2], "those that this run made"
+
+
+async def test_of_very_many_the_first_ones_do_not_wait_for_the_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each was kept until then, with 2 KB and a task: 7 GB for a million. And no worker had it until then."""
+    monkeypatch.setattr(uploads, "MOST_UNCONFIRMED", 10)
+    run = Run(tmp_path, {5: MISSING})
+    for number in range(1, 31):
+        await run.uploaded((number, False), digest=f"{number:064x}")
+    assert list(run.server.asked) == list(range(1, 21)), "the oldest ones"
+    assert run.report.failed == 1
+    await run.end()
+    assert run.server.asked == dict.fromkeys(range(1, 31), 1)
+    assert run.report.summary().startswith("30 files: 29 new, 1 failed")
 
 
 async def test_a_server_that_fails_ends_the_run(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections import deque
 from pathlib import Path
 
 import trio
@@ -24,7 +25,8 @@ from blobforge.client import (
     upload_source,
 )
 
-CONFIRMED_AT_ONCE = 8
+CONFIRMED_AT_ONCE = 8  # at the end
+MOST_UNCONFIRMED = 1000  # sources that the server may find by itself before it is told of them
 _ONE_BY_ONE = (404, 405, 409, 413)  # an older server, another store, a smaller limit
 
 
@@ -37,7 +39,7 @@ class Uploads:
         self._batches = batches
         self._report = report
         self._cache = cache
-        self._unconfirmed: list[list[AwaitedUpload]] = []  # by source; a few hundred bytes each
+        self._unconfirmed: deque[list[AwaitedUpload]] = deque()  # by source; 2 KB each
 
     async def run(self, work: trio.MemoryReceiveChannel[SourceUpload]) -> None:
         """Upload until the channel ends."""
@@ -48,24 +50,24 @@ class Uploads:
                         await self._alone(source, tell=upload.tell, status=upload.status)
 
     async def confirm(self) -> None:
-        """Tell the server of the sources that it has not been told of. Called at the end, when it has found most
-        of them by itself: without that, the same command run again at once would upload them once more."""
-        slots = trio.Semaphore(CONFIRMED_AT_ONCE)
-
-        async def one(settled: list[AwaitedUpload]) -> None:
-            async with slots:
-                try:
-                    await self._client.source_uploaded(settled[0].answer.job_id)
-                except ApiError as error:
-                    if common.as_cli_error(error) is None or error.status != 409:
-                        raise
-                    for waiting in settled:
-                        self._batches.strand(waiting)
-                        self._report.took_back(waiting.hashed, waiting.answer, error)
-
+        """Tell the server of the sources that it has not been told of yet. Called at the end: without that, the same
+        command run again at once would upload them once more."""
         async with trio.open_nursery() as nursery:
-            for settled in self._unconfirmed:
-                nursery.start_soon(one, settled)
+            for _ in range(CONFIRMED_AT_ONCE):
+                nursery.start_soon(self._confirm_down_to, 0)
+
+    async def _confirm_down_to(self, left: int) -> None:
+        """Until no more than so many are left, the oldest first: most of them the server has found by itself."""
+        while len(self._unconfirmed) > left:
+            settled = self._unconfirmed.popleft()
+            try:
+                await self._client.source_uploaded(settled[0].answer.job_id)
+            except ApiError as error:
+                if common.as_cli_error(error) is None or error.status != 409:
+                    raise
+                for waiting in settled:
+                    self._batches.strand(waiting)
+                    self._report.took_back(waiting.hashed, waiting.answer, error)
 
     async def _together(self, sources: list[AwaitedUpload]) -> bool:
         """Many small ones in one request. False: this server wants them one by one."""
@@ -104,6 +106,7 @@ class Uploads:
             settled = self._batches.settle(source, status=settled_as or status)
             if not tell and status == "uploading":
                 self._unconfirmed.append(settled)
+                await self._confirm_down_to(MOST_UNCONFIRMED)
 
     async def _upload(self, source: AwaitedUpload, *, tell: bool, status: str) -> str | None:
         """Bring the bytes there; return the job's status, where the server was asked."""
