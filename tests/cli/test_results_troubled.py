@@ -89,6 +89,26 @@ def test_without_a_cache_large_results_are_fetched_and_nothing_is_left(
     assert not [each for each in temporary.iterdir() if each.name.startswith("blobforge-")]
 
 
+def test_a_large_result_whose_place_is_taken_is_not_fetched(
+    archive: Archive, fetch_here: Callable[[], FetchReport], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It was, whole, by each run, and was thrown away then."""
+    archive.make(Document("a.pdf", os.urandom(SMALL + 1), "a.bin"))
+    archive.root.mkdir()
+    (archive.root / "a.bin").write_bytes(b"of another")
+
+    async def fetched(*_: Any, **__: Any) -> None:
+        raise AssertionError("it was fetched")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(AsyncClient, "download", fetched)
+        report = fetch_here()
+    assert (report.fetched, report.failed) == (0, 1)
+    assert archive.tree() == {"a.bin": b"of another"}
+    (archive.root / "a.bin").unlink()
+    assert fetch_here().fetched == 1
+
+
 def test_two_runs_that_do_not_know_of_each_other(archive: Archive, tmp_path: Path) -> None:
     """They have other caches, as two users have, or name the server differently."""
     archive.make(*docs(2))

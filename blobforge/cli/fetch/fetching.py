@@ -360,6 +360,8 @@ class Fetch:
             return await trio.to_thread.run_sync(
                 partial(folder.write, given.path, content, digest, known=given.known)
             )
+        # Before it is fetched: what is large, and has no place to stand, would be fetched by each run.
+        await trio.to_thread.run_sync(partial(folder.ready, given.path, known=given.known))
         # The jobs of one source that were taken over have one object: each is fetched for itself.
         named = hashlib.sha256(f"{link.key}\0{link.job_id}".encode()).hexdigest()[:32]
         whole = self._parts / f"{named}.whole"

@@ -88,7 +88,7 @@ class Folder:
 
     def write(self, path: str, content: bytes, sha256: str, *, known: bool) -> Written:
         """Make a file of these bytes. Raises CliError (something else is there) and OSError."""
-        target = self._ready(path, known=known)
+        target = self.ready(path, known=known)
         part = _part(target)
         try:
             with naming(target), open(os.open(part, _FLAGS, 0o666), "wb") as file:
@@ -101,7 +101,7 @@ class Folder:
 
     def take(self, path: str, from_: Path, sha256: str, *, known: bool) -> Written:
         """Make a file of the one at `from_`, which goes. Raises CliError (something else is there) and OSError."""
-        target = self._ready(path, known=known)
+        target = self.ready(path, known=known)
         try:
             os.replace(from_, target)
         except OSError as error:
@@ -121,7 +121,7 @@ class Folder:
 
     def copy(self, path: str, from_: str, sha256: str, *, known: bool) -> Written:
         """Make a file of the one at `from_`, which stays. Raises CliError (something else is there) and OSError."""
-        target = self._ready(path, known=known)
+        target = self.ready(path, known=known)
         part = _part(target)
         try:
             part.unlink(missing_ok=True)
@@ -148,7 +148,9 @@ class Folder:
                 break
             self._made.discard(folder)
 
-    def _ready(self, path: str, *, known: bool) -> Path:
+    def ready(self, path: str, *, known: bool) -> Path:
+        """The place of a file that is to be made; its folder is there. Raises CliError (something else is there) and
+        OSError."""
         target = self.root / path
         self._make(target.parent)
         try:
