@@ -570,10 +570,11 @@ def undo_retry(job: Job, before: BeforeRetry, *, retried_at: int, now: int) -> J
     if not allowed(Verb.UNDO_RETRY, job.status) or (job.attempt, job.updated_at) != (before.attempt, retried_at):
         return None
     was = msgspec.structs.asdict(before)
-    if was.pop("had_error") and job.last_error is None:
+    del was["had_error"]
+    if before.had_error and job.last_error is None:
         return None  # cancelled and brought back, in the very millisecond of the retry
-    if before.last_error is None:
-        del was["last_error"]
+    if before.had_error or (before.last_error is None and before.status in (JobStatus.FAILED, JobStatus.DEAD)):
+        del was["last_error"]  # the retry has left it; those two have one in any case
     del was["replaced"]  # the job has it still, if it is still there
     if before.compare_until is not None and job.replaced is None:
         was |= {"compare": False, "compare_until": None}

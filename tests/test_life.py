@@ -399,6 +399,20 @@ def test_the_undo_of_a_retry_takes_no_reason_away() -> None:
     assert life.undo_retry(replace(retried, last_error=None), before, retried_at=9, now=9) is None
 
 
+@pytest.mark.parametrize("status", [JobStatus.COMPLETED, JobStatus.CANCELLED])
+def test_the_undo_of_a_retry_leaves_no_reason_that_came_since(status: JobStatus) -> None:
+    """Its source came with the wrong bytes in the very millisecond of the retry: a completed job was told of that."""
+    ended = replace(job_that_is(status), last_error=None)
+    before = life.before_retry(ended)
+    waiting = life.retry(ended, reset_attempts=True, priority=None, source_ready=False, avoid=(), policy=POLICY, now=9)
+    assert isinstance(waiting, Job)
+    told = life.reject_source(waiting, reason="other bytes", now=9)
+    assert told is not None
+    undone = life.undo_retry(told, before, retried_at=9, now=9)
+    assert undone is not None
+    assert (undone.status, undone.last_error) == (status, None)
+
+
 # ------------------------------------------------------------------ any path
 
 
