@@ -29,6 +29,9 @@ from blobforge.spans import due_in
 BACKOFF: Final = (5, 30, 120, 600, 1800, 3600, 7200, 14_400, 28_800, 43_200, 86_400, 86_400)  # seconds
 JITTER: Final = 0.1  # of the wait, at most: endpoints that came back are not met by all at once
 DISABLE_AFTER: Final = 3 * 86_400_000  # ms of nothing but failures, and an endpoint is sent nothing more
+# By a delivery that was tried so often, the last of them for hours: in days in which this machine was off, or that
+# its clock leapt over, none was tried.
+DISABLE_TRIES: Final = len(BACKOFF) - 2
 UNHEARD_AFTER: Final = 3_600_000  # ms of nothing but failures, and people are told
 TAKEN_FOR: Final = 60_000  # ms that a server has to deliver what it took; then another one may
 MOST_WEBHOOKS: Final = 100  # each commit that ends a job looks at all of them
@@ -216,14 +219,16 @@ def retry_after(text: str, *, now: int) -> int | None:
     return min(max(0, round(at.timestamp() * 1000) - now), HEEDED)
 
 
-def is_to_be_disabled(webhook: Webhook, tried: Tried) -> str | None:
-    """Why an endpoint is sent nothing more after this failure, in words; None: it goes on. So do callbacks to a host:
-    others than those that failed may be well."""
+def is_to_be_disabled(webhook: Webhook, tried: Tried, *, tries: int) -> str | None:
+    """Why an endpoint is sent nothing more after this failure, `tries` of its delivery, in words; None: it goes on.
+    So do callbacks to a host: others than those that failed may be well."""
     if webhook.host is not None:
         return None
     if tried.status == GONE:
         return "it answered 410 Gone"
-    if webhook.failing_since is not None and tried.at - webhook.failing_since >= DISABLE_AFTER:
+    if webhook.failing_since is None or tries < DISABLE_TRIES:
+        return None
+    if tried.at - webhook.failing_since >= DISABLE_AFTER:
         return f"nothing was delivered for {DISABLE_AFTER // 86_400_000} days: {tried.error}"
     return None
 

@@ -219,10 +219,10 @@ def _tried(tx: Transaction, webhook: Webhook, tried: Tried, courier: str) -> Web
     else:
         delivery = replace(delivery, state=DeliveryState.FAILED, ended_at=tx.now)
     tx.store.webhooks.save_delivery(delivery)
-    return _heard(tx, webhook, tried)
+    return _heard(tx, webhook, tried, tries=delivery.tries)
 
 
-def _heard(tx: Transaction, webhook: Webhook, tried: Tried) -> Webhook:
+def _heard(tx: Transaction, webhook: Webhook, tried: Tried, *, tries: int) -> Webhook:
     """Whether the endpoint answers; one that has not for days, or that wants nothing more, is disabled."""
     after = webhook
     if tried.error is None:
@@ -230,7 +230,7 @@ def _heard(tx: Transaction, webhook: Webhook, tried: Tried) -> Webhook:
     elif webhook.is_enabled:
         since = webhook.failing_since
         after = replace(webhook, failing_since=tried.at if since is None else since)
-        if (why := is_to_be_disabled(after, tried)) is not None:
+        if (why := is_to_be_disabled(after, tried, tries=tries)) is not None:
             after = replace(after, disabled_at=tx.now, disabled_why=why)
             entry = AuditEntry(0, tx.now, SERVER, SERVER, "", "webhook.disabled", str(webhook.id), why)
             tx.audit(entry)

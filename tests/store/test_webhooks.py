@@ -22,6 +22,9 @@ from blobforge.webhook import Tried, Webhook, WebhookEvent
 from tests.store.making import ADMIN, Book, submission
 
 
+HOUR, DAY = 3_600_000, 86_400_000
+
+
 def told(book: Book) -> list[str]:
     """What the webhook is given now, and takes."""
     (number,) = book.probe.column("webhooks", "id")
@@ -76,3 +79,17 @@ def test_a_time_is_found_among_many_others(hooked: Book, monkeypatch: pytest.Mon
         after = answer.following
     assert again == [0, 0, 1, 0]
     assert told(hooked) == ["job.cancelled"]
+
+
+def test_days_in_which_nothing_was_tried_disable_nothing(hooked: Book) -> None:
+    """The machine was off for a week: two failures, and the endpoint was told nothing more."""
+    hooked.do(submission("a"))
+    (job,) = hooked.do(Claim(ADMIN, "w", ("pdf",))).jobs
+    hooked.do(Fail(ADMIN, "w", job.id, "boom", retryable=False))
+    (number,), tries = hooked.probe.column("webhooks", "id"), 0
+    while hooked.probe.column("webhooks", "disabled_at") == [None]:
+        hooked.now += 7 * DAY if tries == 1 else HOUR
+        taken = hooked.do(TakeDeliveries(number, "courier", 100)).deliveries
+        hooked.do(TakeDeliveries(number, "courier", 0, tuple(Tried(each.id, hooked.now, 500, "500") for each in taken)))
+        tries += len(taken)
+    assert tries == 10

@@ -82,7 +82,8 @@ class Webhooks(State):
                 row["until"] = None
                 if hook["enabled"] and not hook["deleted"]:
                     hook["failing"] = now if hook["failing"] is None else hook["failing"]
-                    hook["enabled"] = "host" in hook or now - hook["failing"] < DAYS_MS
+                    for_days = now - hook["failing"] >= DAYS_MS and row["tries"] >= 10
+                    hook["enabled"] = "host" in hook or not for_days
         given = []
         if hook["enabled"] and not hook["deleted"]:
             waiting = [row for row in self.outbox if row["hook"] == number and row["state"] == "waiting"]
