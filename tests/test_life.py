@@ -404,7 +404,7 @@ def test_the_undo_of_a_retry_leaves_no_reason_that_came_since(status: JobStatus)
     """Its source came with the wrong bytes in the very millisecond of the retry: a completed job was told of that."""
     ended = replace(job_that_is(status), last_error=None)
     before = life.before_retry(ended)
-    waiting = life.retry(ended, reset_attempts=True, priority=None, source_ready=False, avoid=(), policy=POLICY, now=9)
+    waiting = life.retry(ended, reset_attempts=True, priority=9, source_ready=False, avoid=(), policy=POLICY, now=9)
     assert isinstance(waiting, Job)
     told = life.reject_source(waiting, reason="other bytes", now=9)
     assert told is not None

@@ -21,7 +21,6 @@ from blobforge.store.sql import webhooks
 from blobforge.webhook import Tried, Webhook, WebhookEvent
 from tests.store.making import ADMIN, Book, submission
 
-
 HOUR, DAY = 3_600_000, 86_400_000
 
 
@@ -90,6 +89,7 @@ def test_days_in_which_nothing_was_tried_disable_nothing(hooked: Book) -> None:
     while hooked.probe.column("webhooks", "disabled_at") == [None]:
         hooked.now += 7 * DAY if tries == 1 else HOUR
         taken = hooked.do(TakeDeliveries(number, "courier", 100)).deliveries
-        hooked.do(TakeDeliveries(number, "courier", 0, tuple(Tried(each.id, hooked.now, 500, "500") for each in taken)))
+        failed = tuple(Tried(each.id, hooked.now, 500, "it answered 500") for each in taken)
+        hooked.do(TakeDeliveries(number, "courier", 0, failed))
         tries += len(taken)
     assert tries == 10
