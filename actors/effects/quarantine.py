@@ -15,7 +15,7 @@ from actors.effects.avoidance import LOOKED_AT as FAILERS_LOOKED_AT
 from actors.effects.transaction import Transaction
 from actors.messages import Claim, QuarantineWorker, ReadmitWorker, WorkerChanged
 from blobforge import quarantine
-from blobforge.breaker import SERVER
+from blobforge.breaker import SERVER, is_open
 from blobforge.canary import is_comparison
 from blobforge.events import WorkerQuarantined, WorkerReadmitted, WorkerRetried
 from blobforge.job import Job, JobStatus, Outcome
@@ -199,7 +199,16 @@ def trial(tx: Transaction, worker: Worker, message: Claim) -> Claim | None:
     running = len(tx.store.jobs_of_worker(worker.id))
     if not quarantine.may_try(held, running=running, now=tx.now):
         return None
-    return replace(message, types=quarantine.trial_types(held, message.types), limit=1)
+    types = tuple(
+        type_ for type_ in quarantine.trial_types(held, message.types) if not _is_anothers_to_try(tx, type_)
+    )
+    return replace(message, types=types, limit=1) if types else None
+
+
+def _is_anothers_to_try(tx: Transaction, type_: str) -> bool:
+    """Whether the type is paused by its breaker: what is let through then tells whether the type is well again, which
+    a machine that fails anything would deny. Where there is no sound one, it tries."""
+    return is_open(tx.store.type_settings(type_)) and bool(tx.store.sound_workers(type_, 1))
 
 
 def trial_in(tx: Transaction, worker: Worker) -> float | None:

@@ -7,15 +7,29 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from actors.effects.transaction import Rules
-from actors.messages import ChangeType, Claim, Complete, Due, Fail, ObjectSeen, QuarantineWorker, Seen, WakeJobs
+from actors.messages import (
+    ChangeType,
+    Claim,
+    Complete,
+    Due,
+    Fail,
+    ObjectSeen,
+    QuarantineWorker,
+    Seen,
+    Unregister,
+    WakeJobs,
+)
 from blobforge import breaker
 from blobforge.breaker import FIRST_PAUSE_MS, HOUR_MS, SERVER, RowOfFailures
 from blobforge.job import Job, JobStatus, RetryPolicy
 from blobforge.jobtype import TypeChanges, TypeSettings
+from blobforge.quarantine import FIRST_PAUSE_MS as TRIAL_PAUSE_MS
+from blobforge.quarantine import Quarantine
 from tests.fixtures.engines import ENGINES
-from tests.store.making import ADMIN
+from tests.store.making import ADMIN, submission
 from tests.store.test_quarantine import BAD, FULL, GOOD, Shop
 
 pytestmark = pytest.mark.parametrize("engine", ["memory", "postgres"])
@@ -233,6 +247,28 @@ def test_machines_that_were_quarantined_by_the_storm_are_readmitted_and_stay(sho
         for given in shop.do(Claim(ADMIN, "a", ("pdf",), 5)).jobs:
             shop.end("a", given)
     assert all(shop.held(each) is None for each in ("a", "c", "d", "e", BAD))
+
+
+def test_what_is_let_through_goes_to_no_machine_in_quarantine_while_there_are_others(shop: Broken) -> None:
+    """It failed it, and the type stayed paused for twice as long."""
+    for worker in GOOD:
+        shop.complete(worker, 8)
+    shop.fail(BAD, 4)
+    assert shop.held() is not None
+    shop.fail_in_turn(MOST, workers=GOOD)
+    assert shop.settings().paused_by == SERVER
+    with shop.store.transaction():
+        bad = shop.store.worker(BAD)
+        assert bad is not None
+        held = Quarantine(shop.now, "it fails", type="pdf", trial_at=shop.now)
+        shop.store.save_worker(bad, replace(bad, quarantine=held))
+    shop.now += max(FIRST_PAUSE_MS, TRIAL_PAUSE_MS)
+    shop.do(*(submission(f"let through {n}") for n in range(2)))
+    answer = shop.do(Claim(ADMIN, BAD, ("pdf",), 5))
+    assert (answer.jobs, answer.idle) == ((), True)
+    for worker in GOOD:
+        shop.do(Unregister(ADMIN, worker))
+    assert len(shop.do(Claim(ADMIN, BAD, ("pdf",), 5)).jobs) == 1, "there is no other"
 
 
 def test_quarantine_can_be_turned_off_for_a_type(shop: Broken) -> None:
