@@ -101,6 +101,7 @@ class Base(RuleBasedStateMachine):
         """Some messages in one transaction."""
         self.steps += 1
         self.latest = max(self.latest, self.now)
+        self.world.begin()
         told = self.writer._store.turn  # there is one server
         done = self.writer._transact([letter.envelope() for letter in letters], self.now, told)  # the rest is trio
         ended: list[tuple[int, int]] = []

@@ -87,11 +87,19 @@ class State:
         self.given_batches: set[int] = set()
         self.given_leases: dict[str, tuple[int, int]] = {}
         self.given_attempts: dict[int, set[int]] = {}
+        self.types_before: set[str] = set()
         self.followers: dict[str, tuple[int, int]] = {}  # lease of a completion -> the job claimed with it
 
     @property
     def types(self) -> set[str]:
-        """Of ordinary jobs."""
+        """Of ordinary jobs. One that has gone in this transaction, as its last job got another, is still counted."""
+        return self._types_there() | self.types_before
+
+    def begin(self) -> None:
+        """A transaction begins."""
+        self.types_before = self._types_there()
+
+    def _types_there(self) -> set[str]:
         return {job.type for job in self.jobs.values() if not is_compared(job.type)}
 
     def lends(self, parent: int, attempt: int) -> bool:
