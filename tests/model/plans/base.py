@@ -130,6 +130,7 @@ class Base(RuleBasedStateMachine):
             before = self.world.remembered(repeat.subject, repeat.key, repeat.fingerprint, self.now)
             if before is not None:
                 return before
+        self.world.answered = plain(answer)
         said = letter.asked.expect(answer)
         if audit is not None and type(said) is tuple:  # a refusal leaves no record
             self.world.on_record(self.now, audit.actor, audit.action, audit.subject)

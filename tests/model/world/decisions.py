@@ -161,7 +161,7 @@ class Decisions(Turns):
         identity = (job.hash, to, job.options)
         if any((each.hash, each.type, each.options) == identity for each in self.jobs.values()):
             return No("job-exists")
-        if to not in self.types and len(self.types) >= self.rules.max_types:
+        if self.one_type_too_many(to):
             return No("invalid")
         if (refused := self.take_set(to, set_called(job.requires, job.group))) is not None:
             return refused

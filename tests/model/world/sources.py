@@ -29,7 +29,7 @@ class Sources(Decisions, Batches):
             then = self.whole_chain(job.type, job.options, job.then, self.following())
             if then is None:
                 return No("invalid")
-        if found is None and job.type not in self.types and len(self.types) >= self.rules.max_types:
+        if found is None and self.one_type_too_many(job.type):
             return No("invalid")
         of_output = found is not None and found.chain is not None and found.chain.source is not None
         if of_output:

@@ -16,6 +16,7 @@ from tests.model.world.things import (
     InARow,
     Job,
     Kept,
+    No,
     Person,
     Rules,
     Search,
@@ -88,19 +89,24 @@ class State:
         self.given_leases: dict[str, tuple[int, int]] = {}
         self.given_attempts: dict[int, set[int]] = {}
         self.types_before: set[str] = set()
+        self.answered: Any = None  # to what is being asked
         self.followers: dict[str, tuple[int, int]] = {}  # lease of a completion -> the job claimed with it
 
     @property
     def types(self) -> set[str]:
-        """Of ordinary jobs. One that has gone in this transaction, as its last job got another, is still counted."""
-        return self._types_there() | self.types_before
+        """Of ordinary jobs."""
+        return {job.type for job in self.jobs.values() if not is_compared(job.type)}
 
     def begin(self) -> None:
         """A transaction begins."""
-        self.types_before = self._types_there()
+        self.types_before = self.types
 
-    def _types_there(self) -> set[str]:
-        return {job.type for job in self.jobs.values() if not is_compared(job.type)}
+    def one_type_too_many(self, type_: str) -> bool:
+        """Whether a job of this type is refused. One whose last job has gone in this very transaction may still be
+        counted, and known, or not: that is taken as it was answered."""
+        there, counted = self.types, self.types | self.types_before
+        full = [type_ not in types and len(types) >= self.rules.max_types for types in (there, counted)]
+        return full[0] if full[0] == full[1] else self.answered == No("invalid")
 
     def lends(self, parent: int, attempt: int) -> bool:
         """Whether an output of the attempt is the source of a job."""
