@@ -18,6 +18,7 @@ from enum import StrEnum
 from typing import Any, Final
 
 import msgspec
+from msgspec.structs import replace
 
 from blobforge.batch import JobBatch
 from blobforge.chain import known_hash
@@ -29,9 +30,9 @@ from blobforge.spans import due_in
 BACKOFF: Final = (5, 30, 120, 600, 1800, 3600, 7200, 14_400, 28_800, 43_200, 86_400, 86_400)  # seconds
 JITTER: Final = 0.1  # of the wait, at most: endpoints that came back are not met by all at once
 DISABLE_AFTER: Final = 3 * 86_400_000  # ms of nothing but failures, and an endpoint is sent nothing more
-# By a delivery that was tried so often, the last of them for hours: in days in which this machine was off, or that
-# its clock leapt over, none was tried.
-DISABLE_TRIES: Final = len(BACKOFF) - 2
+# Of the time between two failures so much counts at most: the longest wait between two tries. Beyond it the endpoint
+# was not tried: no server ran, or the clock was set forward.
+MOST_COUNTED: Final = round(BACKOFF[-1] * 1000 * (1 + JITTER))  # ms
 UNHEARD_AFTER: Final = 3_600_000  # ms of nothing but failures, and people are told
 TAKEN_FOR: Final = 60_000  # ms that a server has to deliver what it took; then another one may
 MOST_WEBHOOKS: Final = 100  # each commit that ends a job looks at all of them
@@ -81,7 +82,8 @@ class Webhook(msgspec.Struct, frozen=True):
     URLs to download what a job came to.
 
     `sealed` is its secret, `former` the one before it, with which deliveries are signed, too, up to `former_until`.
-    `failing_since`: no delivery has succeeded since then, and one has failed. `deleted_at`: it is gone, but for its
+    `failing_since`: no delivery has succeeded since then, and one has failed. `failed_at` is when the writer heard of
+    the last failure, `failing_ms` how much of the time up to that counts. `deleted_at`: it is gone, but for its
     deliveries.
 
     `host`: it stands for the callbacks of batches to this host. It asks for no events; each of its deliveries has
@@ -106,6 +108,8 @@ class Webhook(msgspec.Struct, frozen=True):
     disabled_why: str | None = None
     deleted_at: int | None = None
     host: str | None = None
+    failed_at: int | None = None
+    failing_ms: int = 0
 
     @property
     def is_enabled(self) -> bool:
@@ -219,16 +223,31 @@ def retry_after(text: str, *, now: int) -> int | None:
     return min(max(0, round(at.timestamp() * 1000) - now), HEEDED)
 
 
-def is_to_be_disabled(webhook: Webhook, tried: Tried, *, tries: int) -> str | None:
-    """Why an endpoint is sent nothing more after this failure, `tries` of its delivery, in words; None: it goes on.
-    So do callbacks to a host: others than those that failed may be well."""
+def after_failure(webhook: Webhook, tried: Tried, *, now: int) -> Webhook:
+    """The endpoint once one more delivery has failed.
+
+    What counts is time, and not a number of tries. Where much is sent, hundreds fail within minutes. Where the
+    endpoint hangs and more is sent than can be tried, no delivery is tried often.
+    """
+    if webhook.failing_since is None:
+        return replace(webhook, failing_since=tried.at, failed_at=now, failing_ms=0)
+    passed = now - (webhook.failing_since if webhook.failed_at is None else webhook.failed_at)
+    counted = min(max(0, passed), MOST_COUNTED)
+    return replace(webhook, failed_at=now, failing_ms=webhook.failing_ms + counted)
+
+
+def not_failing(webhook: Webhook) -> Webhook:
+    return replace(webhook, failing_since=None, failed_at=None, failing_ms=0)
+
+
+def is_to_be_disabled(webhook: Webhook, tried: Tried) -> str | None:
+    """Why an endpoint is sent nothing more after this failure, in words; None: it goes on. So do callbacks to a host:
+    others than those that failed may be well."""
     if webhook.host is not None:
         return None
     if tried.status == GONE:
         return "it answered 410 Gone"
-    if webhook.failing_since is None or tries < DISABLE_TRIES:
-        return None
-    if tried.at - webhook.failing_since >= DISABLE_AFTER:
+    if webhook.failing_ms >= DISABLE_AFTER:
         return f"nothing was delivered for {DISABLE_AFTER // 86_400_000} days: {tried.error}"
     return None
 

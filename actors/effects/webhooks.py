@@ -42,8 +42,10 @@ from blobforge.webhook import (
     Tried,
     Webhook,
     about_ping,
+    after_failure,
     is_to_be_disabled,
     no_such_webhook,
+    not_failing,
     wait_after,
 )
 
@@ -69,10 +71,10 @@ def change(tx: Transaction, message: ChangeWebhook) -> WebhookStands | Refusal:
         return _of_callbacks(webhook)
     after = replace(webhook, **said)
     if given.enabled is False and after.disabled_at is None:
-        after = replace(after, disabled_at=tx.now, disabled_why=f"by {message.by}", failing_since=None)
+        after = replace(not_failing(after), disabled_at=tx.now, disabled_why=f"by {message.by}")
     elif given.enabled is True and after.disabled_at is not None:
         # What has waited since is due; so that it is not disabled again by the first failure, it begins anew.
-        after = replace(after, disabled_at=None, disabled_why=None, failing_since=None)
+        after = replace(not_failing(after), disabled_at=None, disabled_why=None)
         tx.facts.append(DeliveriesWait((webhook.id,)))
     if after != webhook:
         after = replace(after, updated_at=tx.now)
@@ -219,18 +221,17 @@ def _tried(tx: Transaction, webhook: Webhook, tried: Tried, courier: str) -> Web
     else:
         delivery = replace(delivery, state=DeliveryState.FAILED, ended_at=tx.now)
     tx.store.webhooks.save_delivery(delivery)
-    return _heard(tx, webhook, tried, tries=delivery.tries)
+    return _heard(tx, webhook, tried)
 
 
-def _heard(tx: Transaction, webhook: Webhook, tried: Tried, *, tries: int) -> Webhook:
+def _heard(tx: Transaction, webhook: Webhook, tried: Tried) -> Webhook:
     """Whether the endpoint answers; one that has not for days, or that wants nothing more, is disabled."""
     after = webhook
     if tried.error is None:
-        after = replace(webhook, failing_since=None)
+        after = not_failing(webhook)
     elif webhook.is_enabled:
-        since = webhook.failing_since
-        after = replace(webhook, failing_since=tried.at if since is None else since)
-        if (why := is_to_be_disabled(after, tried, tries=tries)) is not None:
+        after = after_failure(webhook, tried, now=tx.now)
+        if (why := is_to_be_disabled(after, tried)) is not None:
             after = replace(after, disabled_at=tx.now, disabled_why=why)
             entry = AuditEntry(0, tx.now, SERVER, SERVER, "", "webhook.disabled", str(webhook.id), why)
             tx.audit(entry)

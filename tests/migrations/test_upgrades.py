@@ -72,6 +72,7 @@ COMMITTED = {
     "0045_splits.sql": "cf7e8efecc7535a0",
     "0046_group_lines.sql": "365046814a9d5b3a",
     "0047_sums_of_all_types.sql": "0b5c2f8f81e79180",
+    "0048_failing_time.sql": "5c744b5c08dde061",
 }
 NUMBERS = {
     "<type:type>": "pdf",

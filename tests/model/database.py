@@ -100,9 +100,10 @@ def held(probe: Probe) -> dict[str, Any]:
         "audit": probe.rows("audit", "at", "actor", "action", "subject", order="id"),
         "outputs": set(probe.rows("outputs", "job_id", "attempt", "name", "size", "chosen")),
         "webhooks": {
-            (number, tuple(json.loads(events)), disabled_at is None, failing_since, deleted_at is not None, host)
-            for number, events, disabled_at, failing_since, deleted_at, host in probe.rows(
-                "webhooks", "id", "events", "disabled_at", "failing_since", "deleted_at", "host"
+            (number, tuple(json.loads(events)), disabled_at is None, tuple(failing), deleted_at is not None, host)
+            for number, events, disabled_at, deleted_at, host, *failing in probe.rows(
+                "webhooks", "id", "events", "disabled_at", "deleted_at", "host",
+                "failing_since", "failed_at", "failing_ms",
             )
         },
         "deliveries": Counter(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 
 import pytest
@@ -18,7 +19,7 @@ from actors.messages import (
     Undo,
 )
 from blobforge.store.sql import webhooks
-from blobforge.webhook import Tried, Webhook, WebhookEvent
+from blobforge.webhook import DISABLE_AFTER, MOST_COUNTED, Tried, Webhook, WebhookEvent
 from tests.store.making import ADMIN, Book, submission
 
 HOUR, DAY = 3_600_000, 86_400_000
@@ -80,16 +81,56 @@ def test_a_time_is_found_among_many_others(hooked: Book, monkeypatch: pytest.Mon
     assert told(hooked) == ["job.cancelled"]
 
 
-def test_days_in_which_nothing_was_tried_disable_nothing(hooked: Book) -> None:
-    """The machine was off for a week: two failures, and the endpoint was told nothing more."""
-    hooked.do(submission("a"))
-    (job,) = hooked.do(Claim(ADMIN, "w", ("pdf",))).jobs
-    hooked.do(Fail(ADMIN, "w", job.id, "boom", retryable=False))
-    (number,), tries = hooked.probe.column("webhooks", "id"), 0
-    while hooked.probe.column("webhooks", "disabled_at") == [None]:
-        hooked.now += 7 * DAY if tries == 1 else HOUR
-        taken = hooked.do(TakeDeliveries(number, "courier", 100)).deliveries
-        failed = tuple(Tried(each.id, hooked.now, 500, "it answered 500") for each in taken)
-        hooked.do(TakeDeliveries(number, "courier", 0, failed))
-        tries += len(taken)
-    assert tries == 10
+def fail(book: Book, jobs: list[int], *, most: int = 100) -> bool:
+    """The webhook is told of the ends of these jobs, and so many deliveries fail: whether it is still enabled."""
+    for number in jobs:
+        book.do(submission(number))
+        book.do(Cancel(number + 1))
+    (number,) = book.probe.column("webhooks", "id")
+    taken = book.do(TakeDeliveries(number, "courier", most)).deliveries
+    tried = tuple(Tried(each.id, book.now, 500, "it answered 500") for each in taken)
+    book.do(TakeDeliveries(number, "courier", 0, tried))
+    return book.probe.column("webhooks", "disabled_at") == [None]
+
+
+@pytest.mark.parametrize("before", [1, 7 * 24], ids=["at its first failure", "after many"])
+def test_days_in_which_nothing_was_tried_disable_nothing(hooked: Book, before: int) -> None:
+    """The machine was off for a week. A day of it counts, and no more, whatever had failed until then."""
+    jobs = itertools.count()
+    assert all(fail(hooked, [next(jobs)]) for _ in range(before))  # within the same moment
+    hooked.now += 7 * DAY
+    assert fail(hooked, [next(jobs)])
+    failed = [0]
+    while fail(hooked, [next(jobs)]):
+        hooked.now += HOUR
+        failed.append(failed[-1] + HOUR)
+    assert MOST_COUNTED + failed[-1] >= DISABLE_AFTER > MOST_COUNTED + failed[-2]
+
+
+def test_the_clock_that_is_set_back_counts_nothing(hooked: Book) -> None:
+    jobs = itertools.count()
+    fail(hooked, [next(jobs)])
+    hooked.now -= 7 * DAY
+    began = hooked.now
+    while fail(hooked, [next(jobs)]):
+        hooked.now += HOUR
+    assert DISABLE_AFTER <= hooked.now - began < DISABLE_AFTER + DAY
+
+
+def test_one_that_is_told_more_than_can_be_tried_is_disabled_too(hooked: Book) -> None:
+    """Where it hangs, one delivery is tried at a time, and none of them often."""
+    began, jobs = hooked.now, itertools.count()
+    while fail(hooked, [next(jobs) for _ in range(4)], most=1):
+        hooked.now += HOUR
+        assert hooked.now - began <= DISABLE_AFTER + DAY
+    assert set(hooked.probe.column("deliveries", "state")) == {"waiting"}, "none was tried so often as to be given up"
+
+
+def test_that_it_took_one_in_between_begins_anew(hooked: Book) -> None:
+    jobs = itertools.count()
+    for _ in range(2):
+        for _ in range(DISABLE_AFTER // HOUR):
+            assert fail(hooked, [next(jobs)])
+            hooked.now += HOUR
+        told(hooked)
+    assert hooked.probe.rows("webhooks", "failing_since", "failed_at", "failing_ms") == [(None, None, 0)]

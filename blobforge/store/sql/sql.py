@@ -993,7 +993,7 @@ FORGET_SEARCH_NAMES: Final = "DELETE FROM search_names WHERE search = ?"
 # --- webhooks and their deliveries
 _WEBHOOK: Final = (
     "url, events, types, tags, of_group, batch, results, sealed, former, former_until, created_at, updated_at,"
-    " failing_since, disabled_at, disabled_why, deleted_at, host"
+    " failing_since, disabled_at, disabled_why, deleted_at, host, failed_at, failing_ms"
 )
 WEBHOOKS: Final = f"SELECT id, {_WEBHOOK} FROM webhooks ORDER BY id"
 INSERT_WEBHOOK: Final = f"INSERT INTO webhooks ({_WEBHOOK}) VALUES ({', '.join('?' * len(_WEBHOOK.split(',')))})"

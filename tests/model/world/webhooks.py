@@ -9,28 +9,30 @@ from typing import Any
 from tests.model.world.state import State
 from tests.model.world.things import DAYS_MS, TAKEN_MS, ended, is_compared
 
+Failing = tuple[int | None, int | None, int]  # since when, when last, and how much of the time between counts (ms)
+NOT_FAILING: Failing = (None, None, 0)
+A_WAIT_MS = 95_040_000  # between two failures: a day, and a tenth of it
+
 
 class Webhooks(State):
     def create_webhook(self, number: int, events: Sequence[str], types: Sequence[str], tags: Sequence[str]) -> Any:
         self.hooks[number] = {
-            "events": list(events), "types": list(types), "tags": list(tags), "enabled": True, "failing": None,
+            "events": list(events), "types": list(types), "tags": list(tags), "enabled": True, "failing": NOT_FAILING,
             "deleted": False,
         }  # fmt: skip
         return ("WebhookStands", number, True)
 
     def callbacks_to(self, host: str, number: int) -> None:
         """The endpoint of this host, which is made for the first batch that calls it."""
-        hook = self.hooks.setdefault(
-            number,
-            {"events": [], "types": [], "tags": [], "enabled": True, "failing": None, "deleted": False, "host": host},
-        )
+        new = {"events": [], "types": [], "tags": [], "enabled": True, "failing": NOT_FAILING, "deleted": False}
+        hook = self.hooks.setdefault(number, new | {"host": host})
         assert hook.get("host") == host
         assert sum(each.get("host") == host for each in self.hooks.values()) == 1, "a host has two endpoints"
 
     def enable_webhook(self, number: int, enabled: bool) -> Any:
         hook = self.hooks[number]
         if enabled != hook["enabled"]:
-            hook["failing"] = None
+            hook["failing"] = NOT_FAILING
         hook["enabled"] = enabled
         return ("WebhookStands", number, enabled)
 
@@ -77,13 +79,12 @@ class Webhooks(State):
                 continue
             row["tries"], row["courier"] = row["tries"] + 1, None
             if good:
-                row["state"], hook["failing"] = "delivered", None
+                row["state"], hook["failing"] = "delivered", NOT_FAILING
             else:
                 row["until"] = None
                 if hook["enabled"] and not hook["deleted"]:
-                    hook["failing"] = now if hook["failing"] is None else hook["failing"]
-                    for_days = now - hook["failing"] >= DAYS_MS and row["tries"] >= 10
-                    hook["enabled"] = "host" in hook or not for_days
+                    hook["failing"] = once_more(hook["failing"], now)
+                    hook["enabled"] = "host" in hook or hook["failing"][2] < DAYS_MS
         given = []
         if hook["enabled"] and not hook["deleted"]:
             waiting = [row for row in self.outbox if row["hook"] == number and row["state"] == "waiting"]
@@ -103,6 +104,13 @@ class Webhooks(State):
             if late:
                 return ("it was due, and not given out", late)
         return ("DeliveriesTaken", tuple(given))
+
+
+def once_more(failing: Failing, now: int) -> Failing:
+    since, last, counted = failing
+    if since is None or last is None:
+        return (now, now, 0)
+    return (since, now, counted + min(max(0, now - last), A_WAIT_MS))
 
 
 def may_be_due(row: dict[str, Any], now: int) -> bool:
