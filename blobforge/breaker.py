@@ -21,6 +21,7 @@ KEPT_TIMES = 2  # so many times as many failures as are asked for are kept of a 
 LONGEST_MS = 7 * 86_400_000  # of a row: completions are counted by the hour for a day longer
 FIRST_PAUSE_MS = 60_000  # before the first job that is let through; each that fails doubles it
 LONGEST_PAUSE_MS = 3_600_000
+OTHERS_FIRST_MS = 3_600_000  # what may be let through is left so long to machines that are in no quarantine
 HOUR_MS = 3_600_000
 MOST_NAMED = 3  # workers
 
@@ -131,6 +132,16 @@ def after_probe(row: RowOfFailures, *, now: int) -> RowOfFailures:
 def probe_in(row: RowOfFailures, *, now: int) -> int | None:
     """In how long (ms) the next job may be let through, once the row has paused the type; None: it has not."""
     return due_in(row.probe_at, now=now, longest=_pause(row.failed)) if row.probe_at is not None else None
+
+
+def is_left_to_others(row: RowOfFailures, *, now: int) -> bool:
+    """Whether a machine in quarantine is not to have what may be let through, as long as others are there: it would
+    fail that, whether the type is well or not. The others may be busy for long, or have nothing of what the jobs
+    require, and a paused type has no other trial for the machine: so they are given an hour to take it."""
+    if row.probe_at is None:
+        return True
+    longest = _pause(row.failed) + OTHERS_FIRST_MS
+    return due_in(row.probe_at + OTHERS_FIRST_MS, now=now, longest=longest) > 0
 
 
 def _pause(failed: int) -> int:

@@ -15,7 +15,7 @@ from actors.effects.avoidance import LOOKED_AT as FAILERS_LOOKED_AT
 from actors.effects.transaction import Transaction
 from actors.messages import Claim, QuarantineWorker, ReadmitWorker, WorkerChanged
 from blobforge import quarantine
-from blobforge.breaker import SERVER, is_open
+from blobforge.breaker import SERVER, is_left_to_others, is_open
 from blobforge.canary import is_comparison
 from blobforge.events import WorkerQuarantined, WorkerReadmitted, WorkerRetried
 from blobforge.job import Job, JobStatus, Outcome
@@ -199,16 +199,18 @@ def trial(tx: Transaction, worker: Worker, message: Claim) -> Claim | None:
     running = len(tx.store.jobs_of_worker(worker.id))
     if not quarantine.may_try(held, running=running, now=tx.now):
         return None
-    types = tuple(
-        type_ for type_ in quarantine.trial_types(held, message.types) if not _is_anothers_to_try(tx, type_)
-    )
+    asked = quarantine.trial_types(held, message.types)
+    types = tuple(type_ for type_ in asked if not _is_anothers_to_try(tx, type_))
     return replace(message, types=types, limit=1) if types else None
 
 
 def _is_anothers_to_try(tx: Transaction, type_: str) -> bool:
-    """Whether the type is paused by its breaker: what is let through then tells whether the type is well again, which
-    a machine that fails anything would deny. Where there is no sound one, it tries."""
-    return is_open(tx.store.type_settings(type_)) and bool(tx.store.sound_workers(type_, 1))
+    """Whether the type is paused by its breaker, and another worker is to have what is let through. Where there is no
+    sound one, any machine tries."""
+    if not is_open(tx.store.type_settings(type_)):
+        return False
+    row, _ = tx.store.in_a_row(type_)
+    return row is not None and is_left_to_others(row, now=tx.now) and bool(tx.store.sound_workers(type_, 1))
 
 
 def trial_in(tx: Transaction, worker: Worker) -> float | None:

@@ -11,6 +11,7 @@ from msgspec.structs import replace
 
 from actors.effects.transaction import Rules
 from actors.messages import (
+    Cancel,
     ChangeType,
     Claim,
     Complete,
@@ -18,12 +19,13 @@ from actors.messages import (
     Fail,
     ObjectSeen,
     QuarantineWorker,
+    Register,
     Seen,
     Unregister,
     WakeJobs,
 )
 from blobforge import breaker
-from blobforge.breaker import FIRST_PAUSE_MS, HOUR_MS, SERVER, RowOfFailures
+from blobforge.breaker import FIRST_PAUSE_MS, HOUR_MS, OTHERS_FIRST_MS, SERVER, RowOfFailures
 from blobforge.job import Job, JobStatus, RetryPolicy
 from blobforge.jobtype import TypeChanges, TypeSettings
 from blobforge.quarantine import FIRST_PAUSE_MS as TRIAL_PAUSE_MS
@@ -257,11 +259,7 @@ def test_what_is_let_through_goes_to_no_machine_in_quarantine_while_there_are_ot
     assert shop.held() is not None
     shop.fail_in_turn(MOST, workers=GOOD)
     assert shop.settings().paused_by == SERVER
-    with shop.store.transaction():
-        bad = shop.store.worker(BAD)
-        assert bad is not None
-        held = Quarantine(shop.now, "it fails", type="pdf", trial_at=shop.now)
-        shop.store.save_worker(bad, replace(bad, quarantine=held))
+    hold(shop, BAD)
     shop.now += max(FIRST_PAUSE_MS, TRIAL_PAUSE_MS)
     shop.do(*(submission(f"let through {n}") for n in range(2)))
     answer = shop.do(Claim(ADMIN, BAD, ("pdf",), 5))
@@ -269,6 +267,34 @@ def test_what_is_let_through_goes_to_no_machine_in_quarantine_while_there_are_ot
     for worker in GOOD:
         shop.do(Unregister(ADMIN, worker))
     assert len(shop.do(Claim(ADMIN, BAD, ("pdf",), 5)).jobs) == 1, "there is no other"
+
+
+def test_a_machine_in_quarantine_has_what_no_other_takes_for_long(shop: Broken) -> None:
+    """The others do not have what the jobs require. The type was paused for ever, and the machine never tried."""
+    shop.do(Register(ADMIN, BAD, "pdf", labels='["gpu"]'))
+    for worker in GOOD:
+        shop.complete(worker, 8)
+    shop.fail(BAD, 4)
+    shop.fail_in_turn(MOST, workers=GOOD)
+    hold(shop, BAD)
+    shop.do(*(Cancel(number) for number in range(1, next(shop.numbers))))
+    shop.do(*(submission(f"requires {n}", requires='["gpu"]') for n in range(2)))
+    claim, passed = Claim(ADMIN, BAD, ("pdf",)), 0
+    while not (jobs := shop.do(claim).jobs):
+        assert shop.do(replace(claim, worker_id="a")).jobs == ()
+        shop.now += FIRST_PAUSE_MS
+        passed += FIRST_PAUSE_MS
+        assert passed <= OTHERS_FIRST_MS + FIRST_PAUSE_MS
+    shop.end(BAD, jobs[0])
+    assert not shop.settings().paused
+
+
+def hold(shop: Broken, worker_id: str) -> None:
+    """The machine is in quarantine by what it fails, and may have a trial."""
+    worker = shop.worker(worker_id)
+    with shop.store.transaction():
+        held = Quarantine(shop.now, "it fails", type="pdf", trial_at=shop.now)
+        shop.store.save_worker(worker, replace(worker, quarantine=held))
 
 
 def test_quarantine_can_be_turned_off_for_a_type(shop: Broken) -> None:
