@@ -11,6 +11,7 @@ from msgspec.structs import replace
 from tests.model.world.state import State
 from tests.model.world.things import InARow, Job, No, kind_of
 
+SET_BACK_MS = 1000  # what a clock may be behind that was not set back
 UNCHANGED = ...
 
 
@@ -132,6 +133,8 @@ class Kinds(State):
         """What is in the bucket of its rate: it fills evenly, and never above its size."""
         count, ms = self.set_for[type_][6:8]
         held, at = self.buckets.get(type_, (Fraction(count), now))
+        if at - now > SET_BACK_MS:
+            return max(held, Fraction(1))  # by a clock set back since: how much has come back is not known
         return min(Fraction(count), held + Fraction(count * max(0, now - at), ms))
 
     def started(self, type_: str, now: int) -> None:
