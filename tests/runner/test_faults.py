@@ -182,6 +182,7 @@ def test_a_guard_that_was_killed_is_replaced(field: Field) -> None:
     until(lambda: "registered" in field.said())
     (guard,) = _guards(worker.pid)
     guard.kill()
+    until(lambda: not alive(guard.pid))  # on a busy machine what is killed goes on for a moment
     field.submit()
     (pid,) = field.pids(1)
     assert "guard-lost" in field.said()
